@@ -1,0 +1,489 @@
+//! What will happen: the checked, immutable result of loading a project.
+//!
+//! A [`Project`] is what this process knows; a [`Workflow`] is what one run is pinned to. A workflow is serialised
+//! whole into the database when a run starts, so a run keeps the definitions it began with. Environment variables are
+//! therefore kept as references ([`Segment::Variable`]) and never as values: no secret reaches the database, and a
+//! variable that is missing matters only when it is used.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::source::Place;
+
+/// Everything `compozy.yaml` and its workflow files define, linked and checked.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// `name`, or the name of the project folder.
+    pub name: String,
+    /// `version` as written, or empty.
+    pub version: String,
+    /// `description`, or empty.
+    pub description: String,
+    /// Folder of the config file; every relative path resolves against it.
+    pub root: std::path::PathBuf,
+    /// The config file, absolute.
+    pub config_file: std::path::PathBuf,
+    /// Settings of `database`, `server`, `monitoring`, `runtime`, `limits` and so on.
+    pub settings: crate::settings::Settings,
+    /// Workflows by id.
+    pub workflows: BTreeMap<String, Arc<Workflow>>,
+    /// LLM providers in the order written.
+    pub providers: Vec<Provider>,
+    /// Plugins in the order written, the implicit `builtin:` ones not among them.
+    pub plugins: Vec<Plugin>,
+    /// Databases that plugins may be granted.
+    pub databases: Vec<NamedDatabase>,
+    /// SHA-256 (hex) over all loaded definitions, the `definitions_digest` of the API.
+    pub digest: String,
+}
+
+/// One workflow, self-contained: what a run is pinned to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Workflow {
+    /// Id, unique in the project.
+    pub id: String,
+    /// `name`, or empty.
+    pub name: String,
+    /// `version`, or empty.
+    pub version: String,
+    /// `description`, or empty.
+    pub description: String,
+    /// File it was read from, relative to the project folder.
+    pub file: String,
+    /// JSON Schema of the input; defaults are filled in before it is checked.
+    pub input_schema: Option<Value>,
+    /// JSON Schema of the run's output (`output: {schema: …}`).
+    pub output_schema: Option<Value>,
+    /// Limit of the whole run.
+    pub timeout: Option<Duration>,
+    /// Tasks of the outermost list; the first is the entry point.
+    pub tasks: Vec<Task>,
+    /// Whether the outermost list follows only written transitions.
+    pub explicit: bool,
+    /// Templates of the run's output; `None`: the output of the last task that ran.
+    pub outputs: Option<ValueTemplate>,
+    /// `.env` names declared by project and workflow `env:` maps, narrowest wins.
+    pub env: BTreeMap<String, Template>,
+    /// `.project` of templates.
+    pub project: ProjectFacts,
+    /// Limits that the engine enforces.
+    pub limits: Limits,
+    /// Tools the tasks refer to, by id.
+    pub tools: BTreeMap<String, Tool>,
+    /// SHA-256 (hex) of the canonical JSON of this workflow with this field empty.
+    pub digest: String,
+}
+
+/// `.project` of templates.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ProjectFacts {
+    /// Project name.
+    pub name: String,
+    /// Project version.
+    pub version: String,
+    /// Project description.
+    pub description: String,
+}
+
+/// Limits that the engine enforces (dialect §14).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Limits {
+    /// Most task executions of one run (CZ0311).
+    pub max_task_executions: u64,
+    /// Most bytes of the run's input (JSON text).
+    pub max_input_bytes: u64,
+    /// Most bytes of one task's output (JSON text).
+    pub max_output_bytes: u64,
+    /// Limits of one template render.
+    pub template: TemplateLimits,
+}
+
+/// Limits of one template render (dialect §6.8).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TemplateLimits {
+    /// Bytes of source.
+    pub max_source_bytes: u32,
+    /// Nesting of blocks, parentheses, template calls.
+    pub max_depth: u32,
+    /// Evaluation steps.
+    pub max_steps: u64,
+    /// Bytes of output and of every intermediate value.
+    pub max_output_bytes: u64,
+}
+
+impl Default for TemplateLimits {
+    fn default() -> Self {
+        Self { max_source_bytes: 256 << 10, max_depth: 64, max_steps: 1_000_000, max_output_bytes: 4 << 20 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_task_executions: 10_000, max_input_bytes: 1 << 20, max_output_bytes: 10 << 20, template: TemplateLimits::default() }
+    }
+}
+
+/// Position of a task in its list.
+pub type TaskIndex = usize;
+
+/// One task of a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Task {
+    /// Id, unique among siblings.
+    pub id: String,
+    /// What it does.
+    pub kind: TaskKind,
+    /// Templates of the task's `with`; rendered first, part of `.input`.
+    pub with: Option<ValueTemplate>,
+    /// JSON Schema of the rendered `with` (CZ0208).
+    pub input_schema: Option<Value>,
+    /// JSON Schema of the final output (CZ0319; for prompts CZ0508).
+    pub output_schema: Option<Value>,
+    /// Templates over `.output`; the rendered value replaces the task's output.
+    pub outputs: Option<ValueTemplate>,
+    /// More `.env` names.
+    pub env: BTreeMap<String, Template>,
+    /// A template read as truth; false: skipped with output null.
+    pub condition: Option<Template>,
+    /// `on_success`.
+    pub on_success: Transition,
+    /// `on_error`, defaults of workflow and project already folded in.
+    pub on_error: Transition,
+    /// A durable pause after success, before the transition.
+    pub sleep: Option<Typed<Duration>>,
+    /// True ends the list after this task.
+    pub is_final: Option<Typed<bool>>,
+    /// Limit of one attempt; `None`: the default of what it calls.
+    pub timeout: Option<Typed<Duration>>,
+    /// How failures are tried again, defaults folded in.
+    pub retry: RetryPolicy,
+    /// Some other task names it as a target, so fall-through skips it.
+    pub targeted: bool,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// What a task does. Containers, waits and sub-workflows join here.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum TaskKind {
+    /// Asks a model.
+    Prompt(Prompt),
+    /// Calls a tool plugin.
+    Tool(ToolCall),
+}
+
+/// A model call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Prompt {
+    /// The user message.
+    pub prompt: Template,
+    /// The system message (an agent's `instructions`).
+    pub instructions: Option<Template>,
+    /// Id of the provider entry; `None`: the default one at run time.
+    pub provider: Option<String>,
+    /// Model, where the task or agent names one.
+    pub model: Option<String>,
+    /// Sampling settings laid over the provider entry's, a JSON object.
+    pub params: serde_json::Map<String, Value>,
+}
+
+/// A tool call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// Key of [`Workflow::tools`].
+    pub tool: String,
+}
+
+/// A tool: a function of a plugin with its defaults.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Tool {
+    /// Id.
+    pub id: String,
+    /// Id of the plugin entry, or `builtin:NAME`.
+    pub plugin: String,
+    /// Function of the plugin; `None`: the only one, else the one named like the tool.
+    pub function: Option<String>,
+    /// What it does.
+    pub description: String,
+    /// Defaults under the call's `with`.
+    pub with: Option<ValueTemplate>,
+    /// Second argument of the tool, a JSON value.
+    pub config: Value,
+    /// JSON Schema of the input (CZ0708).
+    pub input_schema: Option<Value>,
+    /// JSON Schema of the output (CZ0709).
+    pub output_schema: Option<Value>,
+    /// Limit of one call.
+    pub timeout: Option<Duration>,
+}
+
+/// `on_success` or `on_error`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Transition {
+    /// The next task.
+    pub next: Option<Next>,
+    /// Values laid over the next task's rendered `with`.
+    pub with: Option<ValueTemplate>,
+}
+
+/// Where a transition leads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Next {
+    /// A task of the same list.
+    Task(TaskIndex),
+    /// A template that gives a task id; empty or null: absent.
+    Template(Template),
+}
+
+/// `retry_policy` (dialect §4.4).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// Attempts in all, at least 1.
+    pub maximum_attempts: u32,
+    /// Wait before the second attempt.
+    pub initial_interval: Duration,
+    /// Factor from wait to wait.
+    pub backoff_coefficient: f64,
+    /// Longest wait.
+    pub maximum_interval: Duration,
+    /// Codes or kinds never retried.
+    pub non_retryable_error_types: Vec<String>,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            maximum_attempts: 3,
+            initial_interval: Duration::from_secs(1),
+            backoff_coefficient: 2.0,
+            maximum_interval: Duration::from_secs(60),
+            non_retryable_error_types: Vec::new(),
+        }
+    }
+}
+
+/// A typed field that is either fixed or a template.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Typed<T> {
+    /// Known at load.
+    Fixed(T),
+    /// Rendered per execution and converted; failure is CZ0110.
+    Template(Template),
+}
+
+/// A scalar of YAML with its `${VAR}` references still open, which may hold template actions.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Template {
+    /// The pieces in order.
+    pub segments: Vec<Segment>,
+    /// It holds at least one action. Otherwise it is plain text.
+    pub is_template: bool,
+    /// Variables it refers to, as the template plugin named them at load.
+    pub references: Vec<Reference>,
+    /// Always text, or a typed value.
+    pub mode: TemplateMode,
+    /// Where the scalar is written.
+    pub place: Place,
+}
+
+/// How a template's result is read (dialect §6.4).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TemplateMode {
+    /// Always text.
+    #[default]
+    Text,
+    /// A typed value.
+    Value,
+    /// A typed value, missing is null (a whole guard expression: `condition`, `final`, `filter`).
+    Guard,
+    /// A typed value; outputs of tasks that have not run are null (workflow `outputs`).
+    Outputs,
+}
+
+/// A piece of an interpolated scalar.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Segment {
+    /// Text the author wrote.
+    Literal(String),
+    /// `${NAME}` or `${NAME:-default}`.
+    Variable {
+        /// Name of the environment variable.
+        name: String,
+        /// What stands after `:-`, itself interpolated.
+        default: Option<Vec<Segment>>,
+        /// Where it is written.
+        place: Place,
+    },
+}
+
+/// A variable a template refers to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// Segments after the leading dot; empty: the whole context.
+    pub path: Vec<String>,
+    /// Everything below `path` may be read.
+    pub whole: bool,
+}
+
+/// A YAML value whose scalars may be templates (`with`, `outputs`).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValueTemplate {
+    /// A value without templates or variables.
+    Fixed(Value),
+    /// A scalar to fill in.
+    Template(Template),
+    /// A list.
+    List(Vec<ValueTemplate>),
+    /// A map in the order written.
+    Map(Vec<(String, ValueTemplate)>),
+}
+
+/// An entry of `llm.providers`. Its texts are resolved at the first use.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// Id.
+    pub id: String,
+    /// `openai`, `groq`, `mock`, … (dialect §8), aliases folded.
+    pub kind: String,
+    /// Plugin entry, for `type: plugin`.
+    pub plugin: Option<String>,
+    /// `default: true`.
+    pub default: bool,
+    /// Model; `None`: the type's default.
+    pub model: Option<Template>,
+    /// Base URL; `None`: the type's default.
+    pub base_url: Option<Template>,
+    /// Key; `None`: the type's key variable.
+    pub api_key: Option<Template>,
+    /// OpenAI organization.
+    pub organization: Option<Template>,
+    /// Further request headers.
+    pub headers: Vec<(String, Template)>,
+    /// `config`, a JSON object (for `mock`: scripted answers).
+    pub config: Value,
+    /// `params` under the agent's and task's, a JSON object.
+    pub params: serde_json::Map<String, Value>,
+    /// Limit of one call; `None`: `llm.provider_timeout`.
+    pub timeout: Option<Duration>,
+    /// Most calls at once; `None`: `llm.rate_limiting.default_concurrency`.
+    pub concurrency: Option<u32>,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// An entry of `plugins`.
+#[derive(Debug, Clone)]
+pub struct Plugin {
+    /// Id.
+    pub id: String,
+    /// A path relative to the project folder, or `builtin:NAME`.
+    pub source: String,
+    /// What it must export.
+    pub kind: PluginKind,
+    /// Expected digest, `sha256:` and 64 hex digits.
+    pub digest: Option<String>,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// Caps on one call.
+    pub limits: PluginLimits,
+    /// Its `config:`.
+    pub config: Value,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// What a component must export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PluginKind {
+    /// `tool`.
+    Tool,
+    /// `llm-provider`.
+    Llm,
+    /// `embedder`.
+    Embedder,
+    /// `template`.
+    Template,
+}
+
+/// `permissions` (dialect §10.2). Empty: nothing is granted.
+#[derive(Debug, Clone, Default)]
+pub struct Permissions {
+    /// Patterns `[scheme://]host[:port]`.
+    pub http: Vec<String>,
+    /// Named databases.
+    pub sql: Vec<Grant>,
+    /// Vector DBs.
+    pub vector: Vec<Grant>,
+    /// The plugin's key-value space.
+    pub kv: Access,
+    /// Environment variables readable in clear.
+    pub env: Vec<String>,
+    /// Environment variables seen as placeholders.
+    pub secrets: Vec<String>,
+    /// Folders inside the project.
+    pub fs: Vec<Grant>,
+    /// Provider entries it may ask.
+    pub llm: bool,
+}
+
+/// Leave to use one named thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Id of the database or vector DB, or a path.
+    pub id: String,
+    /// Whether it may also write.
+    pub write: bool,
+}
+
+/// How far a grant goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Not at all.
+    #[default]
+    None,
+    /// Reading only.
+    Read,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// `limits` of a plugin (dialect §10.1).
+#[derive(Debug, Clone)]
+pub struct PluginLimits {
+    /// Linear memory of one instance in bytes.
+    pub memory_bytes: u64,
+    /// Longest call.
+    pub timeout: Duration,
+    /// Bytes of one answer.
+    pub output_bytes: u64,
+    /// Fuel of one call; `None`: off.
+    pub fuel: Option<u64>,
+}
+
+impl Default for PluginLimits {
+    fn default() -> Self {
+        Self { memory_bytes: 64 << 20, timeout: Duration::from_secs(30), output_bytes: 10 << 20, fuel: None }
+    }
+}
+
+/// An entry of `databases`.
+#[derive(Debug, Clone)]
+pub struct NamedDatabase {
+    /// Label that plugins use.
+    pub id: String,
+    /// Settings as in `database:`.
+    pub database: crate::settings::Database,
+    /// Where it is written.
+    pub place: Place,
+}

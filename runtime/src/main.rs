@@ -1,0 +1,2 @@
+//! compozy.
+fn main() {}
