@@ -1,1 +1,5 @@
-//! compozy.
+//! compozy: runs YAML workflows durably, with every tool, model and template engine a sandboxed wasm component.
+
+pub mod clock;
+pub mod id;
+pub mod storage;

@@ -1,1 +1,3 @@
-//! Engine.
+//! compozy's engine.
+
+pub mod time;

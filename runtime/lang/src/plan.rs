@@ -123,7 +123,12 @@ impl Default for TemplateLimits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_task_executions: 10_000, max_input_bytes: 1 << 20, max_output_bytes: 10 << 20, template: TemplateLimits::default() }
+        Self {
+            max_task_executions: 10_000,
+            max_input_bytes: 1 << 20,
+            max_output_bytes: 10 << 20,
+            template: TemplateLimits::default(),
+        }
     }
 }
 

@@ -1,0 +1,197 @@
+//! Where runs live: the only user of sqlx.
+//!
+//! [`Storage`] is what the rest of the program sees. A driver is one folder beside this file. The rules every driver
+//! keeps, tested by one suite over all of them:
+//!
+//! - A call that returns `Ok` is durable at the level of the run (cli-and-api §9.4); a failed commit leaves no trace.
+//! - Each call that writes is one logical transaction. Many are committed together, but one that fails (a fenced
+//!   write, a violated constraint) fails alone.
+//! - Every write of a run is guarded by its owner and epoch; zero matching rows is [`Error::Fenced`] and nothing of
+//!   that transaction is written.
+//! - State tables are projections of the journal, written in the same transaction.
+
+pub mod row;
+pub mod sqlite;
+
+use async_trait::async_trait;
+use compozy_engine::time::Timestamp;
+
+use crate::id::{ExecId, NodeId};
+use row::{Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, WorkflowSummary};
+
+/// Why storage refused or failed, split by what the caller can do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The run is owned by someone else or was claimed anew; drop it at once.
+    #[error("the run is owned by another node or epoch")]
+    Fenced,
+    /// No such row.
+    #[error("{0} not found")]
+    NotFound(String),
+    /// The row is there already with other content.
+    #[error("{0}")]
+    Conflict(String),
+    /// The run has ended, with this status.
+    #[error("the run has ended: {0}")]
+    Finished(String),
+    /// Locked or briefly out of reach; try again.
+    #[error("database is busy: {0}")]
+    Busy(String),
+    /// No space left; running runs wait, new starts are refused.
+    #[error("no space left on the database's disk")]
+    DiskFull,
+    /// It cannot be reached or opened.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The file is damaged, not ours, or from a newer release. Nothing was written.
+    #[error("{0}")]
+    Unusable(String),
+    /// Anything else the driver said.
+    #[error("database error: {0}")]
+    Driver(String),
+}
+
+/// What a storage is, for logs, health and discovery.
+#[derive(Debug, Clone)]
+pub struct Info {
+    /// `sqlite` or `postgres`.
+    pub driver: &'static str,
+    /// What follows `driver=…` on the start line: `path=./data/compozy.db`, the path as written.
+    pub location: String,
+    /// `full`, `normal` or `memory`.
+    pub durability: row::Durability,
+    /// Made with the database, 26 characters.
+    pub database_id: String,
+    /// Made with the database, 32 random bytes (cli-and-api §4.2).
+    pub identity_key: [u8; 32],
+    /// Version of the newest applied migration.
+    pub schema_version: i64,
+    /// Nothing survives the process (`:memory:`).
+    pub ephemeral: bool,
+}
+
+/// What a cancel request met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CancelOutcome {
+    /// Recorded; `owner` is the node that must act, if any owns the run.
+    Requested {
+        /// Present owner.
+        owner: Option<NodeId>,
+    },
+    /// A request was recorded before.
+    Already {
+        /// Present owner.
+        owner: Option<NodeId>,
+    },
+}
+
+/// The database of runs.
+#[async_trait]
+pub trait Storage: Send + Sync + std::fmt::Debug {
+    /// What this storage is.
+    fn info(&self) -> &Info;
+
+    /// Records a run with its first rows, its definition and its idempotency key, in one transaction.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the idempotency key was used with another request hash.
+    async fn start(&self, run: NewRun) -> Result<Started, Error>;
+
+    /// Writes the changes of one decision of the engine.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when the run is not owned by `node` under `epoch` any more.
+    async fn commit(&self, exec_id: &ExecId, node: &NodeId, epoch: i64, changes: Changes) -> Result<(), Error>;
+
+    /// Takes at most `limit` claimable runs (rows of `ready` that are due at `now` and have no foreign affinity),
+    /// sets their owner and increments their epoch.
+    async fn claim(&self, node: &NodeId, limit: u32, now: Timestamp) -> Result<Vec<Run>, Error>;
+
+    /// Takes one run for embedded execution, whoever had it before its lease ended; `None` if it is owned by a live
+    /// node or has ended.
+    async fn claim_one(&self, node: &NodeId, exec_id: &ExecId, now: Timestamp) -> Result<Option<Run>, Error>;
+
+    /// A run with everything the engine needs to go on.
+    async fn load(&self, exec_id: &ExecId) -> Result<Option<LoadedRun>, Error>;
+
+    /// Makes claimable again what this node owns, clearing owner and affinity. Returns how many.
+    async fn hand_back(&self, node: &NodeId, now: Timestamp) -> Result<u64, Error>;
+
+    /// Records that the run should be canceled; a run without owner becomes claimable so that a node carries it out.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Finished`].
+    async fn request_cancel(
+        &self,
+        exec_id: &ExecId,
+        by: &str,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Result<CancelOutcome, Error>;
+
+    /// Registers or renews a node; its lease ends at `node.lease_until`.
+    async fn put_node(&self, node: Node) -> Result<(), Error>;
+
+    /// Forgets a node that handed everything back.
+    async fn remove_node(&self, node: &NodeId) -> Result<(), Error>;
+
+    /// Makes claimable the runs of nodes that are dead: all others when `sole` (the server lock proves it, embedded
+    /// nodes with a live lease excepted), else those whose lease ended before `now`. Removes those nodes. Returns how
+    /// many runs were freed.
+    async fn recover(&self, me: &NodeId, sole: bool, now: Timestamp) -> Result<u64, Error>;
+
+    /// The stored definition of `digest`, JSON text.
+    async fn definition(&self, digest: &str) -> Result<Option<String>, Error>;
+
+    /// One run.
+    async fn run(&self, exec_id: &ExecId) -> Result<Option<Run>, Error>;
+
+    /// Runs whose id starts with `prefix`, at most `limit`, newest first.
+    async fn runs_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<Run>, Error>;
+
+    /// A page of runs, newest first unless the filter says otherwise.
+    async fn runs(&self, filter: &RunFilter) -> Result<Page<Run>, Error>;
+
+    /// Steps of a run in the order they started.
+    async fn steps(&self, exec_id: &ExecId) -> Result<Vec<Step>, Error>;
+
+    /// Events of a run with `seq > after`, at most `limit`, in order.
+    async fn journal(&self, exec_id: &ExecId, after: i64, limit: u32) -> Result<Vec<Journal>, Error>;
+
+    /// Per workflow that has runs: how many, and the latest.
+    async fn workflow_summaries(&self) -> Result<Vec<WorkflowSummary>, Error>;
+
+    /// Number of runs that have not ended, by status word.
+    async fn active_counts(&self) -> Result<Vec<(String, u64)>, Error>;
+
+    /// One value of a plugin's key-value space; expired entries are absent.
+    async fn kv_get(&self, space: &str, key: &str, now: Timestamp) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Stores one value. With `expected`, only if the present value equals it; false when it does not.
+    async fn kv_set(&self, entry: KvEntry, expected: Option<Option<Vec<u8>>>, now: Timestamp) -> Result<bool, Error>;
+
+    /// Removes one value; true when it was there.
+    async fn kv_delete(&self, space: &str, key: &str) -> Result<bool, Error>;
+
+    /// Keys that start with `prefix` after `after`, in byte order.
+    async fn kv_keys(
+        &self,
+        space: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<String>, Error>;
+
+    /// A round trip through a reader and the writer.
+    async fn ping(&self) -> Result<std::time::Duration, Error>;
+
+    /// Waits until another process may have changed the database (SQLite: `data_version`, polled every 250 ms).
+    async fn changed_elsewhere(&self);
+
+    /// Every violated invariant of cli-and-api §9.2, one sentence each; empty when the database is sound.
+    async fn check(&self) -> Result<Vec<String>, Error>;
+
+    /// Finishes the queue, checkpoints and closes. Later calls fail with [`Error::Unavailable`].
+    async fn close(&self);
+}
