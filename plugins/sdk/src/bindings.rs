@@ -77,7 +77,7 @@ pub mod llm_provider {
             "wasi:http/outgoing-handler@0.2.12": super::host::wasi::http::outgoing_handler,
         },
         pub_export_macro: true,
-        default_bindings_module: "compozy_plugin::llm_provider",
+        default_bindings_module: "compozy_plugin::llm_provider_world",
         export_macro_name: "export",
     });
 }

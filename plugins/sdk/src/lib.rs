@@ -30,22 +30,24 @@
 //! }
 //! ```
 //!
-//! What the host lends is in [`log`], [`config`], [`secrets`], [`kv`], [`sql`], [`run`] and [`http`]; each use is
+//! What the host lends is in [`log`], [`config`], [`secrets`], [`kv`], [`sql`], [`run`], [`http`] and [`clock`]; each use is
 //! granted by name in the project's YAML and refused with an [`Error`] of code `CZ0703` otherwise.
 //! An interface that is not used is not imported by the component.
 
 mod bindings;
+pub mod clock;
 pub mod config;
 mod error;
 pub mod http;
 pub mod kv;
+pub mod llm;
 pub mod log;
 pub mod run;
 pub mod secrets;
 pub mod sql;
 mod tool;
 
-pub use bindings::{llm_provider, tool as tool_world};
+pub use bindings::{llm_provider as llm_provider_world, tool as tool_world};
 pub use error::{Error, Result};
 #[doc(hidden)]
 pub use tool::__private;

@@ -31,3 +31,9 @@ pub fn warn(message: &str) {
 pub fn error(message: &str) {
     write(Level::Error, message, &[]);
 }
+
+/// Sends the message of a panic to the log, since a trap carries no text. `export_tool!` does it for tools.
+pub fn panics() {
+    #[cfg(target_arch = "wasm32")]
+    std::panic::set_hook(Box::new(|panic| error(&panic.to_string())));
+}

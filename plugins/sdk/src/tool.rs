@@ -39,7 +39,7 @@ macro_rules! export_tool {
                 function: ::std::string::String,
                 input: ::std::string::String,
             ) -> $crate::Result<::std::string::String> {
-                $crate::__private::log_panics();
+                $crate::log::panics();
                 $(
                     #[allow(unused_mut)]
                     let mut marks = $crate::__private::Marks { name: stringify!($function), ..Default::default() };
@@ -127,11 +127,5 @@ pub mod __private {
             "unknown_function",
             format!("this plugin has no function '{function}'"),
         )
-    }
-
-    /// A wasm trap carries no text, so the message of a panic goes to the log before it.
-    pub fn log_panics() {
-        #[cfg(target_arch = "wasm32")]
-        std::panic::set_hook(Box::new(|panic| crate::log::error(&panic.to_string())));
     }
 }
