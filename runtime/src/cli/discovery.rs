@@ -7,28 +7,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hmac::{Hmac, Mac};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use sha2::Sha256;
-use tokio::net::TcpStream;
 
 use super::failure::Failure;
 use super::output::Output;
+use super::probe::{self, NoAnswer};
 use super::record::{self, Found, State, hex, unhex};
+use crate::api::identity as proof;
 use crate::clock::{Clock, random_bytes};
 
-/// Longest wait for a connection.
-const CONNECT: Duration = Duration::from_millis(300);
-/// Longest wait for the whole answer.
-const ANSWER: Duration = Duration::from_secs(1);
 /// How long a server may take to become ready, or to answer at all, before a command gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is asked meanwhile.
 const STEP: Duration = Duration::from_millis(100);
-/// Largest answer read, bytes.
-const LARGEST: usize = 64 << 10;
 
 /// Which server is looked for.
 #[derive(Debug, Clone)]
@@ -171,6 +162,16 @@ async fn configured(project: &WantedProject, keys: &impl Keys, output: &Output) 
     Ok(None)
 }
 
+/// Whether a compozy server, of whatever project, answers at a configured address.
+pub async fn is_compozy(host: &str, port: u16) -> bool {
+    for address in addresses(host, port).await {
+        if matches!(identity(address, &nonce()).await, Answer::Identity(_) | Answer::Forbidden) {
+            return true;
+        }
+    }
+    false
+}
+
 fn forbidden(url: &str) -> Failure {
     Failure::new("unauthorized", format!("the server at {url} refuses to identify itself to us")).hint("use --api-key")
 }
@@ -234,37 +235,13 @@ struct Identity {
     ready: bool,
 }
 
-/// Asks over a connection of its own: no proxy, no redirect, no header that could carry a secret.
 async fn identity(address: SocketAddr, nonce: &str) -> Answer {
-    let stream = match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => return Answer::Refused,
-        Ok(Err(_)) | Err(_) => return Answer::Silent,
-    };
-    tokio::time::timeout(ANSWER, exchange(stream, address, nonce)).await.unwrap_or(Answer::Silent)
-}
-
-async fn exchange(stream: TcpStream, address: SocketAddr, nonce: &str) -> Answer {
-    let Ok((mut sender, connection)) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await else {
-        return Answer::Silent;
-    };
-    let connection = tokio::spawn(connection);
-    let request = http::Request::get(format!("/api/v0/identity?nonce={nonce}"))
-        .header(http::header::HOST, address.to_string())
-        .body(Empty::<bytes::Bytes>::new());
-    let Ok(request) = request else { return Answer::Foreign };
-    let answer = match sender.send_request(request).await {
-        Ok(response) => {
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), LARGEST).collect().await.map(http_body_util::Collected::to_bytes);
-            body.map_or(Answer::Foreign, |body| answer_of(status, &body))
-        }
-        // What does not speak HTTP is foreign; what hangs up without a word may be starting.
-        Err(error) if error.is_parse() => Answer::Foreign,
-        Err(_) => Answer::Silent,
-    };
-    connection.abort();
-    answer
+    match probe::get(address, &format!("/api/v0/identity?nonce={nonce}")).await {
+        Ok((status, body)) => answer_of(status, &body),
+        Err(NoAnswer::Refused) => Answer::Refused,
+        Err(NoAnswer::Silent) => Answer::Silent,
+        Err(NoAnswer::Foreign) => Answer::Foreign,
+    }
 }
 
 fn answer_of(status: u16, body: &[u8]) -> Answer {
@@ -288,31 +265,12 @@ fn nonce() -> String {
 
 /// Whether the answer can only come from the server of this project and database, at this very port.
 fn proves(answer: &Identity, key: &[u8; 32], nonce: &str, port: u16, project: &str) -> bool {
-    let Some(proof) = unhex(&answer.proof) else { return false };
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return false };
-    for part in [&b"compozy-identity"[..], &[0], nonce.as_bytes(), &[0], port.to_string().as_bytes(), &[0], project.as_bytes()] {
-        mac.update(part);
-    }
-    mac.verify_slice(&proof).is_ok()
+    proof::verify(key, nonce, port, project, &answer.proof)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_proof_holds_for_one_key_nonce_port_and_project() {
-        let key = [7; 32];
-        let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
-        mac.update(b"compozy-identity\0abc\x008080\0demo");
-        let answer = Identity { instance_id: "i".into(), proof: hex(&mac.finalize().into_bytes()), ready: true };
-        assert!(proves(&answer, &key, "abc", 8080, "demo"));
-        assert!(!proves(&answer, &[8; 32], "abc", 8080, "demo"));
-        assert!(!proves(&answer, &key, "abd", 8080, "demo"));
-        assert!(!proves(&answer, &key, "abc", 8081, "demo"));
-        assert!(!proves(&answer, &key, "abc", 8080, "other"));
-        assert!(!proves(&Identity { proof: "zz".into(), ..answer }, &key, "abc", 8080, "demo"));
-    }
 
     #[test]
     fn answers_are_told_apart() {

@@ -1,5 +1,7 @@
 //! Exit codes (cli-and-api §3.3). They follow the problem `code`, never the text of a message.
 
+use crate::api::code::Code;
+
 /// Ended well.
 pub const OK: u8 = 0;
 /// The run failed, or something unclassified did.
@@ -29,19 +31,15 @@ pub fn of(code: &str, http_status: Option<u16>) -> u8 {
 
 /// Codes with a name of their own.
 fn of_name(code: &str) -> Option<u8> {
+    if let Some(known) = Code::find(code) {
+        return Some(known.exit);
+    }
     Some(match code {
-        "usage" | "invalid_request" | "invalid_json" | "invalid_cursor" | "unknown_parameter"
-        | "unknown_event_type" | "method_not_allowed" | "unsupported_media_type" | "payload_too_large"
-        | "uri_too_long" | "headers_too_large" | "ambiguous_execution" | "unwritable_database" => USAGE,
-        "input_invalid" | "definition_invalid" | "pgvector_requires_postgres" | "project_invalid" => VALIDATION,
-        "unauthorized" | "forbidden" | "origin_not_allowed" | "host_not_allowed" => FORBIDDEN,
-        "execution_finished" | "definition_in_use" | "duplicate_event" | "already_exists" | "import_conflict"
-        | "precondition_failed" | "idempotency_mismatch" | "already_served" | "port_in_use" | "schema_too_new"
+        // Codes that only this release's later routes, or the command line alone, use.
+        "definition_invalid" | "pgvector_requires_postgres" => VALIDATION,
+        "definition_in_use" | "duplicate_event" | "import_conflict" | "already_served" | "schema_too_new"
         | "database_exclusive" | "database_unusable" => CONFLICT,
-        "rate_limited" | "overloaded" | "database_busy" | "database_unavailable" | "shutting_down" | "not_ready"
-        | "disk_full" | "server_unreachable" | "memory_server_unreachable" => UNAVAILABLE,
-        "sync_timeout" => TIMEOUT,
-        "run_failed" | "internal" => FAILED,
+        "database_unwritable" => USAGE,
         name if name.ends_with("_not_found") => NOT_FOUND,
         _ => return None,
     })

@@ -4,6 +4,7 @@ use compozy_lang::diagnostic::Diagnostic;
 use serde_json::{Map, Value, json};
 
 use super::exit;
+use crate::{api, node, storage};
 
 /// Why a command ends early.
 #[derive(Debug)]
@@ -157,6 +158,29 @@ impl Failure {
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         Self::Problem(Box::new(problem))
+    }
+}
+
+impl From<api::error::Problem> for Failure {
+    fn from(problem: api::error::Problem) -> Self {
+        if let Some(cause) = problem.cause() {
+            tracing::error!(code = problem.code().word, "{cause}");
+        }
+        let document = serde_json::to_string(&problem.document(None, None)).unwrap_or_default();
+        let document = serde_json::from_str(&document).unwrap_or_default();
+        Self::from_document(problem.code().status, document)
+    }
+}
+
+impl From<node::Error> for Failure {
+    fn from(error: node::Error) -> Self {
+        api::error::Problem::from(error).into()
+    }
+}
+
+impl From<storage::Error> for Failure {
+    fn from(error: storage::Error) -> Self {
+        api::error::Problem::from(error).into()
     }
 }
 

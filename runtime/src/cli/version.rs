@@ -10,7 +10,7 @@ use super::session::Session;
 pub const HELP: &str = "Examples:\n  compozy version\n  compozy version -o json\n\nExit codes:\n  0 always";
 
 /// Commit of the build, `unknown` outside a repository.
-pub const COMMIT: &str = match option_env!("COMPOZY_BUILD_COMMIT") {
+pub const COMMIT: &str = match option_env!("COMPOZY_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
 };
