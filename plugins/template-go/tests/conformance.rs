@@ -1,6 +1,6 @@
 //! The conformance table of the dialect, §6.9, natively; the same file is run through the component elsewhere.
 
-use compozy_template_go::{Ambient, Leniency, Limits, Mode, Reference, Source, Span, Value, check, json, render};
+use template_go::{Ambient, Leniency, Limits, Mode, Reference, Source, Span, Value, check, json, render};
 use serde_json::Value as Json;
 
 #[test]
