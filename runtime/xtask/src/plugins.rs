@@ -104,6 +104,9 @@ fn compile(target: &str, guests: &[&Guest]) -> Command {
             "target",
         ],
     );
+    command
+        .arg("--config")
+        .arg(format!("target.{target}.rustflags=[{}]", neutral_paths()));
     for guest in guests {
         command.args(["--package", &guest.name]);
     }
@@ -118,6 +121,24 @@ fn compile(target: &str, guests: &[&Guest]) -> Command {
         command.env_remove(variable);
     }
     command
+}
+
+/// Flags that keep the folders of this machine out of the components: equal sources make equal bytes everywhere.
+fn neutral_paths() -> String {
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = std::env::home_dir().map(|home| home.join(".cargo"));
+    let sources = cargo_home
+        .or(home)
+        .map(|cargo| (cargo.join("registry/src"), "registry"));
+    let root = (process::project_root().to_owned(), "compozy");
+    let flag =
+        |(from, to): (PathBuf, &str)| format!("'--remap-path-prefix={}={to}'", from.display());
+    sources
+        .into_iter()
+        .chain([root])
+        .map(flag)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn write(guest: &Guest) -> Result<()> {
