@@ -3,6 +3,7 @@
 mod hostile;
 mod lent;
 mod load;
+mod template;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
