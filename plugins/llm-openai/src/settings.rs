@@ -1,21 +1,21 @@
 //! The provider entry's configuration.
 
 use compozy_plugin::{Error, Result, http};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 /// What the host hands over; other keys are other layers' business.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Settings {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     base_url: String,
     /// A placeholder: the host puts the key into the outgoing header.
     api_key: Option<String>,
     organization: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     headers: Map<String, Value>,
     /// How an output schema is asked for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(crate) json_mode: JsonMode,
 }
 
@@ -30,6 +30,15 @@ pub(crate) enum JsonMode {
     Object,
     /// None; the prompt has to ask.
     None,
+}
+
+/// Reads `null` as what is left out.
+fn or_default<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 impl Settings {
@@ -92,7 +101,7 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use super::Settings;
+    use super::{JsonMode, Settings};
 
     fn check(config: &str) -> Settings {
         serde_json::from_str::<Settings>(config)
@@ -146,6 +155,15 @@ mod tests {
             (value("openai-organization"), value("x-title"), value("x-n")),
             ("o".into(), "t".into(), "1".into())
         );
+    }
+
+    #[test]
+    fn null_is_left_out() {
+        let settings = check(
+            r#"{"base_url": "http://a/v1", "headers": null, "organization": null, "json_mode": null}"#,
+        );
+        assert_eq!(settings.json_mode, JsonMode::Schema);
+        assert_eq!(settings.headers().len(), 2);
     }
 
     #[test]

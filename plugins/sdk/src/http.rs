@@ -147,13 +147,22 @@ impl Request {
     ///
     /// # Errors
     /// The request is not valid, not allowed, or its connection failed. A status of 400 or more is no error here.
-    pub fn send(self) -> Result<Response, Error> {
+    pub fn send(mut self) -> Result<Response, Error> {
         let url = Url::parse(&self.url).map_err(|reason| Error::Invalid(reason.to_owned()))?;
         let answer = self.start(&url)?;
         wait(&answer, &url.authority)
     }
 
-    fn start(&self, url: &Url) -> Result<FutureIncomingResponse, Error> {
+    fn start(&mut self, url: &Url) -> Result<FutureIncomingResponse, Error> {
+        if !self.body.is_empty()
+            || matches!(self.method, Method::Post | Method::Put | Method::Patch)
+        {
+            // Without it the body is sent in chunks, which not every server takes.
+            self.headers.push((
+                "content-length".to_owned(),
+                self.body.len().to_string().into_bytes(),
+            ));
+        }
         let headers = Fields::from_list(&self.headers)
             .map_err(|error| Error::Invalid(format!("headers: {error}")))?;
         let request = OutgoingRequest::new(headers);
@@ -231,10 +240,31 @@ fn from_code(code: ErrorCode, authority: &str) -> Error {
     match code {
         ErrorCode::HttpRequestDenied => Error::Denied(authority.to_owned()),
         ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestMethodInvalid => {
-            Error::Invalid(format!("{code:?}"))
+            Error::Invalid(describe(&code))
         }
-        other => Error::Connection(format!("{other:?}")),
+        other => Error::Connection(describe(&other)),
     }
+}
+
+/// `connection refused` for `ConnectionRefused`; what a variant carries is left out, but for its text.
+fn describe(code: &ErrorCode) -> String {
+    if let ErrorCode::InternalError(Some(text)) = code {
+        return text.clone();
+    }
+    let written = format!("{code:?}");
+    let name = written.trim_start_matches("ErrorCode::");
+    let name = name
+        .split(|character: char| !character.is_alphanumeric())
+        .next()
+        .unwrap_or_default();
+    let mut words = String::new();
+    for character in name.chars() {
+        if character.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(character.to_ascii_lowercase());
+    }
+    words
 }
 
 /// An answer: status and headers are here, the body is still to be read.
@@ -307,5 +337,28 @@ impl Response {
     /// As [`Response::bytes`], or it is not JSON of this shape.
     pub fn json<T: DeserializeOwned>(self, limit: usize) -> crate::Result<T> {
         Ok(serde_json::from_slice(&self.bytes(limit)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ErrorCode, describe};
+
+    #[test]
+    fn error_codes_are_readable() {
+        for (code, expected) in [
+            (ErrorCode::ConnectionRefused, "connection refused"),
+            (
+                ErrorCode::HttpResponseBodySize(Some(3)),
+                "http response body size",
+            ),
+            (
+                ErrorCode::InternalError(Some("told so".to_owned())),
+                "told so",
+            ),
+            (ErrorCode::InternalError(None), "internal error"),
+        ] {
+            assert_eq!(describe(&code), expected);
+        }
     }
 }

@@ -22,8 +22,10 @@ pub(crate) enum Guests {
 
 /// One folder that becomes a component.
 struct Guest {
-    /// Name of folder, package and component.
+    /// Name of the folder and of the component.
     name: String,
+    /// Name of the package.
+    package: String,
     target: &'static str,
     /// It belongs to the tests and may break every rule.
     is_test: bool,
@@ -82,14 +84,24 @@ fn discover(folder: &str, is_test: bool) -> Result<Vec<Guest>> {
         } else {
             targets::PLAIN
         };
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let package = package_name(&manifest)
+            .with_context(|| format!("find the package's name in {folder}/{name}/Cargo.toml"))?;
         guests.push(Guest {
-            name: entry.file_name().to_string_lossy().into_owned(),
+            name,
+            package,
             target,
             is_test,
         });
     }
     guests.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(guests)
+}
+
+/// The first `name` of a manifest, which stands in `[package]`.
+fn package_name(manifest: &str) -> Option<String> {
+    let line = manifest.lines().find(|line| line.starts_with("name"))?;
+    line.split('"').nth(1).map(str::to_owned)
 }
 
 fn compile(target: &str, guests: &[&Guest]) -> Command {
@@ -104,8 +116,11 @@ fn compile(target: &str, guests: &[&Guest]) -> Command {
             "target",
         ],
     );
+    command
+        .arg("--config")
+        .arg(format!("target.{target}.rustflags=[{}]", neutral_paths()));
     for guest in guests {
-        command.args(["--package", &guest.name]);
+        command.args(["--package", &guest.package]);
     }
     // Flags meant for the host would replace those of plugins/.cargo/config.toml.
     for variable in [
@@ -120,12 +135,30 @@ fn compile(target: &str, guests: &[&Guest]) -> Command {
     command
 }
 
+/// Flags that keep the folders of this machine out of the components: equal sources make equal bytes everywhere.
+fn neutral_paths() -> String {
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = std::env::home_dir().map(|home| home.join(".cargo"));
+    let sources = cargo_home
+        .or(home)
+        .map(|cargo| (cargo.join("registry/src"), "registry"));
+    let root = (process::project_root().to_owned(), "compozy");
+    let flag =
+        |(from, to): (PathBuf, &str)| format!("'--remap-path-prefix={}={to}'", from.display());
+    sources
+        .into_iter()
+        .chain([root])
+        .map(flag)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 fn write(guest: &Guest) -> Result<()> {
     let built = process::project_root().join("plugins/target");
     let module = built
         .join(guest.target)
         .join("release")
-        .join(format!("{}.wasm", guest.name.replace('-', "_")));
+        .join(format!("{}.wasm", guest.package.replace('-', "_")));
     let module = fs::read(&module).with_context(|| format!("read {}", module.display()))?;
     let bytes = component::encode(&module)?;
     let interfaces = component::interfaces(&bytes)?;
@@ -184,5 +217,36 @@ fn list(names: &[String]) -> String {
         "nothing".to_owned()
     } else {
         shown.join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{list, package_name};
+
+    #[test]
+    fn names_of_packages() {
+        for (manifest, expected) in [
+            (
+                "[package]\nname = \"a-b\"\n[lib]\nname = \"c\"",
+                Some("a-b"),
+            ),
+            ("# name\n[package]\nname=\"a\"", Some("a")),
+            ("[workspace]", None),
+        ] {
+            assert_eq!(package_name(manifest).as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn interfaces_are_named_shortly() {
+        let names = [
+            "compozy:host/log@0.1.0",
+            "compozy:plugin/types@0.1.0",
+            "wasi:io/poll@0.2.12",
+            "wasi:io/error@0.2.12",
+        ];
+        assert_eq!(list(&names.map(str::to_owned)), "compozy:host/log wasi:io");
+        assert_eq!(list(&[]), "nothing");
     }
 }

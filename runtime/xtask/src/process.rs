@@ -62,7 +62,7 @@ fn describe(command: &Command) -> String {
     words.extend(
         command
             .get_args()
-            .map(|argument| argument.to_string_lossy().into_owned()),
+            .map(|argument| quoted(&argument.to_string_lossy())),
     );
     let folder = command
         .get_current_dir()
@@ -72,5 +72,16 @@ fn describe(command: &Command) -> String {
             format!("(cd {} && {})", folder.display(), words.join(" "))
         }
         _ => words.join(" "),
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain =
+        |character: char| character.is_ascii_alphanumeric() || "-_./:=,+@".contains(character);
+    if word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))
     }
 }

@@ -43,7 +43,7 @@ impl Iterator for Body {
                 Err(StreamError::LastOperationFailed(error)) => {
                     self.is_ended = true;
                     let reason = http_error_code(&error)
-                        .map_or_else(|| error.to_debug_string(), |code| format!("{code:?}"));
+                        .map_or_else(|| error.to_debug_string(), |code| super::describe(&code));
                     return Some(Err(Error::Connection(reason)));
                 }
             }

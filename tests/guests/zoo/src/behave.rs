@@ -1,6 +1,9 @@
 //! Functions that do as they are told.
 
-use compozy_plugin::{Error, Result, run};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use compozy_plugin::{Error, Result, clock, run};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -77,4 +80,22 @@ pub(crate) fn count_down(input: Turns) -> Result<Value> {
         left -= 1;
     }
     Ok(json!({"turns": input.turns}))
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Pause {
+    milliseconds: u64,
+}
+
+/// Waits inside the host, where no instruction of the guest can be interrupted.
+pub(crate) fn sleep(pause: Pause) -> Result<Value> {
+    clock::sleep(Duration::from_millis(pause.milliseconds));
+    Ok(json!({"milliseconds": pause.milliseconds}))
+}
+
+static VISITS: AtomicU32 = AtomicU32::new(0);
+
+/// Counts the calls of this instance: 1 wherever a call gets a fresh one.
+pub(crate) fn visits(_: Value) -> Result<Value> {
+    Ok(json!({"visits": VISITS.fetch_add(1, Ordering::Relaxed) + 1}))
 }

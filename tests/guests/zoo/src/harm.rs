@@ -27,17 +27,27 @@ pub(crate) fn memory_bomb(_: Value) -> Result<Value> {
     }
 }
 
-/// Each call keeps an array alive below the next one, so that no compiler can turn the recursion into a loop.
+/// Fills the engine's call stack. The operation on the way back keeps a compiler from making a loop of it.
 pub(crate) fn deep_recursion(_: Value) -> Result<Value> {
+    fn descend(depth: u64) -> u64 {
+        if depth == u64::MAX {
+            return 0;
+        }
+        descend(depth + 1).rotate_left(7) ^ depth
+    }
+    Ok(json!({"result": descend(black_box(0))}))
+}
+
+/// Fills the guest's own stack inside its memory, which is shorter than the engine's.
+pub(crate) fn big_frames(_: Value) -> Result<Value> {
     fn descend(depth: u64) -> u64 {
         if black_box(depth) == u64::MAX {
             return 0;
         }
-        let frame = black_box([depth; 4]);
-        let below = descend(black_box(depth + 1));
-        below + frame.iter().sum::<u64>()
+        let frame = black_box([depth; 32]);
+        descend(black_box(depth + 1)) + frame.iter().sum::<u64>()
     }
-    Ok(json!({"depth": descend(0)}))
+    Ok(json!({"result": descend(0)}))
 }
 
 pub(crate) fn call_storm(_: Value) -> Result<Value> {

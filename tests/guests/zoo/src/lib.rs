@@ -9,10 +9,11 @@ mod harm;
 mod lend;
 
 use answer::{error, giant_output, huge_error, huge_message_log, panic_now, unreachable_now};
-use behave::{add, context, count_down, echo, fail};
+use behave::{add, context, count_down, echo, fail, sleep, visits};
 use compozy_plugin::export_tool;
 use harm::{
-    call_storm, deep_recursion, endless_loop, handle_storm, log_flood, memory_bomb, wait_forever,
+    big_frames, call_storm, deep_recursion, endless_loop, handle_storm, log_flood, memory_bomb,
+    wait_forever,
 };
 use lend::{effect, env, fetch, kv, query, secret, settings};
 
@@ -30,10 +31,13 @@ export_tool! {
     fail { description: "Fails on the first `times` attempts with `code` and `retryable`, then returns the attempt" }
     context { description: "Returns what the host says about the run", read_only: true }
     count_down { description: "Keeps the processor busy for `turns` turns", read_only: true }
+    sleep { description: "Waits in the host for `milliseconds`", read_only: true }
+    visits { description: "Returns how often this instance was called", read_only: true }
 
     endless_loop { description: "Never returns and never calls the host" }
     memory_bomb { description: "Takes memory until it is refused, touching it all" }
-    deep_recursion { description: "Calls itself without end" }
+    deep_recursion { description: "Calls itself without end, with nothing on the guest's own stack" }
+    big_frames { description: "Calls itself without end, with much on the guest's own stack" }
     call_storm { description: "Calls the key-value space without end" }
     log_flood { description: "Logs `records` records of `bytes` bytes, without end when `records` is 0" }
     handle_storm { description: "Opens the database `label` without end and drops no handle" }
