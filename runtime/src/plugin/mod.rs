@@ -33,4 +33,4 @@ pub use grants::Grants;
 pub use host::{Host, HostOptions, Services};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
