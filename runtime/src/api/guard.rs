@@ -91,7 +91,7 @@ pub(super) async fn handle(app: Arc<AppState>, router: Router, mut request: Requ
 }
 
 /// What the checks before the handler found.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Admitted {
     /// Go on.
     As(Principal),

@@ -1,3 +1,5 @@
+use http_body_util::BodyExt as _;
+
 use super::*;
 
 fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request<()> {
@@ -110,7 +112,7 @@ fn keys_are_checked_on_every_route_but_the_public_ones() {
         assert_eq!(word(admit(&settings, &request("GET", path, &[("authorization", "Bearer x")]))), anonymous);
     }
     for (method, path, expected) in [
-        ("POST", "/api/v0/workflows/hello/executions", anonymous.clone()),
+        ("POST", "/api/v0/workflows/hello/executions", anonymous),
         ("POST", "/api/v0/workflows/hello/executions/sync", anonymous),
         ("GET", "/api/v0/workflows/hello/executions", denied()),
         ("POST", "/api/v0/workflows/hello", denied()),
@@ -182,5 +184,3 @@ fn errors_of_the_router_become_problems() {
         assert_eq!((body["code"].as_str(), body["request_id"].as_str()), (Some(word), Some("r1")));
     }
 }
-
-use http_body_util::BodyExt as _;
