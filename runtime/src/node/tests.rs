@@ -201,21 +201,3 @@ async fn a_handed_back_run_goes_on_in_the_next_node() {
     assert_eq!(run.output.as_deref(), Some(r#"{"sum":4}"#));
     assert_eq!(second.storage().check().await.unwrap(), Vec::<String>::new());
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn scratch_speed() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("x.db");
-    let storage = Arc::new(sqlite::open(sqlite::Options::new(path.to_str().unwrap(), Role::Server, Clock::system())).await.unwrap());
-    let tasks: Vec<Task> = (0..100).map(|n| task(&format!("t{n}"), "add", &json!({"a": n, "b": 2}))).collect();
-    let node = node(storage, workflow(tasks)).await;
-    ended(&node).await;
-    for flight in [1usize, 16, 256] {
-        let since = std::time::Instant::now();
-        let mut ids = vec![];
-        for _ in 0..flight { ids.push(node.submit(start()).await.unwrap().exec_id); }
-        for id in &ids { node.wait(id, None).await.unwrap(); }
-        let took = since.elapsed();
-        println!("{flight}: {:.0} steps/s, {:?} per step", (flight * 100) as f64 / took.as_secs_f64(), took / (flight as u32 * 100));
-    }
-}

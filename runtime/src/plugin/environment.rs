@@ -3,11 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Where values of environment variables come from: the real environment, `.env`, or a test's table.
-pub trait Environment: Send + Sync {
-    /// The value of `name`, if it is set. Called at each use, from async code: it must not block.
-    fn lookup(&self, name: &str) -> Option<String>;
-}
+pub use compozy_lang::environment::Environment;
 
 /// A fixed set of variables.
 #[derive(Clone, Default)]

@@ -6,6 +6,7 @@
 //! call, and nothing it was not granted has an effect.
 
 mod bindings;
+pub mod bundled;
 mod cache;
 pub mod call;
 pub mod cancel;
