@@ -37,6 +37,8 @@ pub fn is_secret_name(name: &str) -> bool {
 pub struct ProjectEnvironment {
     real: std::sync::Arc<dyn Environment>,
     file: std::sync::Arc<DotEnv>,
+    /// Variables that stand in secret keys or that plugins see as placeholders.
+    secret_names: std::sync::Arc<std::collections::BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for ProjectEnvironment {
@@ -48,7 +50,12 @@ impl std::fmt::Debug for ProjectEnvironment {
 impl ProjectEnvironment {
     /// Lays `real` over `file`.
     pub fn new(real: std::sync::Arc<dyn Environment>, file: DotEnv) -> Self {
-        Self { real, file: std::sync::Arc::new(file) }
+        Self { real, file: std::sync::Arc::new(file), secret_names: std::sync::Arc::default() }
+    }
+
+    /// The same with more names whose values are secret.
+    pub(crate) fn with_secret_names(self, names: std::collections::BTreeSet<String>) -> Self {
+        Self { secret_names: std::sync::Arc::new(names), ..self }
     }
 
     /// The value of a variable and what set it.
@@ -64,12 +71,13 @@ impl ProjectEnvironment {
         self.file.entries.iter().map(|(name, _, _)| name.as_str())
     }
 
-    /// Values of secret-looking names of the `.env` file that output should show as `***`.
+    /// Values that output should show as `***`: of secret-looking names of the `.env` file, of variables that stand in
+    /// secret keys, and of those plugins see as placeholders.
     /// Values under 4 bytes are left out: masking them would tear ordinary text apart.
     pub fn masks(&self) -> Vec<String> {
-        let names = self.file.entries.iter().map(|(name, _, _)| name.as_str());
-        let mut masks: Vec<String> =
-            names.filter(|name| is_secret_name(name)).filter_map(|name| self.lookup(name)).filter(|value| value.len() >= 4).collect();
+        let declared = self.declared().filter(|name| is_secret_name(name));
+        let names: std::collections::BTreeSet<&str> = declared.chain(self.secret_names.iter().map(String::as_str)).collect();
+        let mut masks: Vec<String> = names.into_iter().filter_map(|name| self.lookup(name)).filter(|value| value.len() >= 4).collect();
         masks.sort();
         masks.dedup();
         masks

@@ -38,7 +38,7 @@ fn walk(node: &Node, mut at: usize) -> Option<Vec<u32>> {
     let rest = |at: usize| written.get(at..).unwrap_or_default();
     let mut map = Vec::with_capacity(scalar.text.len() + 1);
     for wanted in scalar.text.chars() {
-        let mut length;
+        let length;
         loop {
             let found = rest(at).chars().next();
             length = match found {
