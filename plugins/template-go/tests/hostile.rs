@@ -1,7 +1,8 @@
 //! Limits, leniency and hostile input: nothing panics, nothing runs away.
 
 use compozy_template_go::{
-    Ambient, Leniency, Limits, Mode, Problem, Renderer, Source, Span, Value, check, function_names, json, render,
+    Ambient, Leniency, Limits, Mode, Problem, Renderer, Source, Span, Value, check, function_names,
+    json, render,
 };
 
 fn source(text: impl Into<String>) -> Source {
@@ -62,16 +63,39 @@ fn leniency_turns_missing_into_null() {
     };
     for (text, leniency, expected) in [
         ("{{ .input.a.b }}", lenient(true, false, false), Ok("null")),
-        ("{{ upper .input.a }}", lenient(true, false, false), Ok("null")),
+        (
+            "{{ upper .input.a }}",
+            lenient(true, false, false),
+            Ok("null"),
+        ),
         ("x{{ .input.a }}", lenient(true, false, false), Ok("\"x\"")),
-        ("{{ .tasks.t.output.a.b }}", lenient(false, true, false), Ok("null")),
-        ("{{ .tasks.d.output.a }}", lenient(false, true, false), Err("CZ0402")),
-        ("{{ .tasks.t.output.a }}", lenient(false, false, true), Err("CZ0405")),
-        ("{{ .payload.a.b }}", lenient(false, false, true), Ok("null")),
+        (
+            "{{ .tasks.t.output.a.b }}",
+            lenient(false, true, false),
+            Ok("null"),
+        ),
+        (
+            "{{ .tasks.d.output.a }}",
+            lenient(false, true, false),
+            Err("CZ0402"),
+        ),
+        (
+            "{{ .tasks.t.output.a }}",
+            lenient(false, false, true),
+            Err("CZ0405"),
+        ),
+        (
+            "{{ .payload.a.b }}",
+            lenient(false, false, true),
+            Ok("null"),
+        ),
         ("{{ .headers.a }}", lenient(false, false, true), Ok("null")),
         ("{{ .input.a }}", lenient(false, false, true), Err("CZ0402")),
     ] {
-        let source = Source { leniency, ..source(text) };
+        let source = Source {
+            leniency,
+            ..source(text)
+        };
         let found = try_render(&source, context, &Limits::default());
         let found = found.as_deref().map_err(|problem| problem.code);
         assert_eq!(found, expected, "{text}");
@@ -89,7 +113,11 @@ fn container_outputs_resolve_in_both_shapes() {
         ("{{ .tasks.p.output.b.x }}", "2"),
         ("{{ .tasks.p.output }}", r#"{"a":{"x":1}}"#),
     ] {
-        assert_eq!(try_render(&source(text), context, &Limits::default()).unwrap(), expected, "{text}");
+        assert_eq!(
+            try_render(&source(text), context, &Limits::default()).unwrap(),
+            expected,
+            "{text}"
+        );
     }
 }
 
@@ -105,9 +133,17 @@ fn a_renderer_gives_the_same_twice() {
             inert: vec![Span::new(0, 8)],
             ..plain.clone()
         };
-        for (source, expected) in [(plain, format!("1{}", turn % 300)), (inert, format!("{{{{ .a }}}}{}", turn % 300))] {
-            let found = renderer.render(&source, &context, &Ambient::default(), &limits).unwrap();
-            assert!(matches!(&found, Value::String(text) if **text == expected), "{expected}: {found:?}");
+        for (source, expected) in [
+            (plain, format!("1{}", turn % 300)),
+            (inert, format!("{{{{ .a }}}}{}", turn % 300)),
+        ] {
+            let found = renderer
+                .render(&source, &context, &Ambient::default(), &limits)
+                .unwrap();
+            assert!(
+                matches!(&found, Value::String(text) if **text == expected),
+                "{expected}: {found:?}"
+            );
         }
     }
 }
@@ -118,7 +154,21 @@ fn deep_and_broken_contexts_are_refused() {
     assert!(json::parse(&deep).is_err());
     let nested = "[".repeat(250) + &"]".repeat(250);
     assert!(json::parse(&nested).is_ok());
-    for text in ["", "{", "{\"a\"}", "[1,]", "01", "1.", "\"\\u12\"", "\"\t\"", "nul", "1 2", "-", "1e999", "{a:1}"] {
+    for text in [
+        "",
+        "{",
+        "{\"a\"}",
+        "[1,]",
+        "01",
+        "1.",
+        "\"\\u12\"",
+        "\"\t\"",
+        "nul",
+        "1 2",
+        "-",
+        "1e999",
+        "{a:1}",
+    ] {
         assert!(json::parse(text).is_err(), "{text}");
     }
 }
@@ -128,11 +178,74 @@ fn deep_and_broken_contexts_are_refused() {
 #[test]
 fn random_templates_never_panic() {
     let mut pieces: Vec<String> = [
-        "{{", "}}", "{{-", "-}}", " ", "\n", ".", "$", "$x", ":=", "=", "|", "(", ")", ",", "\"", "'", "`", "\\", "/*", "*/",
-        "if", "else", "end", "range", "with", "define", "template", "block", "break", "continue", "nil", "true", ".a", ".b-c",
-        ".list.0", ".tasks.t.output", "1", "-2", "0x1F", "1.5", "1e400", "9223372036854775807", "\"s\"", "\"é\"", "{%", "{", "[1]",
-        "{{ ", " }}", "{{ if ", "{{ end }}", "{{ range $i, $x := ", "{{ $x := ", "{{ else }}", "é", "\u{0}", "..", "%d", "\"%v%5.2f\"",
-        "\"2006-01-02 15:04:05.999 MST\"", "\"[a-z\"", "\"(a+)+$\"", "\"=>1.2 - 3\"", "\"http://a:b@[::1]:9/%zz\"", "now", ".m", ".s",
+        "{{",
+        "}}",
+        "{{-",
+        "-}}",
+        " ",
+        "\n",
+        ".",
+        "$",
+        "$x",
+        ":=",
+        "=",
+        "|",
+        "(",
+        ")",
+        ",",
+        "\"",
+        "'",
+        "`",
+        "\\",
+        "/*",
+        "*/",
+        "if",
+        "else",
+        "end",
+        "range",
+        "with",
+        "define",
+        "template",
+        "block",
+        "break",
+        "continue",
+        "nil",
+        "true",
+        ".a",
+        ".b-c",
+        ".list.0",
+        ".tasks.t.output",
+        "1",
+        "-2",
+        "0x1F",
+        "1.5",
+        "1e400",
+        "9223372036854775807",
+        "\"s\"",
+        "\"é\"",
+        "{%",
+        "{",
+        "[1]",
+        "{{ ",
+        " }}",
+        "{{ if ",
+        "{{ end }}",
+        "{{ range $i, $x := ",
+        "{{ $x := ",
+        "{{ else }}",
+        "é",
+        "\u{0}",
+        "..",
+        "%d",
+        "\"%v%5.2f\"",
+        "\"2006-01-02 15:04:05.999 MST\"",
+        "\"[a-z\"",
+        "\"(a+)+$\"",
+        "\"=>1.2 - 3\"",
+        "\"http://a:b@[::1]:9/%zz\"",
+        "now",
+        ".m",
+        ".s",
     ]
     .map(String::from)
     .to_vec();
@@ -154,15 +267,45 @@ fn random_templates_never_panic() {
         state ^= state << 17;
         usize::try_from(state % bound as u64).unwrap()
     };
-    let rounds = if cfg!(debug_assertions) { 60_000 } else { 2_000_000 };
+    let rounds = if cfg!(debug_assertions) {
+        60_000
+    } else {
+        2_000_000
+    };
     for _ in 0..rounds {
         let mut text = String::new();
         // Half of them are well-formed calls, so that functions see odd arguments and not only the parser odd text.
         if random(2) == 0 {
-            let function = function_names().nth(random(function_names().count())).unwrap();
+            let function = function_names()
+                .nth(random(function_names().count()))
+                .unwrap();
             text = format!("{{{{ {function}");
             for _ in 0..random(4) {
-                let arguments = [".a", ".b-c", ".s", ".list", ".m", ".m.k", "1", "-1", "9223372036854775807", "1e300", "0", "\"\"", "\"x\"", "now", "\"%v\"", "\"a(b)*|[^c]\"", "\"1.2.3\"", "\"02 Jan\"", "(list .a .s)", "(dict \"a\" .m)", "true", "nil", "3.7"];
+                let arguments = [
+                    ".a",
+                    ".b-c",
+                    ".s",
+                    ".list",
+                    ".m",
+                    ".m.k",
+                    "1",
+                    "-1",
+                    "9223372036854775807",
+                    "1e300",
+                    "0",
+                    "\"\"",
+                    "\"x\"",
+                    "now",
+                    "\"%v\"",
+                    "\"a(b)*|[^c]\"",
+                    "\"1.2.3\"",
+                    "\"02 Jan\"",
+                    "(list .a .s)",
+                    "(dict \"a\" .m)",
+                    "true",
+                    "nil",
+                    "3.7",
+                ];
                 text += " ";
                 text += arguments[random(arguments.len())];
             }
@@ -179,7 +322,11 @@ fn random_templates_never_panic() {
         }
         let source = Source {
             inert,
-            mode: if random(2) == 0 { Mode::Text } else { Mode::Value },
+            mode: if random(2) == 0 {
+                Mode::Text
+            } else {
+                Mode::Value
+            },
             leniency: Leniency {
                 guard: random(2) == 0,
                 ..Leniency::default()
@@ -189,13 +336,21 @@ fn random_templates_never_panic() {
         let report = check(&source, &limits);
         let rendered = render(&source, &context, &Ambient::default(), &limits);
         for problem in report.problems.iter().chain(rendered.as_ref().err()) {
-            assert!(problem.span.start <= problem.span.end && problem.span.end <= source.text.len(), "{:?} {problem:?}", source.text);
+            assert!(
+                problem.span.start <= problem.span.end && problem.span.end <= source.text.len(),
+                "{:?} {problem:?}",
+                source.text
+            );
         }
     }
 }
 
 /// What the component has; frames of a debug build are several times larger.
-const STACK: usize = if cfg!(debug_assertions) { 4 * 1024 * 1024 } else { 192 * 1024 };
+const STACK: usize = if cfg!(debug_assertions) {
+    4 * 1024 * 1024
+} else {
+    192 * 1024
+};
 
 /// Templates nested as deep as they may, in every way at once.
 #[test]
@@ -216,5 +371,10 @@ fn deep_nesting_fits_a_small_stack() {
             let _ = try_render(&source(&**text), "{}", &limits);
         }
     };
-    std::thread::Builder::new().stack_size(STACK).spawn(run).unwrap().join().unwrap();
+    std::thread::Builder::new()
+        .stack_size(STACK)
+        .spawn(run)
+        .unwrap()
+        .join()
+        .unwrap();
 }
