@@ -4,4 +4,6 @@ pub mod api;
 pub mod clock;
 pub mod id;
 pub mod node;
+pub mod plugin;
+pub mod provider;
 pub mod storage;

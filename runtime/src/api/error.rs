@@ -276,6 +276,7 @@ impl From<storage::Error> for Problem {
                     .because(cause)
                     .retry_after_ms(5_000)
             }
+            Error::InvalidCursor => Self::new(code::INVALID_CURSOR, "the cursor is not one of this list"),
             Error::Fenced | Error::Conflict(_) | Error::Driver(_) => Self::internal(cause),
         }
     }
