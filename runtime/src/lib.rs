@@ -3,4 +3,6 @@
 pub mod clock;
 pub mod id;
 pub mod node;
+pub mod plugin;
+pub mod provider;
 pub mod storage;

@@ -20,7 +20,7 @@ use crate::id::{ExecId, NodeId};
 use row::{Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, WorkflowSummary};
 
 /// Why storage refused or failed, split by what the caller can do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The run is owned by someone else or was claimed anew; drop it at once.
     #[error("the run is owned by another node or epoch")]
@@ -46,6 +46,9 @@ pub enum Error {
     /// The file is damaged, not ours, or from a newer release. Nothing was written.
     #[error("{0}")]
     Unusable(String),
+    /// A cursor that no page gave out.
+    #[error("invalid cursor")]
+    InvalidCursor,
     /// Anything else the driver said.
     #[error("database error: {0}")]
     Driver(String),
@@ -90,6 +93,12 @@ pub enum CancelOutcome {
 pub trait Storage: Send + Sync + std::fmt::Debug {
     /// What this storage is.
     fn info(&self) -> &Info;
+
+    /// Says who serves this database; a second server is refused with `text` (`process 4242 at http://…`).
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it cannot be written down. Without a server's lock nothing happens.
+    fn announce(&self, text: &str) -> Result<(), Error>;
 
     /// Records a run with its first rows, its definition and its idempotency key, in one transaction.
     ///

@@ -1,2 +1,50 @@
-//! Build steps.
-fn main() {}
+//! compozy's own build steps, run through the aliases of `.cargo/config.toml`: `cargo plugins`, `cargo quickstart`, `cargo verify`.
+//!
+//! Plain process calls: what a step runs is printed before it runs, so that each can be repeated by hand.
+
+mod component;
+mod plugins;
+mod process;
+mod quickstart;
+mod targets;
+mod verify;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+compozy's build steps
+
+  cargo plugins [--no-guests]   compile the plugins to wasm components in plugins/target/components
+  cargo quickstart              build everything and run the quickstart's workflow, offline unless a key is set
+  cargo verify [--only STEP]    run every check and test; steps: fmt, plugins, clippy, plugin-tests, tests
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments.as_slice() {
+        ["plugins"] => plugins::build(plugins::Guests::Included),
+        ["plugins", "--no-guests"] => plugins::build(plugins::Guests::Left),
+        ["quickstart"] => quickstart::run(),
+        ["verify"] => verify::run(None),
+        ["verify", "--only", step] => verify::run(Some(step)),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!(
+                "error: unknown arguments: {}\n\n{USAGE}",
+                arguments.join(" ")
+            );
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: failed to {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,364 @@
-//! The SQLite driver.
+//! The SQLite driver: one file or one private in-memory database, one writer per process.
+
+mod check;
+mod checkpoint;
+mod encode;
+mod error;
+mod list;
+mod locks;
+mod migrate;
+mod open;
+mod operation;
+mod read;
+mod statement;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use compozy_engine::time::Timestamp;
+use sqlx::{AssertSqlSafe, Row};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+pub use self::open::{Options, Role, open};
+use self::encode::Encoded;
+use self::error::from_sqlx;
+use self::locks::Locks;
+use self::operation::Operation;
+use self::read::Reader;
+use self::writer::{Connection, Outcome, Request, Work};
+use super::row::{
+    Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, WorkflowSummary,
+};
+use super::{CancelOutcome, Error, Info, Storage};
+use crate::clock::Clock;
+use crate::id::{ExecId, NodeId};
+
+/// How often another process's commits are looked for (cli-and-api §4.3).
+const POLL: Duration = Duration::from_millis(250);
+
+/// A SQLite database.
+#[derive(Debug)]
+pub struct SqliteStorage {
+    info: Info,
+    clock: Clock,
+    /// The connection that writes, between two batches.
+    connection: Connection,
+    reader: Reader,
+    /// `None` when opened to read, or closed.
+    queue: std::sync::Mutex<Option<mpsc::Sender<Request>>>,
+    tasks: std::sync::Mutex<Tasks>,
+    /// Counts commits of other processes once somebody asks.
+    changes: watch::Sender<u64>,
+    delivered: AtomicU64,
+    locks: std::sync::Mutex<Option<Locks>>,
+}
+
+#[derive(Debug, Default)]
+struct Tasks {
+    writer: Option<JoinHandle<()>>,
+    checkpoint: Option<JoinHandle<()>>,
+    poll: Option<JoinHandle<()>>,
+}
+
+impl SqliteStorage {
+    fn new(
+        info: Info,
+        clock: Clock,
+        connection: Connection,
+        reader: Reader,
+        writer: Option<(mpsc::Sender<Request>, JoinHandle<()>)>,
+        checkpoint: Option<JoinHandle<()>>,
+        locks: Option<Locks>,
+    ) -> Self {
+        let (queue, writer) = writer.unzip();
+        Self {
+            info,
+            clock,
+            connection,
+            reader,
+            queue: std::sync::Mutex::new(queue),
+            tasks: std::sync::Mutex::new(Tasks { writer, checkpoint, poll: None }),
+            changes: watch::Sender::new(0),
+            delivered: AtomicU64::new(0),
+            locks: std::sync::Mutex::new(locks),
+        }
+    }
+
+    async fn write(&self, work: Work) -> Result<Outcome, Error> {
+        let queue = lock(&self.queue).clone();
+        let closed = || Error::Unavailable("the database is closed or open for reading only".into());
+        let (reply, answer) = oneshot::channel();
+        queue.ok_or_else(closed)?.send(Request { work, reply }).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    async fn rows(&self, encoded: Encoded) -> Result<Outcome, Error> {
+        self.write(Work::Rows(Box::new(encoded))).await
+    }
+
+    async fn operation(&self, operation: Operation) -> Result<Outcome, Error> {
+        self.write(Work::Operation(operation)).await
+    }
+
+    /// The run that an idempotency key stands for already, as far as is committed.
+    async fn known_key(&self, encoded: &Encoded) -> Result<Option<Started>, Error> {
+        if encoded.started.as_ref().is_none_or(|start| start.idempotency.is_none()) {
+            return Ok(None);
+        }
+        operation::known(&mut *self.reader.get().await?, encoded).await
+    }
+}
+
+fn unexpected<T>(outcome: &Outcome) -> Result<T, Error> {
+    Err(Error::Driver(format!("the writer answered {outcome:?}")))
+}
+
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Storage for SqliteStorage {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn announce(&self, text: &str) -> Result<(), Error> {
+        match lock(&self.locks).as_ref() {
+            Some(locks) => locks.announce(text).map_err(|error| Error::Unavailable(error.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    async fn start(&self, run: NewRun) -> Result<Started, Error> {
+        let encoded = encode::start(run)?;
+        if let Some(replayed) = self.known_key(&encoded).await? {
+            return Ok(replayed);
+        }
+        match self.rows(encoded).await? {
+            Outcome::Started(started) => Ok(started),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn commit(&self, exec_id: &ExecId, node: &NodeId, epoch: i64, changes: Changes) -> Result<(), Error> {
+        self.rows(encode::commit(exec_id, node, epoch, changes)?).await.map(|_| ())
+    }
+
+    async fn claim(&self, node: &NodeId, limit: u32, now: Timestamp) -> Result<Vec<Run>, Error> {
+        // Most of the time there is nothing: find out without the writer.
+        let any = operation::claimable("1", "LIMIT 1");
+        let query = sqlx::query(AssertSqlSafe(any)).bind(now.0).bind(node.as_str());
+        if query.fetch_optional(&mut *self.reader.get().await?).await.map_err(from_sqlx)?.is_none() {
+            return Ok(Vec::new());
+        }
+        match self.operation(Operation::Claim { node: node.clone(), limit, now }).await? {
+            Outcome::Runs(runs) => Ok(runs),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn claim_one(&self, node: &NodeId, exec_id: &ExecId, now: Timestamp) -> Result<Option<Run>, Error> {
+        let operation = Operation::ClaimOne { node: node.clone(), exec_id: exec_id.clone(), now };
+        match self.operation(operation).await? {
+            Outcome::Runs(runs) => Ok(runs.into_iter().next()),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn load(&self, exec_id: &ExecId) -> Result<Option<LoadedRun>, Error> {
+        read::load(&mut *self.reader.get().await?, exec_id).await
+    }
+
+    async fn hand_back(&self, node: &NodeId, now: Timestamp) -> Result<u64, Error> {
+        match self.operation(Operation::HandBack { node: node.clone(), now }).await? {
+            Outcome::Count(count) => Ok(count),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn request_cancel(
+        &self,
+        exec_id: &ExecId,
+        by: &str,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Result<CancelOutcome, Error> {
+        let mut request = serde_json::Map::new();
+        request.insert("by".into(), by.into());
+        if let Some(reason) = reason {
+            request.insert("reason".into(), reason.into());
+        }
+        request.insert("at".into(), now.0.into());
+        let request = serde_json::Value::Object(request).to_string();
+        match self.operation(Operation::Cancel { exec_id: exec_id.clone(), request, now }).await? {
+            Outcome::Cancel(outcome) => Ok(outcome),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn put_node(&self, node: Node) -> Result<(), Error> {
+        self.operation(Operation::PutNode(node)).await.map(|_| ())
+    }
+
+    async fn remove_node(&self, node: &NodeId) -> Result<(), Error> {
+        self.operation(Operation::RemoveNode(node.clone())).await.map(|_| ())
+    }
+
+    async fn recover(&self, me: &NodeId, sole: bool, now: Timestamp) -> Result<u64, Error> {
+        match self.operation(Operation::Recover { me: me.clone(), sole, now }).await? {
+            Outcome::Count(count) => Ok(count),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn definition(&self, digest: &str) -> Result<Option<String>, Error> {
+        let query = sqlx::query("SELECT content FROM definitions WHERE digest = ?").bind(digest);
+        let row = query.fetch_optional(&mut *self.reader.get().await?).await.map_err(from_sqlx)?;
+        row.map(|row| row.try_get_unchecked(0).map_err(from_sqlx)).transpose()
+    }
+
+    async fn run(&self, exec_id: &ExecId) -> Result<Option<Run>, Error> {
+        read::run(&mut *self.reader.get().await?, exec_id).await
+    }
+
+    async fn runs_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<Run>, Error> {
+        list::by_prefix(&mut *self.reader.get().await?, prefix, limit).await
+    }
+
+    async fn runs(&self, filter: &RunFilter) -> Result<Page<Run>, Error> {
+        list::runs(&mut *self.reader.get().await?, filter).await
+    }
+
+    async fn steps(&self, exec_id: &ExecId) -> Result<Vec<Step>, Error> {
+        read::steps(&mut *self.reader.get().await?, exec_id).await
+    }
+
+    async fn journal(&self, exec_id: &ExecId, after: i64, limit: u32) -> Result<Vec<Journal>, Error> {
+        read::journal(&mut *self.reader.get().await?, exec_id, after, limit).await
+    }
+
+    async fn workflow_summaries(&self) -> Result<Vec<WorkflowSummary>, Error> {
+        list::workflow_summaries(&mut *self.reader.get().await?).await
+    }
+
+    async fn active_counts(&self) -> Result<Vec<(String, u64)>, Error> {
+        list::active_counts(&mut *self.reader.get().await?).await
+    }
+
+    async fn kv_get(&self, space: &str, key: &str, now: Timestamp) -> Result<Option<Vec<u8>>, Error> {
+        let query = sqlx::query("SELECT value FROM kv WHERE space = ? AND key = ? AND coalesce(expires_at > ?, TRUE)");
+        let query = query.bind(space).bind(key).bind(now.0);
+        let row = query.fetch_optional(&mut *self.reader.get().await?).await.map_err(from_sqlx)?;
+        row.map(|row| row.try_get_unchecked(0).map_err(from_sqlx)).transpose()
+    }
+
+    async fn kv_set(&self, entry: KvEntry, expected: Option<Option<Vec<u8>>>, now: Timestamp) -> Result<bool, Error> {
+        match self.operation(Operation::KvSet { entry, expected, now }).await? {
+            Outcome::Flag(stored) => Ok(stored),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn kv_delete(&self, space: &str, key: &str) -> Result<bool, Error> {
+        match self.operation(Operation::KvDelete { space: space.into(), key: key.into() }).await? {
+            Outcome::Flag(removed) => Ok(removed),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn kv_keys(
+        &self,
+        space: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<String>, Error> {
+        let connection = &mut *self.reader.get().await?;
+        list::kv_keys(connection, space, prefix, after, limit, now).await
+    }
+
+    async fn ping(&self) -> Result<Duration, Error> {
+        let since = Instant::now();
+        sqlx::query("SELECT 1").execute(&mut *self.reader.get().await?).await.map_err(from_sqlx)?;
+        if lock(&self.queue).is_some() {
+            self.operation(Operation::Ping).await?;
+        }
+        Ok(since.elapsed())
+    }
+
+    async fn changed_elsewhere(&self) {
+        if self.info.ephemeral {
+            // Nobody else can reach it.
+            return std::future::pending().await;
+        }
+        let mut changes = self.changes.subscribe();
+        {
+            let mut tasks = lock(&self.tasks);
+            if tasks.poll.is_none() {
+                let poll = poll(Arc::clone(&self.connection), self.changes.clone(), self.clock.clone());
+                tasks.poll = Some(tokio::spawn(poll));
+            }
+        }
+        // What came between two calls counts too.
+        let now = *changes.borrow_and_update();
+        if self.delivered.swap(now, Ordering::Relaxed) < now {
+            return;
+        }
+        if changes.changed().await.is_ok() {
+            let now = *changes.borrow();
+            self.delivered.fetch_max(now, Ordering::Relaxed);
+        }
+    }
+
+    async fn check(&self) -> Result<Vec<String>, Error> {
+        check::check(&mut *self.reader.get().await?).await
+    }
+
+    async fn close(&self) {
+        drop(lock(&self.queue).take());
+        let tasks = std::mem::take(&mut *lock(&self.tasks));
+        if let Some(writer) = tasks.writer {
+            let _panicked = writer.await;
+        }
+        for task in [tasks.poll, tasks.checkpoint].into_iter().flatten() {
+            task.abort();
+            let _aborted = task.await;
+        }
+        if let Reader::Pool(pool) = &self.reader {
+            pool.close().await;
+        }
+        if let Some(connection) = self.connection.lock().await.take() {
+            open::close(connection).await;
+        }
+        drop(lock(&self.locks).take());
+    }
+}
+
+impl Drop for SqliteStorage {
+    fn drop(&mut self) {
+        let tasks = lock(&self.tasks);
+        for task in [&tasks.poll, &tasks.checkpoint].into_iter().flatten() {
+            task.abort();
+        }
+    }
+}
+
+/// Counts commits of other processes: `data_version` of a connection changes with those of others only.
+async fn poll(connection: Connection, changes: watch::Sender<u64>, clock: Clock) {
+    let mut last = None;
+    loop {
+        if let Some(connection) = connection.lock().await.as_mut()
+            && let Ok(version) = migrate::number(connection, "PRAGMA data_version").await
+            && last.replace(version).is_some_and(|last| last != version)
+        {
+            changes.send_modify(|count| *count += 1);
+        }
+        clock.sleep(POLL).await;
+    }
+}

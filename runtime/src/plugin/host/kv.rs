@@ -1,0 +1,136 @@
+//! `compozy:host/kv`: the plugin's own key-value space, kept in the project's database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use compozy_engine::time::Timestamp;
+
+use super::{over_limit, unavailable};
+use crate::plugin::bindings::lent::compozy::host::{kv, types};
+use crate::plugin::state::State;
+use crate::storage::row::KvEntry;
+use crate::storage::{self, Storage};
+
+/// Bytes of a key, at least one.
+const KEY_BYTES: usize = 512;
+
+/// Bytes of a value.
+const VALUE_BYTES: usize = 1 << 20;
+
+/// Keys of one answer.
+const KEYS: u32 = 1_000;
+
+/// What an allowed call works with.
+struct Space {
+    storage: Arc<dyn Storage>,
+    id: String,
+    now: Timestamp,
+}
+
+impl State {
+    /// Checks leave and arguments, before anything is touched.
+    fn space(&mut self, key: &str, write: bool) -> wasmtime::Result<Result<Space, types::Error>> {
+        let call = self.enter()?;
+        let binding = &call.binding;
+        if let Err(refusal) = binding.grants.kv(&binding.plugin_id, write) {
+            return Ok(Err(call.refused(refusal)));
+        }
+        if key.len() > KEY_BYTES {
+            return Ok(Err(over_limit(format!("a key has at most {KEY_BYTES} bytes"))));
+        }
+        let services = &binding.services;
+        Ok(match &services.storage {
+            Some(storage) => {
+                Ok(Space { storage: Arc::clone(storage), id: binding.plugin_id.to_string(), now: services.clock.now() })
+            }
+            None => Err(unavailable("no database is open", false)),
+        })
+    }
+
+    /// As [`Self::space`], for calls on one key.
+    fn space_of_key(&mut self, key: &str, write: bool) -> wasmtime::Result<Result<Space, types::Error>> {
+        Ok(self
+            .space(key, write)?
+            .and_then(|space| if key.is_empty() { Err(over_limit("a key has at least one byte")) } else { Ok(space) }))
+    }
+}
+
+/// The error of a failed storage call, without what the driver says about files and hosts.
+fn failed(error: &storage::Error) -> types::Error {
+    let retryable = matches!(error, storage::Error::Busy(_) | storage::Error::DiskFull);
+    tracing::warn!("failed to reach a plugin's key-value space: {error}");
+    unavailable("the database did not answer", retryable)
+}
+
+fn entry(space: &Space, key: String, value: Vec<u8>, ttl: Option<Duration>) -> Result<KvEntry, types::Error> {
+    if value.len() > VALUE_BYTES {
+        return Err(over_limit(format!("a value has at most {VALUE_BYTES} bytes")));
+    }
+    let expires_at = ttl.map(|ttl| {
+        let micros = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
+        Timestamp(space.now.0.saturating_add(micros))
+    });
+    Ok(KvEntry { space: space.id.clone(), key, value, expires_at })
+}
+
+impl kv::Host for State {
+    async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, types::Error>> {
+        Ok(match self.space_of_key(&key, false)? {
+            Ok(space) => space.storage.kv_get(&space.id, &key, space.now).await.map_err(|error| failed(&error)),
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn set(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        ttl_ms: Option<u64>,
+    ) -> wasmtime::Result<Result<(), types::Error>> {
+        let space = match self.space_of_key(&key, true)? {
+            Ok(space) => space,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(match entry(&space, key, value, ttl_ms.map(Duration::from_millis)) {
+            Ok(entry) => space.storage.kv_set(entry, None, space.now).await.map(drop).map_err(|error| failed(&error)),
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn compare_and_set(
+        &mut self,
+        key: String,
+        expected: Option<Vec<u8>>,
+        value: Vec<u8>,
+    ) -> wasmtime::Result<Result<bool, types::Error>> {
+        let space = match self.space_of_key(&key, true)? {
+            Ok(space) => space,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(match entry(&space, key, value, None) {
+            Ok(entry) => space.storage.kv_set(entry, Some(expected), space.now).await.map_err(|error| failed(&error)),
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn delete(&mut self, key: String) -> wasmtime::Result<Result<bool, types::Error>> {
+        Ok(match self.space_of_key(&key, true)? {
+            Ok(space) => space.storage.kv_delete(&space.id, &key).await.map_err(|error| failed(&error)),
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn keys(
+        &mut self,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Vec<String>, types::Error>> {
+        let space = match self.space(&prefix, false)? {
+            Ok(space) => space,
+            Err(error) => return Ok(Err(error)),
+        };
+        let keys = space.storage.kv_keys(&space.id, &prefix, after.as_deref(), limit.clamp(1, KEYS), space.now).await;
+        Ok(keys.map_err(|error| failed(&error)))
+    }
+}

@@ -1,0 +1,208 @@
+//! What the host lends to components: one file per interface of `compozy:host`, and the whole of wasi:0.2.
+//!
+//! Everything is linked for everyone and refused unless granted, so an ordinary component of any language loads.
+
+pub(crate) mod config;
+pub(crate) mod http;
+pub(crate) mod kv;
+pub(crate) mod llm;
+pub(crate) mod log;
+pub(crate) mod run;
+pub(crate) mod secrets;
+pub mod sql;
+pub(crate) mod vector;
+pub(crate) mod wasi;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use compozy_lang::plan::PluginKind;
+use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
+use wasmtime::component::{HasSelf, Linker};
+
+use super::bindings::lent::compozy::host as lent;
+use super::cache::{Cache, hex};
+use super::call::Admission;
+use super::component::{Component, Source, word, wrong};
+use super::egress::connect::Network;
+use super::engine::Engine;
+use super::error::Error;
+use super::state::State;
+use crate::clock::Clock;
+use crate::storage::Storage;
+
+/// Largest component that is read, in bytes.
+const MAX_COMPONENT_BYTES: usize = 256 << 20;
+
+/// What the host interfaces are built on. An absent part answers `unavailable`.
+#[derive(Debug, Clone, Default)]
+pub struct Services {
+    /// Where `kv` is kept.
+    pub storage: Option<Arc<dyn Storage>>,
+    /// The databases that `sql` opens by label.
+    pub databases: Option<Arc<dyn sql::Databases>>,
+    /// The way out for `wasi:http`.
+    pub network: Arc<Network>,
+    /// The time, for `kv` expiry and deadlines told to guests.
+    pub clock: Clock,
+}
+
+/// Settings of the [`Host`].
+#[derive(Debug, Clone)]
+pub struct HostOptions {
+    /// Folder of the code cache; `None`: everything is compiled at each start.
+    pub cache_dir: Option<PathBuf>,
+    /// Linear memories that may live at once: calls beyond wait for a slot.
+    pub max_instances: u32,
+    /// Whether to take instances from a pool of reserved address space.
+    pub pooling: bool,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self { cache_dir: None, max_instances: 256, pooling: true }
+    }
+}
+
+type Slot = Arc<OnceCell<Arc<Component>>>;
+
+/// Loads components and holds what they share. One per process.
+pub struct Host {
+    admission: Admission,
+    linker: Linker<State>,
+    cache: Option<Cache>,
+    /// Loaded components by digest and kind.
+    loaded: Mutex<HashMap<(String, &'static str), Slot>>,
+}
+
+impl Host {
+    /// Sets up the engine. A cache folder that cannot be used is logged and done without.
+    ///
+    /// # Errors
+    /// The engine does not run on this machine.
+    pub fn new(options: HostOptions) -> Result<Arc<Self>, Error> {
+        let slots = options.max_instances.max(1);
+        let engine = Engine::new(if options.pooling { slots } else { 0 })?;
+        if options.pooling && !engine.is_pooling() {
+            tracing::info!("not enough address space for an instance pool; instances are allocated on demand");
+        }
+        let cache = options.cache_dir.and_then(|folder| {
+            Cache::open(&folder)
+                .inspect_err(|error| tracing::warn!("failed to open the code cache {}: {error}", folder.display()))
+                .ok()
+        });
+        let linker = link(&engine).map_err(|error| Error::Engine(format!("{error:#}")))?;
+        Ok(Arc::new(Self { admission: Admission::new(engine, slots), linker, cache, loaded: Mutex::default() }))
+    }
+
+    /// Whether instances come from the pool.
+    #[must_use]
+    pub fn is_pooling(&self) -> bool {
+        self.admission.engine.is_pooling()
+    }
+
+    /// Loads a component: from memory if it was loaded before, else from the code cache, else by compiling it, which may
+    /// take seconds and happens beside the async threads.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no component of this kind.
+    pub async fn load(self: &Arc<Self>, source: Source, kind: PluginKind) -> Result<Arc<Component>, Error> {
+        let bytes = match source {
+            Source::Bytes(bytes) => bytes,
+            Source::Path(path) => {
+                let read = tokio::fs::read(&path).await;
+                read.map_err(|source| Error::Read { path: path.display().to_string(), source })?.into()
+            }
+        };
+        if bytes.len() > MAX_COMPONENT_BYTES {
+            return Err(wrong(kind, format!("{} bytes; the limit is {MAX_COMPONENT_BYTES}", bytes.len())));
+        }
+        let digest = hex(&Sha256::digest(&bytes));
+        let slot = {
+            let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(loaded.entry((digest.clone(), word(kind))).or_default())
+        };
+        let host = Arc::clone(self);
+        let component = slot.get_or_try_init(|| async move {
+            let building = tokio::task::spawn_blocking(move || host.build(&bytes, digest, kind));
+            building.await.map_err(|error| Error::Engine(error.to_string()))?.map(Arc::new)
+        });
+        component.await.cloned()
+    }
+
+    fn build(&self, bytes: &[u8], digest: String, kind: PluginKind) -> Result<Component, Error> {
+        let engine = &self.admission.engine;
+        let cached = self.cache.as_ref().and_then(|cache| cache.load(engine, &digest));
+        let compiled = match cached {
+            Some(compiled) => compiled,
+            None => {
+                let compiled = compile(engine, bytes, &digest, kind)?;
+                if let Some(cache) = &self.cache {
+                    cache.store(engine, &digest, &compiled);
+                }
+                compiled
+            }
+        };
+        Component::link(&compiled, digest, kind, &self.linker, self.admission.clone())
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Host").field("admission", &self.admission).finish_non_exhaustive()
+    }
+}
+
+fn compile(
+    engine: &Engine,
+    bytes: &[u8],
+    digest: &str,
+    kind: PluginKind,
+) -> Result<wasmtime::component::Component, Error> {
+    if wasmtime::Engine::detect_precompiled(bytes).is_some() {
+        return Err(Error::Precompiled);
+    }
+    // Bytes 4 to 7 hold version and layer (component-model Binary.md); the layer of a core module is 0.
+    match bytes.first_chunk::<8>() {
+        Some([0, b'a', b's', b'm', _, _, 1, 0]) => {}
+        Some([0, b'a', b's', b'm', ..]) => {
+            return Err(wrong(kind, "it is a core module; wrap it with the component encoder".into()));
+        }
+        _ => return Err(wrong(kind, "it is not WebAssembly".into())),
+    }
+    tracing::info!(digest, size_bytes = bytes.len(), "compiling a plugin for this machine");
+    let started = std::time::Instant::now();
+    let compiled = wasmtime::component::Component::from_binary(engine.wasmtime(), bytes)
+        .map_err(|error| wrong(kind, format!("{error:#}")))?;
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(digest, duration_ms, "plugin compiled");
+    Ok(compiled)
+}
+
+/// Links every interface any component may import. Versions of one minor line are compatible, so each stands once.
+fn link(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine.wasmtime());
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    lent::log::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    lent::config::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    lent::secrets::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    lent::kv::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    lent::sql::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    lent::vector::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    lent::llm::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    lent::run::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    Ok(linker)
+}
+
+/// A host error that is neither a refusal nor a limit.
+pub(crate) fn unavailable(message: impl Into<String>, retryable: bool) -> lent::types::Error {
+    lent::types::Error { code: "unavailable".into(), message: message.into(), retryable, retry_after_ms: None }
+}
+
+/// A host error for arguments over a cap.
+pub(crate) fn over_limit(message: impl Into<String>) -> lent::types::Error {
+    lent::types::Error { code: "CZ0704".into(), message: message.into(), retryable: false, retry_after_ms: None }
+}

@@ -1,0 +1,36 @@
+//! The WebAssembly host: the only user of wasmtime.
+//!
+//! A component is loaded once ([`Host::load`]: digest, code cache, linking, check of its kind), bound per entry of the
+//! project ([`Binding`]: grants, limits, config) and then called ([`tool`], [`llm_provider`], [`embedder`], [`template`]).
+//! Whatever a component does, a call of it ends with an answer or a typed [`CallError`]; nothing it does reaches another
+//! call, and nothing it was not granted has an effect.
+
+mod bindings;
+mod cache;
+pub mod call;
+pub mod cancel;
+pub mod component;
+pub mod egress;
+pub mod embedder;
+mod engine;
+pub mod environment;
+pub mod error;
+pub mod grants;
+pub mod host;
+mod limits;
+pub mod llm_provider;
+pub mod secret;
+mod state;
+pub mod template;
+pub mod tool;
+
+pub use call::{Binding, CallContext, RunContext};
+pub use cancel::CancelToken;
+pub use component::{Component, Source};
+pub use environment::Environment;
+pub use error::{CallError, Error, Kind, TrapDetail};
+pub use grants::Grants;
+pub use host::{Host, HostOptions, Services};
+
+#[cfg(test)]
+mod tests;

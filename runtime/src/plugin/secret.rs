@@ -1,0 +1,136 @@
+//! Secret values: the placeholders that stand for them in guest memory, and their removal from what we log.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::OnceLock;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use hmac::Mac;
+
+use super::cache::{hex, mac};
+use crate::clock::random_bytes;
+
+/// Shortest value that is masked in logs, in bytes: shorter ones would strike out ordinary words.
+const SHORTEST_MASKED: usize = 4;
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a value.
+    #[must_use]
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for the one place that sends it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("***")
+    }
+}
+
+/// What the guest sees instead of the secret `name`: the same within one run (`scope`) and plugin, unforeseeable from
+/// outside, since it is derived under a key that lives as long as this process.
+pub(crate) fn placeholder(scope: &str, plugin_id: &str, name: &str) -> String {
+    static KEY: OnceLock<[u8; 32]> = OnceLock::new();
+    let mut mac = mac(KEY.get_or_init(random_bytes));
+    for part in [scope, plugin_id, name] {
+        // The length in front keeps ("ab", "c") and ("a", "bc") apart.
+        mac.update(&(part.len() as u64).to_le_bytes());
+        mac.update(part.as_bytes());
+    }
+    let tag = mac.finalize().into_bytes();
+    format!("placeholder-{}", hex(tag.get(..16).unwrap_or(&tag)))
+}
+
+/// Strikes out values, and their base64 and URL forms.
+#[derive(Default)]
+pub(crate) struct Mask {
+    forms: Vec<String>,
+}
+
+impl Mask {
+    /// A mask of `values`.
+    pub(crate) fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut forms = Vec::new();
+        for value in values.into_iter().filter(|value| value.len() >= SHORTEST_MASKED) {
+            forms.push(value.to_owned());
+            forms.push(STANDARD_NO_PAD.encode(value));
+            forms.push(URL_SAFE_NO_PAD.encode(value));
+            forms.push(percent_encoded(value));
+            let json = serde_json::Value::from(value).to_string();
+            forms.push(json.trim_matches('"').to_owned());
+        }
+        // Longer forms first, so that a part of one does not leave the rest behind.
+        forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+        forms.dedup();
+        Self { forms }
+    }
+
+    /// `text` with every known form replaced by `***`.
+    pub(crate) fn apply<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.forms.iter().fold(Cow::Borrowed(text), |text, form| {
+            if text.contains(form.as_str()) { Cow::Owned(text.replace(form.as_str(), "***")) } else { text }
+        })
+    }
+}
+
+impl fmt::Debug for Mask {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Mask({} forms)", self.forms.len())
+    }
+}
+
+/// RFC 3986 percent-encoding of everything but unreserved characters.
+fn percent_encoded(value: &str) -> String {
+    use std::fmt::Write as _;
+    value.bytes().fold(String::with_capacity(value.len()), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing into a string does not fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mask, Secret, placeholder};
+
+    #[test]
+    fn placeholders_are_stable_within_a_run_and_differ_elsewhere() {
+        let one = placeholder("run", "shop", "TOKEN");
+        assert_eq!(one, placeholder("run", "shop", "TOKEN"));
+        assert!(one.starts_with("placeholder-") && one.len() == 44, "{one}");
+        for other in
+            [("run2", "shop", "TOKEN"), ("run", "shop2", "TOKEN"), ("run", "shop", "TOKEN2"), ("ru", "nshop", "TOKEN")]
+        {
+            assert_ne!(one, placeholder(other.0, other.1, other.2));
+        }
+    }
+
+    #[test]
+    fn every_form_is_struck_out() {
+        let mask = Mask::new(["s3cr3t/+ä", "abc"]);
+        for (text, expected) in [
+            ("key=s3cr3t/+ä.", "key=***."),
+            ("Basic czNjcjN0LyvDpA==", "Basic ***=="),
+            ("czNjcjN0LyvDpA", "***"),
+            ("czNjcjN0LyvDpA s3cr3t%2F%2B%C3%A4", "*** ***"),
+            ("abc is too short to be struck out", "abc is too short to be struck out"),
+        ] {
+            assert_eq!(mask.apply(text), expected);
+        }
+        assert_eq!(format!("{:?}", Secret::new("s3cr3t")), "***");
+    }
+}

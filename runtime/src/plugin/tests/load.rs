@@ -1,0 +1,105 @@
+//! What loads, what does not and why, and the code cache.
+
+use std::sync::Arc;
+
+use compozy_lang::plan::PluginKind;
+use serde_json::json;
+
+use super::{bind, call, host, path};
+use crate::plugin::{Binding, Host, HostOptions, Source, tool};
+
+#[tokio::test]
+async fn what_is_no_such_component_is_refused_with_the_reason() {
+    let file = |name: &str| std::fs::read(path(name)).unwrap();
+    // A component that imports what nobody links (component-model Binary.md: import section with one instance).
+    for (what, bytes, kind, code, reason) in [
+        ("empty", Vec::new(), PluginKind::Tool, "CZ0702", "not a tool component: it is not WebAssembly"),
+        ("text", b"(component)".to_vec(), PluginKind::Tool, "CZ0702", "not a tool component: it is not WebAssembly"),
+        (
+            "module",
+            b"\0asm\x01\0\0\0".to_vec(),
+            PluginKind::Tool,
+            "CZ0702",
+            "not a tool component: it is a core module",
+        ),
+        ("cut", file("guests/zoo")[..5_000].to_vec(), PluginKind::Tool, "CZ0702", "not a tool component: "),
+        (
+            "no export",
+            b"\0asm\x0d\0\x01\0".to_vec(),
+            PluginKind::Tool,
+            "CZ0702",
+            "not a tool component: no exported instance named `compozy:plugin/tool@0.1.0`",
+        ),
+        (
+            "tool as llm",
+            file("guests/zoo"),
+            PluginKind::Llm,
+            "CZ0702",
+            "not a llm component: no exported instance named `compozy:plugin/llm-provider@0.1.0`",
+        ),
+        (
+            "tool as template",
+            file("guests/zoo"),
+            PluginKind::Template,
+            "CZ0702",
+            "not a template component: a template component imports nothing, this one imports ",
+        ),
+        ("not a tool", file("guests/not-a-tool"), PluginKind::Tool, "CZ0702", "not a tool component: "),
+    ] {
+        let error = host().load(Source::Bytes(bytes.into()), kind).await.expect_err(what);
+        assert_eq!(error.code(), code, "{what}");
+        assert!(error.to_string().starts_with(reason), "{what}: {error}");
+    }
+    let error = host().load(Source::Path("none.wasm".into()), PluginKind::Tool).await.unwrap_err();
+    assert_eq!((error.code(), error.to_string().as_str()), ("CZ0701", "cannot read none.wasm"));
+}
+
+#[tokio::test]
+async fn compiled_code_of_any_engine_is_refused() {
+    let engine = wasmtime::Engine::default();
+    let compiled =
+        wasmtime::component::Component::from_binary(&engine, b"\0asm\x0d\0\x01\0").unwrap().serialize().unwrap();
+    let error = host().load(Source::Bytes(compiled.into()), PluginKind::Tool).await.unwrap_err();
+    assert_eq!(error.code(), "CZ0710");
+}
+
+#[tokio::test]
+async fn describe_names_the_functions() {
+    let description = tool::describe(&bind("guests/zoo").await).await.unwrap();
+    let add = description.functions.iter().find(|function| function.name == "add").unwrap();
+    assert!(add.read_only && add.idempotent && !add.destructive);
+    assert!(add.input_schema.as_deref().unwrap().contains("\"required\""));
+}
+
+#[tokio::test]
+async fn the_same_component_is_loaded_once() {
+    let (one, two) = tokio::join!(bind("text-stats"), bind("text-stats"));
+    assert!(Arc::ptr_eq(&one.component, &two.component));
+}
+
+#[tokio::test]
+async fn a_second_process_takes_the_code_from_the_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("code");
+    for _ in 0..2 {
+        let host = Host::new(HostOptions { cache_dir: Some(cache.clone()), pooling: false, max_instances: 4 }).unwrap();
+        let component = host.load(Source::Path(path("guests/zoo")), PluginKind::Tool).await.unwrap();
+        let zoo = Binding { component, ..bind("guests/zoo").await };
+        assert_eq!(call(&zoo, "add", json!({"a": 1, "b": 1})).await.unwrap(), json!({"sum": 2}));
+        let files = std::fs::read_dir(&cache).unwrap().count();
+        assert_eq!(files, 2, "the key and one component");
+    }
+    // Damaged on disk: compiled anew, and mended.
+    let file = std::fs::read_dir(&cache)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some())
+        .unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    std::fs::write(&file, &bytes).unwrap();
+    let host = Host::new(HostOptions { cache_dir: Some(cache), pooling: false, max_instances: 4 }).unwrap();
+    host.load(Source::Path(path("guests/zoo")), PluginKind::Tool).await.unwrap();
+    assert_ne!(std::fs::read(&file).unwrap(), bytes);
+}

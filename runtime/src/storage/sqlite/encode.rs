@@ -1,0 +1,353 @@
+//! Logical transactions as rows to bind, made by the caller so that the writer only concatenates.
+
+use std::sync::Arc;
+
+use compozy_engine::time::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::super::Error;
+use super::super::row::{Changes, Durability, NewRun, RunUpdate};
+use super::statement::{Slot, Value};
+use crate::id::{ExecId, NodeId};
+
+/// Longer texts than this many bytes are stored once, by content.
+const INLINE_BYTES: usize = 8 * 1024;
+/// What a reference starts with; no JSON text does.
+pub(super) const REFERENCE: &str = "@sha256:";
+
+/// Status words after which nothing changes any more.
+pub(super) const TERMINAL: [&str; 4] = ["SUCCESS", "FAILED", "TIMED_OUT", "CANCELED"];
+
+/// A logical transaction of one run.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    /// Its run.
+    pub(super) exec_id: ExecId,
+    /// New values of the run's row; a start has none.
+    pub(super) update: Option<Update>,
+    /// A start: the values its row is cached by.
+    pub(super) started: Option<Start>,
+    /// Rows to write, whole rows per slot.
+    pub(super) rows: Vec<(Slot, Vec<Value>)>,
+}
+
+/// What the writer must know of a start.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) status: Arc<str>,
+    pub(super) durability: Durability,
+    pub(super) workflow_id: Arc<str>,
+    pub(super) definition: Option<Definition>,
+    pub(super) idempotency: Option<Key>,
+    pub(super) at: Timestamp,
+}
+
+/// A definition that may be stored already.
+#[derive(Debug)]
+pub(super) struct Definition {
+    pub(super) digest: Arc<str>,
+    pub(super) kind: Arc<str>,
+    pub(super) id: Arc<str>,
+    pub(super) content: Arc<str>,
+}
+
+/// An idempotency key and the request it stands for.
+#[derive(Debug, Clone)]
+pub(super) struct Key {
+    pub(super) scope: Arc<str>,
+    pub(super) key: Arc<str>,
+    pub(super) request_hash: Arc<str>,
+}
+
+/// The guarded change of a run's row.
+#[derive(Debug)]
+pub(super) struct Update {
+    pub(super) node: NodeId,
+    pub(super) epoch: i64,
+    /// `None`: as it is.
+    pub(super) status: Option<Arc<str>>,
+    pub(super) ends: bool,
+    values: Vec<Value>,
+}
+
+impl Update {
+    /// Appends the row for a statement of `columns` columns.
+    pub(super) fn append(&self, slot: Slot, rows: &mut Vec<Value>) {
+        rows.extend(self.values.iter().take(slot.columns()).cloned());
+    }
+}
+
+/// Builds the rows of one logical transaction.
+struct Builder {
+    rows: Vec<(Slot, Vec<Value>)>,
+    at: Timestamp,
+}
+
+impl Builder {
+    fn put<const N: usize>(&mut self, slot: Slot, row: [Value; N]) {
+        debug_assert_eq!(N, slot.columns());
+        match self.rows.iter_mut().find(|(present, _)| *present == slot) {
+            Some((_, rows)) => rows.extend(row),
+            None => self.rows.push((slot, Vec::from(row))),
+        }
+    }
+
+    /// The text itself, or a reference to it when it is long.
+    fn json(&mut self, json: String) -> Value {
+        if json.len() <= INLINE_BYTES {
+            return text(json);
+        }
+        let hash = hex(&Sha256::digest(json.as_bytes()));
+        let reference = text(format!("{REFERENCE}{hash}"));
+        let at = integer(self.at.0);
+        self.put(Slot::Payload, [text(hash), Value::Blob(json.into_bytes().into()), at]);
+        reference
+    }
+
+    fn json_option(&mut self, json: Option<String>) -> Value {
+        json.map_or(Value::Null, |json| self.json(json))
+    }
+
+    /// Everything but the run's row. `exec` is the run's id.
+    fn changes(&mut self, exec: &Value, changes: Changes) {
+        for event in changes.journal {
+            let data = self.json(event.data);
+            let row =
+                [exec.clone(), integer(event.seq), integer(event.at.0), text(event.event), optional(event.task_id), data];
+            self.put(Slot::Journal, row);
+        }
+        for step in changes.steps {
+            let [input, output, error] = [step.input, step.output, step.error].map(|json| self.json_option(json));
+            let row = [
+                exec.clone(),
+                text(step.step_key),
+                text(step.task_exec_id),
+                text(step.task_id),
+                text(step.kind),
+                text(step.status),
+                integer(step.attempt),
+                optional(step.parent),
+                integer(step.position),
+                input,
+                output,
+                error,
+                optional(step.waiting_for),
+                text(step.state),
+                step.result_seq.map_or(Value::Null, integer),
+                integer(step.started_at.0),
+                time(step.finished_at),
+            ];
+            self.put(Slot::Step, row);
+        }
+        for attempt in changes.attempts {
+            let error = self.json_option(attempt.error);
+            let row = [
+                text(attempt.task_exec_id),
+                integer(attempt.attempt),
+                text(attempt.node.as_str()),
+                integer(attempt.epoch),
+                text(attempt.outcome),
+                error,
+                integer(attempt.started_at.0),
+                integer(attempt.finished_at.0),
+            ];
+            self.put(Slot::Attempt, row);
+        }
+        for timer in changes.timers_set {
+            let row = [
+                exec.clone(),
+                text(timer.timer_id),
+                text(timer.kind),
+                optional(timer.step_key),
+                integer(timer.due_at.0),
+            ];
+            self.put(Slot::Timer, row);
+        }
+        for timer_id in changes.timers_cleared {
+            self.put(Slot::ClearedTimer, [exec.clone(), text(timer_id)]);
+        }
+        for usage in changes.usage {
+            let row = [
+                exec.clone(),
+                text(usage.step_key),
+                text(usage.provider),
+                text(usage.model),
+                integer(usage.prompt_tokens),
+                integer(usage.completion_tokens),
+            ];
+            self.put(Slot::Usage, row);
+        }
+    }
+}
+
+/// The rows of a commit.
+///
+/// # Errors
+/// [`Error::Conflict`] when the events are not contiguous or an end is half said.
+pub(super) fn commit(exec_id: &ExecId, node: &NodeId, epoch: i64, mut changes: Changes) -> Result<Encoded, Error> {
+    let (before, after) = contiguous(exec_id, &changes)?;
+    let mut builder = Builder { rows: Vec::with_capacity(4), at: changes.at };
+    let exec = text(exec_id.as_str());
+    let run = changes.run.take();
+    let status: Option<Arc<str>> = run.as_ref().map(|run| run.status.as_str().into());
+    let ends = status.as_deref().is_some_and(|status| TERMINAL.contains(&status));
+    if run.as_ref().is_some_and(|run| run.finished_at.is_some() != ends) {
+        return Err(Error::Conflict(format!("run {exec_id}: an end needs a terminal status and a time")));
+    }
+    let mut values = vec![
+        exec.clone(),
+        text(node.as_str()),
+        integer(epoch),
+        before.map_or(Value::Null, integer),
+        after.map_or(Value::Null, integer),
+        integer(changes.at.0),
+        status.clone().map_or(Value::Null, Value::Text),
+    ];
+    match run {
+        Some(RunUpdate { status: _, reason, output, error, state, started_at, finished_at }) => {
+            values.push(optional(reason));
+            values.push(builder.json_option(output));
+            values.push(builder.json_option(error));
+            values.push(text(state));
+            values.push(time(started_at));
+            values.push(time(finished_at));
+        }
+        None => values.resize(Slot::Move.columns(), Value::Null),
+    }
+    if ends {
+        builder.put(Slot::EndedReady, [exec.clone()]);
+        builder.put(Slot::EndedTimer, [exec.clone()]);
+    }
+    builder.changes(&exec, changes);
+    let update = Update { node: node.clone(), epoch, status, ends, values };
+    Ok(Encoded { exec_id: exec_id.clone(), update: Some(update), started: None, rows: builder.rows })
+}
+
+/// The seq before the first event and the last one.
+fn contiguous(exec_id: &ExecId, changes: &Changes) -> Result<(Option<i64>, Option<i64>), Error> {
+    let (Some(first), Some(last)) = (changes.journal.first(), changes.journal.last()) else { return Ok((None, None)) };
+    let expected = first.seq..;
+    if first.seq < 1 || !changes.journal.iter().zip(expected).all(|(event, seq)| event.seq == seq) {
+        return Err(Error::Conflict(format!("run {exec_id}: events are not contiguous")));
+    }
+    Ok((Some(first.seq - 1), Some(last.seq)))
+}
+
+/// The rows of a start.
+///
+/// # Errors
+/// [`Error::Conflict`] when the row and its first events do not fit together.
+pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
+    let NewRun { run, queue, changes, definition, idempotency } = new;
+    let exec_id = run.exec_id.clone();
+    let (before, after) = contiguous(&exec_id, &changes)?;
+    if before.unwrap_or(0) != 0 || after.unwrap_or(0) != run.last_seq {
+        return Err(Error::Conflict(format!("run {exec_id}: its events do not end at last_seq")));
+    }
+    let mut builder = Builder { rows: Vec::with_capacity(6), at: run.created_at };
+    let exec = text(exec_id.as_str());
+    let workflow_id: Arc<str> = run.workflow_id.as_str().into();
+    let status: Arc<str> = run.status.as_str().into();
+    let digest: Arc<str> = run.definition_digest.as_str().into();
+    let [input, output, error] = [Some(run.input), run.output, run.error].map(|json| builder.json_option(json));
+    let row = [
+        exec.clone(),
+        text(run.component),
+        Value::Text(Arc::clone(&workflow_id)),
+        Value::Text(Arc::clone(&digest)),
+        Value::Text(Arc::clone(&status)),
+        optional(run.reason),
+        input,
+        output,
+        error,
+        text(run.trigger),
+        text(run.tags),
+        id(run.parent_exec_id.as_ref()),
+        text(run.root_exec_id.as_str()),
+        id(run.forked_from.as_ref()),
+        text(durability_word(run.durability)),
+        integer(run.priority),
+        time(run.deadline),
+        text(run.state),
+        run.owner_node.as_ref().map_or(Value::Null, |node| text(node.as_str())),
+        run.affinity_node.as_ref().map_or(Value::Null, |node| text(node.as_str())),
+        integer(run.epoch),
+        integer(run.last_seq),
+        optional(run.cancel_request),
+        integer(run.created_at.0),
+        time(run.started_at),
+        integer(run.updated_at.0),
+        time(run.finished_at),
+    ];
+    builder.put(Slot::Execution, row);
+    if queue {
+        let affinity = run.affinity_node.as_ref().map_or(Value::Null, |node| text(node.as_str()));
+        builder.put(Slot::Ready, [exec.clone(), integer(run.created_at.0), integer(run.priority), affinity]);
+    }
+    let key = idempotency.map(|idempotency| {
+        let key = Key {
+            scope: idempotency.scope.into(),
+            key: idempotency.key.into(),
+            request_hash: idempotency.request_hash.into(),
+        };
+        let [scope, name, hash] = [&key.scope, &key.key, &key.request_hash].map(|part| Value::Text(Arc::clone(part)));
+        builder.put(Slot::Idempotency, [scope, name, hash, exec.clone(), integer(idempotency.expires_at.0)]);
+        key
+    });
+    builder.changes(&exec, changes);
+    let definition = definition.map(|(kind, id, content)| Definition {
+        digest,
+        kind: kind.into(),
+        id: id.into(),
+        content: content.into(),
+    });
+    let started = Start {
+        status,
+        durability: run.durability,
+        workflow_id,
+        definition,
+        idempotency: key,
+        at: run.created_at,
+    };
+    Ok(Encoded { exec_id, update: None, started: Some(started), rows: builder.rows })
+}
+
+/// The word of a durability level in the database.
+pub(super) fn durability_word(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Memory => "memory",
+        Durability::Normal => "normal",
+        Durability::Full => "full",
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+pub(super) fn text(text: impl Into<Arc<str>>) -> Value {
+    Value::Text(text.into())
+}
+
+pub(super) fn integer(number: i64) -> Value {
+    Value::Integer(number)
+}
+
+fn optional(text: Option<String>) -> Value {
+    text.map_or(Value::Null, |text| Value::Text(text.into()))
+}
+
+fn time(time: Option<Timestamp>) -> Value {
+    time.map_or(Value::Null, |time| Value::Integer(time.0))
+}
+
+fn id(exec_id: Option<&ExecId>) -> Value {
+    exec_id.map_or(Value::Null, |exec_id| text(exec_id.as_str()))
+}

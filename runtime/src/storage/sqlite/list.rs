@@ -1,0 +1,189 @@
+//! Lists: runs by filter and cursor, workflows with their latest run, keys of a key-value space.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use compozy_engine::time::Timestamp;
+use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use super::super::Error;
+use super::super::row::{Page, Run, RunFilter, WorkflowSummary};
+use super::error::from_sqlx;
+use super::read::{self, RUN};
+use crate::id::ExecId;
+
+/// Most runs of one page.
+const PAGE: u32 = 500;
+
+/// A place in a list ordered by creation.
+#[derive(Debug, PartialEq, Eq)]
+struct Cursor {
+    /// The page lies before the place rather than after it.
+    backwards: bool,
+    created_at: i64,
+    exec_id: String,
+}
+
+impl Cursor {
+    fn at(run: &Run, backwards: bool) -> String {
+        let direction = if backwards { 'p' } else { 'n' };
+        URL_SAFE_NO_PAD.encode(format!("{direction}{}:{}", run.created_at.0, run.exec_id))
+    }
+
+    fn parse(text: &str) -> Result<Self, Error> {
+        let read = || {
+            let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+            let text = std::str::from_utf8(&bytes).ok()?;
+            let backwards = match text.get(..1)? {
+                "p" => true,
+                "n" => false,
+                _ => return None,
+            };
+            let (created_at, exec_id) = text.get(1..)?.split_once(':')?;
+            let exec_id = ExecId::parse(exec_id)?.as_str().to_owned();
+            Some(Self { backwards, created_at: created_at.parse().ok()?, exec_id })
+        };
+        read().ok_or(Error::InvalidCursor)
+    }
+}
+
+/// A page of runs.
+pub(super) async fn runs(connection: &mut SqliteConnection, filter: &RunFilter) -> Result<Page<Run>, Error> {
+    let cursor = filter.cursor.as_deref().map(Cursor::parse).transpose()?;
+    let limit = filter.limit.clamp(1, PAGE) as usize;
+    let backwards = cursor.as_ref().is_some_and(|cursor| cursor.backwards);
+    // A page before a place is read towards the other end and turned round.
+    let ascending = filter.ascending != backwards;
+    let mut query = QueryBuilder::<Sqlite>::new(format!("SELECT {RUN} FROM executions AS e WHERE TRUE"));
+    restrict(&mut query, filter);
+    if let Some(cursor) = &cursor {
+        query.push(if ascending { " AND (e.created_at, e.exec_id) > (" } else { " AND (e.created_at, e.exec_id) < (" });
+        query.push_bind(cursor.created_at).push(", ").push_bind(cursor.exec_id.as_str()).push(")");
+    }
+    query.push(if ascending {
+        " ORDER BY e.created_at, e.exec_id LIMIT "
+    } else {
+        " ORDER BY e.created_at DESC, e.exec_id DESC LIMIT "
+    });
+    query.push_bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
+    let rows = query.build().fetch_all(&mut *connection).await.map_err(from_sqlx)?;
+    let more = rows.len() > limit;
+    let mut items: Vec<Run> = rows.iter().take(limit).map(read::run_row).collect::<Result<_, _>>()?;
+    if backwards {
+        items.reverse();
+    }
+    // Where the page came from there is always something; on the other side only if one row more was found.
+    let after = if backwards { true } else { more };
+    let before = if backwards { more } else { cursor.is_some() };
+    let total = if filter.count { Some(count(connection, filter).await?) } else { None };
+    Ok(Page {
+        next: items.last().filter(|_| after).map(|run| Cursor::at(run, false)),
+        previous: items.first().filter(|_| before).map(|run| Cursor::at(run, true)),
+        items,
+        total,
+    })
+}
+
+fn restrict<'a>(query: &mut QueryBuilder<Sqlite>, filter: &'a RunFilter) {
+    if let Some(workflow_id) = &filter.workflow_id {
+        query.push(" AND e.workflow_id = ").push_bind(workflow_id.clone());
+    }
+    if !filter.statuses.is_empty() {
+        let mut list = query.push(" AND e.status IN (").separated(", ");
+        for status in &filter.statuses {
+            list.push_bind(status.clone());
+        }
+        query.push(")");
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND e.created_at >= ").push_bind(since.0);
+    }
+    if let Some(until) = filter.until {
+        query.push(" AND e.created_at < ").push_bind(until.0);
+    }
+    if let Some((tag, value)) = &filter.tag {
+        query.push(" AND EXISTS (SELECT 1 FROM json_each(e.tags) AS t WHERE t.key = ").push_bind(tag.clone());
+        query.push(" AND t.value = ").push_bind(value.clone()).push(")");
+    }
+    if let Some(parent) = &filter.parent {
+        query.push(" AND e.parent_exec_id = ").push_bind(parent.as_str().to_owned());
+    }
+}
+
+async fn count(connection: &mut SqliteConnection, filter: &RunFilter) -> Result<u64, Error> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM executions AS e WHERE TRUE");
+    restrict(&mut query, filter);
+    let row = query.build().fetch_one(connection).await.map_err(from_sqlx)?;
+    let count: i64 = row.try_get_unchecked(0).map_err(from_sqlx)?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// Runs whose id starts with `prefix`, newest first.
+pub(super) async fn by_prefix(
+    connection: &mut SqliteConnection,
+    prefix: &str,
+    limit: u32,
+) -> Result<Vec<Run>, Error> {
+    // Ids are ASCII: everything that starts with the prefix lies between it and the prefix with DEL appended.
+    let sql = format!(
+        "SELECT {RUN} FROM executions AS e WHERE e.exec_id >= ?1 AND e.exec_id < ?1 || char(127) \
+         ORDER BY e.created_at DESC, e.exec_id DESC LIMIT ?2"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(prefix).bind(limit).fetch_all(connection).await;
+    rows.map_err(from_sqlx)?.iter().map(read::run_row).collect()
+}
+
+/// Every workflow that has runs, by id.
+pub(super) async fn workflow_summaries(connection: &mut SqliteConnection) -> Result<Vec<WorkflowSummary>, Error> {
+    let sql = format!(
+        "SELECT {RUN}, w.runs FROM workflow_runs AS w JOIN executions AS e ON e.exec_id = \
+         (SELECT l.exec_id FROM executions AS l WHERE l.workflow_id = w.workflow_id \
+          ORDER BY l.created_at DESC, l.exec_id DESC LIMIT 1) WHERE w.runs > 0 ORDER BY w.workflow_id"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(connection).await.map_err(from_sqlx)?;
+    let summary = |row| {
+        let latest = read::run_row(row)?;
+        let runs: i64 = row.try_get_unchecked("runs").map_err(from_sqlx)?;
+        Ok(WorkflowSummary { workflow_id: latest.workflow_id.clone(), runs: u64::try_from(runs).unwrap_or(0), latest })
+    };
+    rows.iter().map(summary).collect()
+}
+
+/// Runs that have not ended, by status.
+pub(super) async fn active_counts(connection: &mut SqliteConnection) -> Result<Vec<(String, u64)>, Error> {
+    let sql = "SELECT status, count(*) FROM executions \
+               WHERE status IN ('PENDING', 'RUNNING', 'WAITING', 'PAUSED') GROUP BY status ORDER BY status";
+    let rows = sqlx::query(sql).fetch_all(connection).await.map_err(from_sqlx)?;
+    let one = |row: &sqlx::sqlite::SqliteRow| {
+        let count: i64 = row.try_get_unchecked(1).map_err(from_sqlx)?;
+        Ok((row.try_get_unchecked(0).map_err(from_sqlx)?, u64::try_from(count).unwrap_or(0)))
+    };
+    rows.iter().map(one).collect()
+}
+
+/// Keys of a space in byte order.
+pub(super) async fn kv_keys(
+    connection: &mut SqliteConnection,
+    space: &str,
+    prefix: &str,
+    after: Option<&str>,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Vec<String>, Error> {
+    let sql = "SELECT key FROM kv WHERE space = ?1 AND key >= ?2 AND key > ?3 AND substr(key, 1, length(?2)) = ?2 \
+               AND coalesce(expires_at > ?4, TRUE) ORDER BY key LIMIT ?5";
+    let query = sqlx::query(sql).bind(space).bind(prefix).bind(after.unwrap_or("")).bind(now.0).bind(limit);
+    let rows = query.fetch_all(connection).await.map_err(from_sqlx)?;
+    rows.iter().map(|row| row.try_get_unchecked(0).map_err(from_sqlx)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cursor, Error};
+
+    #[test]
+    fn strange_cursors_are_refused() {
+        for text in ["", "x", "bjE", "bnVsbA", "😀", "bjE6Li4v"] {
+            assert!(matches!(Cursor::parse(text), Err(Error::InvalidCursor)), "{text}");
+        }
+    }
+}

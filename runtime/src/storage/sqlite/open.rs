@@ -1,0 +1,340 @@
+//! Opening: locks, file modes, the look at what is there, migrations, connections.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Row, SqliteConnection};
+use tokio::sync::{Mutex, Notify};
+
+use super::super::row::Durability;
+use super::super::{Error, Info};
+use super::encode::hex;
+use super::error::from_sqlx;
+use super::locks::{Locks, beside, unavailable};
+use super::migrate::{self, Found};
+use super::read::Reader;
+use super::writer::{self, execute};
+use super::{SqliteStorage, checkpoint};
+use crate::clock::{Clock, random_bytes};
+
+/// What a process wants from the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The one server of the database.
+    Server,
+    /// A command that runs or changes something itself.
+    Embedded,
+    /// A command that only looks.
+    ReadOnly,
+}
+
+/// How to open a SQLite database.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The path as written in the project file, for logs.
+    pub location: String,
+    /// The resolved path; `None` for a private in-memory database.
+    pub path: Option<PathBuf>,
+    /// What for.
+    pub role: Role,
+    /// Level of what belongs to no run. A run's own level is kept with the run.
+    pub durability: Durability,
+    /// Longest wait for a lock before the retries begin; see `BUSY_LIMIT`.
+    pub busy_timeout: Duration,
+    /// Most connections that read at once, 1 or more.
+    pub max_readers: u32,
+    /// Further pragmas of every connection, in order: `cache_size`, `mmap_size`, `temp_store`, `journal_size_limit`.
+    pub pragmas: Vec<(String, String)>,
+    /// Bring an older schema up to date. Without it an older one is refused.
+    pub auto_migrate: bool,
+    /// Time.
+    pub clock: Clock,
+}
+
+impl Options {
+    /// Usual settings for `path` (`:memory:` or a file).
+    #[must_use]
+    pub fn new(path: &str, role: Role, clock: Clock) -> Self {
+        Self {
+            location: path.to_owned(),
+            path: (path != ":memory:").then(|| path.into()),
+            role,
+            durability: Durability::Full,
+            busy_timeout: Duration::from_secs(5),
+            max_readers: 25,
+            pragmas: Vec::new(),
+            auto_migrate: true,
+            clock,
+        }
+    }
+}
+
+/// How long a held lock is waited for in all, unless `busy_timeout` is longer (cli-and-api §4.3).
+const BUSY_LIMIT: Duration = Duration::from_secs(30);
+/// Largest `-wal` file kept after it was cut.
+const JOURNAL_SIZE_LIMIT: u32 = 64 << 20;
+/// Databases of at most this many pages are read through at open; larger ones only as far as they are used.
+const CHECKED_PAGES: i64 = 512;
+/// Pragmas a project may set.
+const PRAGMAS: [&str; 4] = ["cache_size", "mmap_size", "temp_store", "journal_size_limit"];
+
+/// Opens a database, making it if it is not there.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is none to read, [`Error::Conflict`] when it is served or its schema is locked,
+/// [`Error::Unusable`] when it is damaged, foreign or newer (nothing is written then), [`Error::Unavailable`] when the
+/// file or its folder cannot be used.
+pub async fn open(options: Options) -> Result<SqliteStorage, Error> {
+    if let Some((name, _)) = options.pragmas.iter().find(|(name, _)| !PRAGMAS.contains(&name.as_str())) {
+        return Err(Error::Unusable(format!("pragma {name} cannot be set")));
+    }
+    match options.path.clone() {
+        None => open_memory(options).await,
+        Some(path) => open_file(options, &path).await,
+    }
+}
+
+async fn open_memory(options: Options) -> Result<SqliteStorage, Error> {
+    let connect = SqliteConnectOptions::new().filename(":memory:").in_memory(true);
+    let mut connection = connect_with(connect, &options).await?;
+    migrate::apply(&mut connection, Found::Empty, options.clock.now()).await?;
+    let info = info(&mut connection, &options).await?;
+    let connection = Arc::new(Mutex::new(Some(connection)));
+    let reader = Reader::Shared(Arc::clone(&connection));
+    let settings = settings(&options, Durability::Memory);
+    let (queue, task) = writer::spawn(Arc::clone(&connection), settings, Arc::new(Notify::new()));
+    Ok(SqliteStorage::new(info, options.clock, connection, reader, Some((queue, task)), None, None))
+}
+
+async fn open_file(options: Options, path: &Path) -> Result<SqliteStorage, Error> {
+    let locks = if options.role == Role::ReadOnly {
+        if !path.exists() {
+            return Err(Error::NotFound(format!("database {}", options.location)));
+        }
+        Locks::take(path, false, &options.clock).await?
+    } else {
+        make_folder(path)?;
+        let locks = Locks::take(path, options.role == Role::Server, &options.clock).await?;
+        make_file(path)?;
+        locks
+    };
+    if options.role == Role::Server {
+        let announced = locks.announce(&format!("process {}", std::process::id()));
+        announced.map_err(|error| unavailable(&beside(path, ".server"), &error))?;
+    }
+    let read_only = options.role == Role::ReadOnly;
+    let mut connection = connect(path, read_only, &options).await?;
+    prepare(&mut connection, &locks, path, &options).await?;
+    set_synchronous(&mut connection, options.durability).await?;
+    let info = info(&mut connection, &options).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(options.max_readers.max(1))
+        .test_before_acquire(false)
+        .max_lifetime(None)
+        .acquire_timeout(BUSY_LIMIT.max(options.busy_timeout))
+        .connect_lazy_with(with_pragmas(file_options(path, true).busy_timeout(options.busy_timeout), &options));
+    let connection = Arc::new(Mutex::new(Some(connection)));
+    let (work, checkpoint) = if read_only {
+        (None, None)
+    } else {
+        let committed = Arc::new(Notify::new());
+        let own = connect(path, false, &options).await?;
+        let task = checkpoint::work(own, Arc::clone(&connection), Arc::clone(&committed), options.clock.clone());
+        let checkpoint = tokio::spawn(task);
+        let settings = settings(&options, options.durability.max(Durability::Normal));
+        (Some(writer::spawn(Arc::clone(&connection), settings, committed)), Some(checkpoint))
+    };
+    let reader = Reader::Pool(readers);
+    Ok(SqliteStorage::new(info, options.clock, connection, reader, work, checkpoint, Some(locks)))
+}
+
+fn settings(options: &Options, durability: Durability) -> writer::Settings {
+    writer::Settings {
+        clock: options.clock.clone(),
+        durability,
+        busy_limit: BUSY_LIMIT.max(options.busy_timeout),
+        alone: options.path.is_none(),
+    }
+}
+
+/// Looks at the file, refuses what is not ours, and brings the schema up to date.
+async fn prepare(
+    connection: &mut SqliteConnection,
+    locks: &Locks,
+    path: &Path,
+    options: &Options,
+) -> Result<(), Error> {
+    let name = format!("database {}", options.location);
+    let found = migrate::inspect(connection, &name).await.map_err(|error| named(error, &name))?;
+    check_small(connection, &name).await?;
+    let current = found == Found::Version(migrate::newest());
+    if options.role == Role::ReadOnly {
+        return match found {
+            Found::Empty => Err(Error::NotFound(name)),
+            Found::Version(_) if current => Ok(()),
+            Found::Version(version) => {
+                Err(Error::Conflict(format!("{name} has the older schema version {version}; start a server first")))
+            }
+        };
+    }
+    if !current {
+        if found != Found::Empty && !options.auto_migrate {
+            return Err(Error::Conflict(format!("{name} has pending migrations and auto_migrate is off")));
+        }
+        locks.exclusive(path, &options.clock).await?;
+        // Another process may have done it while this one waited.
+        let found = migrate::inspect(connection, &name).await?;
+        if found == Found::Empty {
+            execute(connection, "PRAGMA auto_vacuum = INCREMENTAL").await?;
+        }
+        write_ahead(connection).await?;
+        migrate::apply(connection, found, options.clock.now()).await?;
+        locks.shared(path, &options.clock).await?;
+    }
+    write_ahead(connection).await
+}
+
+/// Reads a small database through: damage is then told at once, before anything is written.
+async fn check_small(connection: &mut SqliteConnection, name: &str) -> Result<(), Error> {
+    if migrate::number(connection, "PRAGMA page_count").await? > CHECKED_PAGES {
+        return Ok(());
+    }
+    let row = sqlx::query("PRAGMA quick_check(1)").fetch_one(connection).await.map_err(from_sqlx);
+    let row = row.map_err(|error| named(error, name))?;
+    let verdict: String = row.try_get_unchecked(0).map_err(from_sqlx)?;
+    if verdict == "ok" { Ok(()) } else { Err(Error::Unusable(format!("{name} is damaged: {verdict}"))) }
+}
+
+fn named(error: Error, name: &str) -> Error {
+    match error {
+        Error::Unusable(text) if !text.contains(name) => Error::Unusable(format!("{name}: {text}")),
+        Error::Unavailable(text) => Error::Unavailable(format!("{name}: {text}")),
+        error => error,
+    }
+}
+
+async fn write_ahead(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let row = sqlx::query("PRAGMA journal_mode = WAL").fetch_one(connection).await.map_err(from_sqlx)?;
+    let mode: String = row.try_get_unchecked(0).map_err(from_sqlx)?;
+    if mode == "wal" {
+        Ok(())
+    } else {
+        Err(Error::Unavailable(format!("the file system does not allow a write-ahead log (journal mode {mode})")))
+    }
+}
+
+async fn set_synchronous(connection: &mut SqliteConnection, durability: Durability) -> Result<(), Error> {
+    let full = durability == Durability::Full;
+    execute(connection, if full { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" }).await
+}
+
+fn file_options(path: &Path, read_only: bool) -> SqliteConnectOptions {
+    SqliteConnectOptions::new().filename(path).read_only(read_only)
+}
+
+/// What every connection has.
+fn with_pragmas(connect: SqliteConnectOptions, options: &Options) -> SqliteConnectOptions {
+    let mut connect = connect
+        .disable_statement_logging()
+        .row_buffer_size(512)
+        .statement_cache_capacity(256)
+        .pragma("trusted_schema", "OFF")
+        .pragma("cell_size_check", "ON")
+        .pragma("wal_autocheckpoint", "0")
+        .pragma("fullfsync", "ON")
+        .pragma("journal_size_limit", JOURNAL_SIZE_LIMIT.to_string());
+    for (name, value) in &options.pragmas {
+        connect = connect.pragma(name.clone(), value.clone());
+    }
+    connect
+}
+
+async fn connect(path: &Path, read_only: bool, options: &Options) -> Result<SqliteConnection, Error> {
+    // The writer tries a held lock again itself, at shorter steps than SQLite's own handler.
+    let connect = file_options(path, read_only).busy_timeout(Duration::ZERO);
+    connect_with(connect, options).await
+}
+
+async fn connect_with(connect: SqliteConnectOptions, options: &Options) -> Result<SqliteConnection, Error> {
+    let connection = with_pragmas(connect, options).connect().await.map_err(from_sqlx);
+    connection.map_err(|error| named(error, &format!("database {}", options.location)))
+}
+
+/// The database's own identity, made on first use.
+async fn info(connection: &mut SqliteConnection, options: &Options) -> Result<Info, Error> {
+    let mut meta = meta(connection).await?;
+    if meta.0.is_none() || meta.1.is_none() {
+        let sql = "INSERT INTO meta (key, value) VALUES ('database_id', ?), ('identity_key', ?) ON CONFLICT DO NOTHING";
+        let query = sqlx::query(sql).bind(options.clock.ulid()).bind(hex(&random_bytes::<32>()));
+        query.execute(&mut *connection).await.map_err(from_sqlx)?;
+        meta = self::meta(connection).await?;
+    }
+    let (Some(database_id), Some(key)) = meta else {
+        return Err(Error::Unusable(format!("database {} has lost its identity", options.location)));
+    };
+    let identity_key = unhex(&key)
+        .ok_or_else(|| Error::Unusable(format!("database {} has a damaged identity key", options.location)))?;
+    Ok(Info {
+        driver: "sqlite",
+        location: options.location.clone(),
+        durability: if options.path.is_none() { Durability::Memory } else { options.durability },
+        database_id,
+        identity_key,
+        schema_version: migrate::newest(),
+        ephemeral: options.path.is_none(),
+    })
+}
+
+async fn meta(connection: &mut SqliteConnection) -> Result<(Option<String>, Option<String>), Error> {
+    let sql = "SELECT (SELECT value FROM meta WHERE key = 'database_id'), \
+               (SELECT value FROM meta WHERE key = 'identity_key')";
+    let row = sqlx::query(sql).fetch_one(connection).await.map_err(from_sqlx)?;
+    Ok((row.try_get_unchecked(0).map_err(from_sqlx)?, row.try_get_unchecked(1).map_err(from_sqlx)?))
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+fn make_folder(path: &Path) -> Result<(), Error> {
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) else {
+        return Ok(());
+    };
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).map_err(|error| unavailable(folder, &error))
+}
+
+/// Makes the file with its mode before SQLite does; `-wal` and `-shm` get the mode of the file.
+fn make_file(path: &Path) -> Result<(), Error> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(unavailable(path, &error)),
+    }
+}
+
+/// Finishes the log and closes `connection`.
+pub(super) async fn close(mut connection: SqliteConnection) {
+    let result = checkpoint::checkpoint(&mut connection, "PRAGMA wal_checkpoint(TRUNCATE)").await;
+    if let Err(error) = result {
+        // Another process reads it: the log stays and is read at the next start.
+        tracing::debug!(error = %error, "final checkpoint left the log");
+    }
+    let _closed_anyway = sqlx::raw_sql(AssertSqlSafe("PRAGMA optimize")).execute(&mut connection).await;
+    if let Err(error) = connection.close().await {
+        tracing::warn!(error = %error, "closing the database failed");
+    }
+}

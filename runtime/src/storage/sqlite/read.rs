@@ -1,0 +1,272 @@
+//! Reading: connections of their own, and rows as values.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use compozy_engine::time::Timestamp;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Connection as _, Row, Sqlite, SqliteConnection, SqlitePool};
+use tokio::sync::{OwnedMappedMutexGuard, OwnedMutexGuard};
+
+use super::super::Error;
+use super::super::row::{Durability, Journal, LoadedRun, Run, Step, Timer};
+use super::error::from_sqlx;
+use super::writer::Connection;
+use crate::id::{ExecId, NodeId};
+
+/// A JSON column of a table with the alias `e`, its reference resolved.
+macro_rules! json {
+    ($column:literal) => {
+        concat!(
+            "CASE WHEN e.",
+            $column,
+            " GLOB '@sha256:*' THEN (SELECT CAST(data AS TEXT) FROM payloads WHERE hash = substr(e.",
+            $column,
+            ", 9)) ELSE e.",
+            $column,
+            " END"
+        )
+    };
+}
+
+/// Columns of a run, from `executions AS e`.
+pub(super) const RUN: &str = concat!(
+    "e.exec_id, e.component, e.workflow_id, e.definition_digest, e.status, e.reason, ",
+    json!("input"),
+    ", ",
+    json!("output"),
+    ", ",
+    json!("error"),
+    ", e.\"trigger\", e.tags, e.parent_exec_id, e.root_exec_id, e.forked_from, e.durability, e.priority, e.deadline, ",
+    "e.state, e.owner_node, e.affinity_node, e.epoch, e.last_seq, e.cancel_request, e.created_at, e.started_at, ",
+    "e.updated_at, e.finished_at"
+);
+
+const STEP: &str = concat!(
+    "e.step_key, e.task_exec_id, e.task_id, e.kind, e.status, e.attempt, e.parent, e.position, ",
+    json!("input"),
+    ", ",
+    json!("output"),
+    ", ",
+    json!("error"),
+    ", e.waiting_for, e.state, e.result_seq, e.started_at, e.finished_at"
+);
+
+const JOURNAL: &str = concat!("e.seq, e.at, e.event, e.task_id, ", json!("data"));
+
+/// Where reads come from.
+#[derive(Debug)]
+pub(super) enum Reader {
+    /// Connections that cannot write.
+    Pool(SqlitePool),
+    /// The one connection there is (`:memory:`).
+    Shared(Connection),
+}
+
+/// A connection to read with, given back when dropped.
+pub(super) enum Reading {
+    Pooled(PoolConnection<Sqlite>),
+    Shared(OwnedMappedMutexGuard<Option<SqliteConnection>, SqliteConnection>),
+}
+
+impl Reader {
+    pub(super) async fn get(&self) -> Result<Reading, Error> {
+        match self {
+            Self::Pool(pool) => pool.acquire().await.map(Reading::Pooled).map_err(from_sqlx),
+            Self::Shared(connection) => {
+                let guard = Arc::clone(connection).lock_owned().await;
+                OwnedMutexGuard::try_map(guard, Option::as_mut)
+                    .map(Reading::Shared)
+                    .map_err(|_closed| Error::Unavailable("the database is closed".into()))
+            }
+        }
+    }
+}
+
+impl Deref for Reading {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        match self {
+            Self::Pooled(connection) => connection,
+            Self::Shared(connection) => connection,
+        }
+    }
+}
+
+impl DerefMut for Reading {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        match self {
+            Self::Pooled(connection) => connection,
+            Self::Shared(connection) => connection,
+        }
+    }
+}
+
+/// One run.
+pub(super) async fn run(connection: &mut SqliteConnection, exec_id: &ExecId) -> Result<Option<Run>, Error> {
+    let sql = format!("SELECT {RUN} FROM executions AS e WHERE e.exec_id = ?");
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str()).fetch_optional(connection).await;
+    row.map_err(from_sqlx)?.as_ref().map(run_row).transpose()
+}
+
+/// The runs of a JSON array of ids, highest priority first, then oldest.
+pub(super) async fn runs_of(connection: &mut SqliteConnection, ids: &str) -> Result<Vec<Run>, Error> {
+    let sql = format!(
+        "SELECT {RUN} FROM executions AS e WHERE e.exec_id IN (SELECT value FROM json_each(?)) \
+         ORDER BY e.priority DESC, e.created_at, e.exec_id"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await.map_err(from_sqlx)?;
+    rows.iter().map(run_row).collect()
+}
+
+/// A run, its steps and its timers at one moment.
+pub(super) async fn load(connection: &mut SqliteConnection, exec_id: &ExecId) -> Result<Option<LoadedRun>, Error> {
+    let mut snapshot = connection.begin().await.map_err(from_sqlx)?;
+    let Some(run) = run(&mut snapshot, exec_id).await? else { return Ok(None) };
+    let steps = steps(&mut snapshot, exec_id).await?;
+    let query = sqlx::query(
+        "SELECT timer_id, kind, step_key, due_at FROM timers WHERE exec_id = ? ORDER BY due_at, timer_id",
+    );
+    let rows = query.bind(exec_id.as_str()).fetch_all(&mut *snapshot).await.map_err(from_sqlx)?;
+    let timers = rows.iter().map(timer_row).collect::<Result<_, _>>()?;
+    snapshot.rollback().await.map_err(from_sqlx)?;
+    Ok(Some(LoadedRun { run, steps, timers }))
+}
+
+/// The steps of a run in the order they started.
+pub(super) async fn steps(connection: &mut SqliteConnection, exec_id: &ExecId) -> Result<Vec<Step>, Error> {
+    let sql = format!("SELECT {STEP} FROM steps AS e WHERE e.exec_id = ? ORDER BY e.position, e.step_key");
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str());
+    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(step_row).collect()
+}
+
+/// Events of a run after a seq.
+pub(super) async fn journal(
+    connection: &mut SqliteConnection,
+    exec_id: &ExecId,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<Journal>, Error> {
+    let sql = format!("SELECT {JOURNAL} FROM journal AS e WHERE e.exec_id = ? AND e.seq > ? ORDER BY e.seq LIMIT ?");
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str()).bind(after).bind(limit);
+    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(journal_row).collect()
+}
+
+/// A run of the columns [`RUN`].
+pub(super) fn run_row(row: &SqliteRow) -> Result<Run, Error> {
+    let mut columns = Columns { row, next: 0 };
+    let run = Run {
+        exec_id: columns.text()?.into(),
+        component: columns.text()?,
+        workflow_id: columns.text()?,
+        definition_digest: columns.text()?,
+        status: columns.text()?,
+        reason: columns.text_option()?,
+        input: columns.text()?,
+        output: columns.text_option()?,
+        error: columns.text_option()?,
+        trigger: columns.text()?,
+        tags: columns.text()?,
+        parent_exec_id: columns.text_option()?.map(Into::into),
+        root_exec_id: columns.text()?.into(),
+        forked_from: columns.text_option()?.map(Into::into),
+        durability: match columns.text()?.as_str() {
+            "memory" => Durability::Memory,
+            "normal" => Durability::Normal,
+            _ => Durability::Full,
+        },
+        priority: columns.number()?,
+        deadline: columns.time_option()?,
+        state: columns.text()?,
+        owner_node: columns.text_option()?.map(NodeId::from),
+        affinity_node: columns.text_option()?.map(NodeId::from),
+        epoch: columns.number()?,
+        last_seq: columns.number()?,
+        cancel_request: columns.text_option()?,
+        created_at: Timestamp(columns.number()?),
+        started_at: columns.time_option()?,
+        updated_at: Timestamp(columns.number()?),
+        finished_at: columns.time_option()?,
+    };
+    Ok(run)
+}
+
+fn step_row(row: &SqliteRow) -> Result<Step, Error> {
+    let mut columns = Columns { row, next: 0 };
+    Ok(Step {
+        step_key: columns.text()?,
+        task_exec_id: columns.text()?,
+        task_id: columns.text()?,
+        kind: columns.text()?,
+        status: columns.text()?,
+        attempt: columns.number()?,
+        parent: columns.text_option()?,
+        position: columns.number()?,
+        input: columns.text_option()?,
+        output: columns.text_option()?,
+        error: columns.text_option()?,
+        waiting_for: columns.text_option()?,
+        state: columns.text()?,
+        result_seq: columns.number_option()?,
+        started_at: Timestamp(columns.number()?),
+        finished_at: columns.time_option()?,
+    })
+}
+
+fn journal_row(row: &SqliteRow) -> Result<Journal, Error> {
+    let mut columns = Columns { row, next: 0 };
+    Ok(Journal {
+        seq: columns.number()?,
+        at: Timestamp(columns.number()?),
+        event: columns.text()?,
+        task_id: columns.text_option()?,
+        data: columns.text()?,
+    })
+}
+
+fn timer_row(row: &SqliteRow) -> Result<Timer, Error> {
+    let mut columns = Columns { row, next: 0 };
+    Ok(Timer {
+        timer_id: columns.text()?,
+        kind: columns.text()?,
+        step_key: columns.text_option()?,
+        due_at: Timestamp(columns.number()?),
+    })
+}
+
+/// Reads a row from left to right.
+pub(super) struct Columns<'r> {
+    pub(super) row: &'r SqliteRow,
+    pub(super) next: usize,
+}
+
+impl<'r> Columns<'r> {
+    fn read<T: sqlx::Decode<'r, Sqlite>>(&mut self) -> Result<Option<T>, Error> {
+        let index = self.next;
+        self.next += 1;
+        let value: Option<T> = self.row.try_get_unchecked(index).map_err(from_sqlx)?;
+        Ok(value)
+    }
+
+    pub(super) fn text(&mut self) -> Result<String, Error> {
+        self.read()?.ok_or_else(|| Error::Unusable(format!("column {} holds nothing or misses its payload", self.next)))
+    }
+
+    pub(super) fn text_option(&mut self) -> Result<Option<String>, Error> {
+        self.read()
+    }
+
+    pub(super) fn number(&mut self) -> Result<i64, Error> {
+        self.read()?.ok_or_else(|| Error::Unusable(format!("column {} holds no number", self.next)))
+    }
+
+    pub(super) fn number_option(&mut self) -> Result<Option<i64>, Error> {
+        self.read()
+    }
+
+    fn time_option(&mut self) -> Result<Option<Timestamp>, Error> {
+        Ok(self.number_option()?.map(Timestamp))
+    }
+}
