@@ -147,6 +147,11 @@ impl Terminal {
             assert!(self.directory.is_dir(), "{line}: no such folder");
             return nothing;
         }
+        // The port that the README names, on the port that the server has.
+        let line = &match &self.server {
+            Some(server) => line.replace("localhost:8080", &server.address),
+            None => line.to_owned(),
+        };
         let running = Running::spawn(self.shell(line));
         if !is_start(line) {
             return running.finish();
