@@ -12,7 +12,7 @@ use compozy_engine::time::Timestamp;
 use sqlx::{Row, SqliteConnection};
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 
-use super::super::Error;
+use super::super::{Error, crash};
 use super::super::row::{Durability, Run, Started};
 use super::super::{CancelOutcome, sqlite::operation};
 use super::encode::{Encoded, TERMINAL, integer};
@@ -146,10 +146,12 @@ impl Writer {
     async fn commit(&mut self, batch: Vec<Request>) {
         let connection = Arc::clone(&self.connection);
         let mut connection = connection.lock().await;
+        crash::point(crash::Side::Before);
         let result = match connection.as_mut() {
             Some(connection) => self.transact(connection, &batch).await,
             None => Err(Error::Unavailable("the database is closed".into())),
         };
+        crash::point(crash::Side::After);
         match result {
             Ok(outcomes) => {
                 for (request, outcome) in batch.into_iter().zip(outcomes) {
