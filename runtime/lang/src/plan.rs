@@ -37,6 +37,8 @@ pub struct Project {
     pub plugins: Vec<Plugin>,
     /// Databases that plugins may be granted.
     pub databases: Vec<NamedDatabase>,
+    /// Vector databases, embedders and knowledge bases as written, in that order.
+    pub knowledge: Vec<KnowledgeDefinition>,
     /// SHA-256 (hex) over all loaded definitions, the `definitions_digest` of the API.
     pub digest: String,
 }
@@ -72,6 +74,9 @@ pub struct Workflow {
     pub project: ProjectFacts,
     /// Limits that the engine enforces.
     pub limits: Limits,
+    /// `config.durability`; `None`: that of the database.
+    #[serde(default)]
+    pub durability: Option<crate::settings::Durability>,
     /// Tools the tasks refer to, by id.
     pub tools: BTreeMap<String, Tool>,
     /// SHA-256 (hex) of the canonical JSON of this workflow with this field empty.
@@ -123,12 +128,7 @@ impl Default for TemplateLimits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            max_task_executions: 10_000,
-            max_input_bytes: 1 << 20,
-            max_output_bytes: 10 << 20,
-            template: TemplateLimits::default(),
-        }
+        Self { max_task_executions: 10_000, max_input_bytes: 1 << 20, max_output_bytes: 10 << 20, template: TemplateLimits::default() }
     }
 }
 
@@ -294,8 +294,15 @@ pub struct Template {
     pub references: Vec<Reference>,
     /// Always text, or a typed value.
     pub mode: TemplateMode,
+    /// Written as a plain scalar: without an action its filled-in text is typed by the rules of YAML
+    /// ([`Template::value_of_plain`]).
+    #[serde(default)]
+    pub plain: bool,
     /// Where the scalar is written.
     pub place: Place,
+    /// Which checks of [`crate::load::Draft::template_sources`] tell `is_template` and `references`.
+    #[serde(skip)]
+    pub checks: Vec<usize>,
 }
 
 /// How a template's result is read (dialect §6.4).
@@ -491,4 +498,28 @@ pub struct NamedDatabase {
     pub database: crate::settings::Database,
     /// Where it is written.
     pub place: Place,
+}
+
+/// A definition of the knowledge sections, kept as it is written for the part of compozy that reads it.
+#[derive(Debug, Clone)]
+pub struct KnowledgeDefinition {
+    /// Which list it stands in.
+    pub kind: KnowledgeKind,
+    /// Id.
+    pub id: String,
+    /// Its keys with the variables that are set filled in.
+    pub value: Value,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// Lists of the knowledge sections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KnowledgeKind {
+    /// `vector_dbs`.
+    VectorDb,
+    /// `embedders`.
+    Embedder,
+    /// `knowledge_bases`.
+    KnowledgeBase,
 }

@@ -3,16 +3,263 @@
 //! A run that this node owns is driven by one tokio task ([`driver`]). Nothing about it lives only there: the commit
 //! comes first, then the memory moves on.
 
+mod claims;
+mod driver;
+pub mod project;
+mod projection;
+mod runs;
+mod schemas;
+mod slots;
+mod start;
+pub mod step;
+mod watchers;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use compozy_engine::status::Status as RunStatus;
+use compozy_engine::time::Timestamp;
+use compozy_lang::environment::ProjectEnvironment;
 use compozy_lang::plan::Project;
 use serde_json::{Map, Value};
+use tokio::sync::broadcast;
 
+use crate::clock::Clock;
 use crate::id::{ExecId, NodeId};
+use crate::plugin::template::Renderer;
+use crate::provider::Providers;
 use crate::storage;
 use crate::storage::row::{Durability, Idempotency, Journal, Run};
 use crate::storage::{CancelOutcome, Storage};
+use driver::Control;
+use watchers::Watchers;
+use worker::Worker;
+
+/// How long a stopped driver is given to let go of its run.
+const LET_GO: Duration = Duration::from_secs(2);
+
+/// How often a waiter looks at a run that another process may drive.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Claims whatever is claimable.
+    Server,
+    /// Runs only what it was asked to run.
+    Embedded,
+}
+
+/// What a node is made of.
+#[derive(Debug)]
+pub struct Options {
+    /// What it is.
+    pub kind: Kind,
+    /// Where runs live.
+    pub storage: Arc<dyn Storage>,
+    /// Time and ids.
+    pub clock: Clock,
+    /// The definitions it starts with.
+    pub project: Arc<Project>,
+    /// Calls of tools.
+    pub tools: Arc<step::Tools>,
+    /// Templates.
+    pub renderer: Arc<Renderer>,
+    /// Models.
+    pub providers: Arc<Providers>,
+    /// Limit of one model call where the task has none (`llm.provider_timeout`).
+    pub prompt_timeout: Duration,
+    /// Environment variables of the project.
+    pub environment: ProjectEnvironment,
+    /// Runs that may execute at once.
+    pub max_concurrent_runs: usize,
+    /// Runs that may wait for a slot.
+    pub max_pending: usize,
+    /// How long the node counts as alive without renewal.
+    pub lease: Duration,
+}
+
+/// A live worker.
+#[derive(Debug)]
+pub struct Node {
+    worker: Arc<Worker>,
+}
+
+impl Node {
+    /// Registers the node, frees the runs of dead ones and begins to claim. Ready when it returns.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] when the node cannot be registered.
+    pub async fn launch(options: Options) -> Result<Arc<Self>, Error> {
+        let id = options.clock.node_id();
+        let watchers = Arc::new(Watchers::default());
+        let steps = Arc::new(step::Executor::new(&options, watchers.clone()));
+        let worker = Arc::new(Worker::new(options, id, steps, watchers));
+        claims::renew(&worker).await?;
+        if worker.kind == Kind::Server {
+            let freed = worker.storage.recover(&worker.id, true, worker.clock.now()).await?;
+            if freed > 0 {
+                tracing::info!(runs = freed, "going on with runs of a former server");
+            }
+            tokio::spawn(claims::claim_loop(worker.clone()));
+        }
+        tokio::spawn(claims::lease_loop(worker.clone()));
+        tokio::spawn(claims::change_loop(worker.clone()));
+        Ok(Arc::new(Self { worker }))
+    }
+
+    /// The node's id.
+    #[must_use]
+    pub fn id(&self) -> &NodeId {
+        &self.worker.id
+    }
+
+    /// Where runs live.
+    #[must_use]
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.worker.storage
+    }
+
+    /// The definitions that new runs use.
+    #[must_use]
+    pub fn project(&self) -> Arc<Project> {
+        self.worker.project()
+    }
+
+    /// Gives new runs other definitions; runs under way keep theirs.
+    pub fn replace_project(&self, project: Arc<Project>) {
+        self.worker.replace_project(project);
+    }
+
+    /// The node at a glance.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let renewed = Timestamp(self.worker.renewed_at.load(Ordering::Relaxed));
+        Status {
+            ready: !self.worker.stopping.load(Ordering::Relaxed),
+            running: self.worker.running(),
+            lease_ok: self.worker.clock.now().since(renewed) < self.worker.lease,
+        }
+    }
+
+    /// Starts a run. It is durable when this returns.
+    ///
+    /// # Errors
+    /// Every variant of [`Error`] but those about existing runs; nothing was stored then.
+    pub async fn submit(&self, request: StartRequest) -> Result<Accepted, Error> {
+        start::submit(&self.worker, request).await
+    }
+
+    /// Ends a run as canceled. The request is durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::ExecutionNotFound`], [`Error::ExecutionFinished`], [`Error::Storage`].
+    pub async fn cancel(&self, exec_id: &ExecId, by: &str, reason: Option<&str>) -> Result<CancelOutcome, Error> {
+        let now = self.worker.clock.now();
+        let outcome = match self.worker.storage.request_cancel(exec_id, by, reason, now).await {
+            Ok(outcome) => outcome,
+            Err(storage::Error::NotFound(_)) => return Err(Error::ExecutionNotFound(exec_id.clone())),
+            Err(storage::Error::Finished(status)) => return Err(Error::ExecutionFinished(status)),
+            Err(error) => return Err(error.into()),
+        };
+        self.worker.tell(exec_id, Control::Cancel { by: by.to_owned(), reason: reason.map(str::to_owned) });
+        self.worker.wake.notify_one();
+        Ok(outcome)
+    }
+
+    /// Waits until the run has ended; `None` when `timeout` passed first.
+    ///
+    /// # Errors
+    /// [`Error::ExecutionNotFound`], [`Error::Storage`].
+    pub async fn wait(&self, exec_id: &ExecId, timeout: Option<Duration>) -> Result<Option<Run>, Error> {
+        let clock = &self.worker.clock;
+        let until = timeout.map(|timeout| clock.now().after(timeout));
+        let mut notices = self.subscribe(exec_id);
+        loop {
+            let run = self.worker.storage.run(exec_id).await?;
+            let run = run.ok_or_else(|| Error::ExecutionNotFound(exec_id.clone()))?;
+            if run.status.parse().is_ok_and(RunStatus::is_terminal) {
+                return Ok(Some(run));
+            }
+            let left = until.map(|until| until.since(clock.now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(None);
+            }
+            let pause = left.unwrap_or(LOOK).min(LOOK);
+            tokio::select! {
+                () = ended(&mut notices) => {}
+                () = clock.sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Live notices of a run driven by this node, from now on. To miss nothing, subscribe first, then read the journal,
+    /// then go on by seq.
+    #[must_use]
+    pub fn subscribe(&self, exec_id: &ExecId) -> broadcast::Receiver<Notice> {
+        self.worker.watchers.subscribe(exec_id)
+    }
+
+    /// Takes over one stored run, for embedded execution; false when a live node owns it or it has ended.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub async fn adopt(&self, exec_id: &ExecId) -> Result<bool, Error> {
+        let claimed = self.worker.storage.claim_one(&self.worker.id, exec_id, self.worker.clock.now()).await?;
+        let found = claimed.is_some();
+        runs::take_over(&self.worker, claimed.into_iter().collect()).await;
+        Ok(found)
+    }
+
+    /// Stops claiming, gives running steps `drain` to end, aborts the rest and hands every run back.
+    pub async fn shutdown(&self, drain: Duration) {
+        let worker = &self.worker;
+        worker.stopping.store(true, Ordering::Relaxed);
+        worker.wake.notify_one();
+        worker.tell_all(|| Control::Drain);
+        self.emptied(drain).await;
+        worker.tell_all(|| Control::Stop);
+        self.emptied(LET_GO).await;
+        let now = worker.clock.now();
+        if let Err(error) = worker.storage.hand_back(&worker.id, now).await {
+            tracing::warn!("failed to hand runs back, the next node takes them over: {error}");
+        }
+        if let Err(error) = worker.storage.remove_node(&worker.id).await {
+            tracing::warn!("failed to remove the node's row: {error}");
+        }
+    }
+
+    async fn emptied(&self, longest: Duration) {
+        let clock = &self.worker.clock;
+        let until = clock.now().after(longest);
+        while self.worker.running() > 0 && clock.now() < until {
+            tokio::select! {
+                () = self.worker.wake.notified() => {}
+                () = clock.sleep(Duration::from_millis(20)) => {}
+            }
+        }
+    }
+}
+
+/// Waits for the run's last event, or until notices were lost.
+async fn ended(notices: &mut broadcast::Receiver<Notice>) {
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Events(events)) => {
+                if events.iter().any(|event| matches!(event.event.as_str(), "complete" | "error")) {
+                    return;
+                }
+            }
+            Ok(Notice::Chunk { .. }) => {}
+            Err(_) => return,
+        }
+    }
+}
 
 /// A request to run a workflow.
 #[derive(Debug, Clone)]

@@ -3,18 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Where values of environment variables come from: the real environment, `.env`, or a test's table.
-pub trait Environment: Send + Sync + fmt::Debug {
-    /// The value of `name`, if it is set. Called at each use, from async code: it must not block.
-    fn var(&self, name: &str) -> Option<String>;
-}
+pub use compozy_lang::environment::Environment;
 
 /// A fixed set of variables.
 #[derive(Clone, Default)]
 pub struct Fixed(pub BTreeMap<String, String>);
 
 impl Environment for Fixed {
-    fn var(&self, name: &str) -> Option<String> {
+    fn lookup(&self, name: &str) -> Option<String> {
         self.0.get(name).cloned()
     }
 }

@@ -14,7 +14,6 @@ use super::error::{Error, printable, shortened};
 use super::secret::{Mask, Secret};
 
 /// The permissions of one plugin entry, ready to be asked. Default deny: what was not granted is refused.
-#[derive(Debug)]
 pub struct Grants {
     pub(crate) http: Vec<Pattern>,
     pub(crate) folders: Vec<Folder>,
@@ -27,6 +26,12 @@ pub struct Grants {
     environment: Arc<dyn Environment>,
     /// Actions that were refused and logged, so that a loop does not flood the log.
     logged: Mutex<HashSet<String>>,
+}
+
+impl fmt::Debug for Grants {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Grants").field("http", &self.http).field("sql", &self.sql).finish_non_exhaustive()
+    }
 }
 
 /// A folder of the project that the guest may see.
@@ -146,7 +151,7 @@ impl Grants {
     /// The value of the environment variable `name`.
     pub(crate) fn env(&self, plugin_id: &str, name: &str) -> Result<Option<String>, Refusal> {
         if self.env.contains(name) {
-            return Ok(self.environment.var(name));
+            return Ok(self.environment.lookup(name));
         }
         Err(self.refuse(plugin_id, &format!("environment variable '{name}'"), format!("env: [{name}]")))
     }
@@ -154,15 +159,16 @@ impl Grants {
     /// The value of the secret `name`; `None` when it is granted but unset.
     pub(crate) fn secret(&self, plugin_id: &str, name: &str) -> Result<Option<Secret>, Refusal> {
         match self.secrets.get(name) {
-            Some(known) => Ok(known.clone().or_else(|| self.environment.var(name).map(Secret::new))),
+            Some(known) => Ok(known.clone().or_else(|| self.environment.lookup(name).map(Secret::new))),
             None => Err(self.refuse(plugin_id, &format!("secret '{name}'"), format!("secrets: [{name}]"))),
         }
     }
 
     /// Every granted secret that has a value, by name.
     pub(crate) fn all_secrets(&self) -> Vec<(&str, Secret)> {
-        let value =
-            |name: &str, known: &Option<Secret>| known.clone().or_else(|| self.environment.var(name).map(Secret::new));
+        let value = |name: &str, known: &Option<Secret>| {
+            known.clone().or_else(|| self.environment.lookup(name).map(Secret::new))
+        };
         self.secrets.iter().filter_map(|(name, known)| Some((name.as_str(), value(name, known)?))).collect()
     }
 

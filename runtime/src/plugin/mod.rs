@@ -6,6 +6,7 @@
 //! call, and nothing it was not granted has an effect.
 
 mod bindings;
+pub mod bundled;
 mod cache;
 pub mod call;
 pub mod cancel;
@@ -33,4 +34,4 @@ pub use grants::Grants;
 pub use host::{Host, HostOptions, Services};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -11,7 +11,7 @@ use crate::plugin::state::State;
 use crate::storage::row::KvEntry;
 use crate::storage::{self, Storage};
 
-/// Bytes of a key, at least one.
+/// Most bytes of a key.
 const KEY_BYTES: usize = 512;
 
 /// Bytes of a value.
@@ -28,15 +28,12 @@ struct Space {
 }
 
 impl State {
-    /// Checks leave and arguments, before anything is touched.
-    fn space(&mut self, key: &str, write: bool) -> wasmtime::Result<Result<Space, types::Error>> {
+    /// The space, if the plugin may use it so; decided before anything is touched.
+    fn space(&mut self, write: bool) -> wasmtime::Result<Result<Space, types::Error>> {
         let call = self.enter()?;
         let binding = &call.binding;
         if let Err(refusal) = binding.grants.kv(&binding.plugin_id, write) {
             return Ok(Err(call.refused(refusal)));
-        }
-        if key.len() > KEY_BYTES {
-            return Ok(Err(over_limit(format!("a key has at most {KEY_BYTES} bytes"))));
         }
         let services = &binding.services;
         Ok(match &services.storage {
@@ -49,9 +46,11 @@ impl State {
 
     /// As [`Self::space`], for calls on one key.
     fn space_of_key(&mut self, key: &str, write: bool) -> wasmtime::Result<Result<Space, types::Error>> {
-        Ok(self
-            .space(key, write)?
-            .and_then(|space| if key.is_empty() { Err(over_limit("a key has at least one byte")) } else { Ok(space) }))
+        let space = self.space(write)?;
+        if (1..=KEY_BYTES).contains(&key.len()) || matches!(&space, Err(error) if error.code == "CZ0703") {
+            return Ok(space);
+        }
+        Ok(Err(over_limit(format!("a key has 1 to {KEY_BYTES} bytes"))))
     }
 }
 
@@ -126,10 +125,13 @@ impl kv::Host for State {
         after: Option<String>,
         limit: u32,
     ) -> wasmtime::Result<Result<Vec<String>, types::Error>> {
-        let space = match self.space(&prefix, false)? {
+        let space = match self.space(false)? {
             Ok(space) => space,
             Err(error) => return Ok(Err(error)),
         };
+        if prefix.len() > KEY_BYTES {
+            return Ok(Err(over_limit(format!("a prefix has at most {KEY_BYTES} bytes"))));
+        }
         let keys = space.storage.kv_keys(&space.id, &prefix, after.as_deref(), limit.clamp(1, KEYS), space.now).await;
         Ok(keys.map_err(|error| failed(&error)))
     }

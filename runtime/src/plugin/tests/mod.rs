@@ -3,6 +3,7 @@
 mod hostile;
 mod lent;
 mod load;
+mod memory;
 mod template;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,93 @@
+//! Tools.
+
+use serde_json::Value;
+
+use crate::plan::{TemplateMode, ValueTemplate};
+use crate::schema::definitions::TOOL;
+use crate::yaml::Node;
+
+use super::reader::{Reader, SiteKind};
+use super::{Name, SchemaRef};
+
+/// A tool as written.
+#[derive(Debug, Clone)]
+pub(crate) struct Tool {
+    /// Id, if it has one.
+    pub(crate) id: Option<Name>,
+    /// The plugin.
+    pub(crate) plugin: Option<Name>,
+    /// A script instead of a plugin.
+    pub(crate) script: Option<Name>,
+    /// Function of the plugin.
+    pub(crate) function: Option<String>,
+    /// What it does.
+    pub(crate) description: String,
+    /// Values under those of the call.
+    pub(crate) with: Option<ValueTemplate>,
+    /// Second argument.
+    pub(crate) config: Value,
+    /// Schema of the input.
+    pub(crate) input: Option<SchemaRef>,
+    /// Schema of the output.
+    pub(crate) output: Option<SchemaRef>,
+    /// Limit of a call.
+    pub(crate) timeout: Option<std::time::Duration>,
+    /// Where it is written.
+    pub(crate) node: Node,
+}
+
+/// A tool of a task.
+#[derive(Debug, Clone)]
+pub(crate) enum ToolRef {
+    /// A registered one.
+    Id(Name),
+    /// Written in place.
+    Inline(Box<Tool>),
+}
+
+impl Reader<'_> {
+    /// Reads one tool. Its `config` is used at the first call, so missing variables are kept for later.
+    pub(crate) fn tool(&mut self, node: &Node, path: &str) -> Option<Tool> {
+        let fields = self.fields(node, &TOOL, path)?;
+        if let Some(env) = fields.get("env") {
+            self.unsupported("env of tools", env.place());
+        }
+        let is_script = fields.get("script").is_some();
+        for name in ["permissions", "limits"] {
+            if fields.get(name).is_some() && !is_script {
+                let message = format!("'{name}' belongs to the plugin of a tool, not to the tool");
+                self.report(fields.diagnostic(name, "CZ0701", message).help("write it in the entry of plugins:"));
+            }
+        }
+        Some(Tool {
+            id: self.name(&fields, "id"),
+            plugin: self.name(&fields, "plugin"),
+            script: self.name(&fields, "script"),
+            function: self.text(&fields, "function"),
+            description: self.text(&fields, "description").unwrap_or_default(),
+            with: fields.get("with").map(|node| {
+                self.at(SiteKind::With, |reader| reader.templates(node, &fields.at("with"), TemplateMode::Value))
+            }),
+            config: fields.get("config").map_or(Value::Null, |node| {
+                self.lazily(|reader| reader.value(node, &fields.at("config")))
+            }),
+            input: self.schema(&fields, "input"),
+            output: self.schema(&fields, "output"),
+            timeout: self.duration(&fields, "timeout"),
+            node: node.clone(),
+        })
+    }
+
+    /// The tool of a task: an id, or a tool.
+    pub(crate) fn tool_ref(&mut self, node: &Node, path: &str) -> Option<ToolRef> {
+        if node.scalar().is_some() {
+            return self.name_of(node, path).map(ToolRef::Id);
+        }
+        let tool = self.tool(node, path)?;
+        let only_id = node.entries().is_some_and(|entries| entries.iter().all(|entry| &*entry.key == "id"));
+        match (only_id, tool.id) {
+            (true, Some(id)) => Some(ToolRef::Id(id)),
+            (_, id) => Some(ToolRef::Inline(Box::new(Tool { id, ..tool }))),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The HTTP API under `/api/v0`: the only user of axum and of hyper's server.
+//!
+//! Every route stands in [`router`]. A request passes [`guard`], then its handler in `<resource>/<verb>.rs`; what goes
+//! out is a document of [`document`] in an envelope or a [`error::Problem`]. The command line uses the same documents
+//! when it works without a server.
+
+mod answer;
+mod body;
+pub mod code;
+pub mod document;
+pub mod error;
+mod events;
+mod executions;
+mod guard;
+pub mod identity;
+mod patience;
+mod project;
+pub mod query;
+pub mod serve;
+mod server;
+mod settings;
+pub mod shutdown;
+mod workflows;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use compozy_engine::time::Timestamp;
+use tokio::sync::Semaphore;
+
+pub use serve::{BindError, Listener, bind, serve};
+pub use settings::{Auth, Cors, Limits, Settings};
+pub use shutdown::{Phase, Shutdown};
+
+use crate::clock::Clock;
+use crate::node::Node;
+use error::Problem;
+
+/// Loads the definitions again; all files are valid or nothing changes. The answer is the `data` of the response.
+pub type Reload = Arc<
+    dyn Fn() -> Pin<Box<dyn Future<Output = Result<document::project::ProjectDocument, Problem>> + Send>> + Send + Sync,
+>;
+
+/// Which process this is.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// Id of the process, also in its run record.
+    pub id: String,
+    /// Version of compozy.
+    pub version: String,
+    /// Port it listens on.
+    pub port: u16,
+}
+
+/// What every handler works with.
+pub struct AppState {
+    node: Arc<Node>,
+    settings: Settings,
+    clock: Clock,
+    instance: Instance,
+    started_at: Timestamp,
+    shutdown: Shutdown,
+    reload: Option<Reload>,
+    /// Free event streams.
+    streams: Arc<Semaphore>,
+    /// Free places of sync calls.
+    sync_waiters: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for AppState {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("AppState").field("instance", &self.instance).finish_non_exhaustive()
+    }
+}
+
+impl AppState {
+    /// The state of a server that begins now.
+    #[must_use]
+    pub fn new(
+        node: Arc<Node>,
+        settings: Settings,
+        clock: Clock,
+        instance: Instance,
+        reload: Option<Reload>,
+    ) -> Arc<Self> {
+        let (streams, waiters) = (settings.limits.streams, settings.limits.sync_waiters);
+        Arc::new(Self {
+            started_at: clock.now(),
+            streams: Arc::new(Semaphore::new(streams.min(Semaphore::MAX_PERMITS))),
+            sync_waiters: Arc::new(Semaphore::new(waiters.min(Semaphore::MAX_PERMITS))),
+            shutdown: Shutdown::default(),
+            node,
+            settings,
+            clock,
+            instance,
+            reload,
+        })
+    }
+
+    /// Steers the shutdown: [`Shutdown::drain`] before the node drains, [`Shutdown::close`] after.
+    #[must_use]
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+}
+
+/// Paths of the API, for `GET /api/v0`.
+const ENDPOINTS: &[&str] = &[
+    "/healthz",
+    "/readyz",
+    "/api/v0/identity",
+    "/api/v0/health",
+    "/api/v0/project",
+    "/api/v0/workflows",
+    "/api/v0/executions/workflows",
+    "/api/v0/admin/reload",
+    "/problems/{code}",
+];
+
+/// Every route.
+fn router(app: Arc<AppState>) -> Router {
+    Router::new()
+        .route("/", get(server::index::index))
+        .route("/healthz", get(server::health::alive))
+        .route("/readyz", get(server::health::health))
+        .route("/problems/{code}", get(server::problem::get))
+        .route("/api/v0", get(server::index::index))
+        .route("/api/v0/identity", get(server::identity::get))
+        .route("/api/v0/health", get(server::health::health))
+        .route("/api/v0/project", get(project::get::get))
+        .route("/api/v0/admin/reload", post(project::reload::reload))
+        .route("/api/v0/workflows", get(workflows::list::list))
+        .route("/api/v0/workflows/{id}", get(workflows::get::get))
+        .route("/api/v0/workflows/{id}/executions", get(workflows::executions::list).post(workflows::start::start))
+        .route("/api/v0/workflows/{id}/executions/sync", post(workflows::run_sync::run))
+        .route("/api/v0/executions/workflows", get(executions::list::list))
+        .route("/api/v0/executions/workflows/{exec}", get(executions::get::get))
+        .route("/api/v0/executions/workflows/{exec}/tasks", get(executions::tasks::list))
+        .route("/api/v0/executions/workflows/{exec}/events", get(executions::events::list))
+        .route("/api/v0/executions/workflows/{exec}/stream", get(executions::stream::stream))
+        .route("/api/v0/executions/workflows/{exec}/cancel", post(executions::cancel::cancel))
+        .fallback(server::index::not_found)
+        .method_not_allowed_fallback(server::index::other_method)
+        .with_state(app)
+}
+
+/// Where an execution is found.
+fn exec_url(exec_id: &crate::id::ExecId) -> String {
+    format!("/api/v0/executions/workflows/{exec_id}")
+}

@@ -1,0 +1,4 @@
+//! The loaded project.
+
+pub(super) mod get;
+pub(super) mod reload;

@@ -1,0 +1,261 @@
+//! `POST /workflows/{id}/executions`: starts a run and answers once it is durable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use http::header::LOCATION;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::api::answer::{self, Answer};
+use crate::api::body::{self, Bounds};
+use crate::api::error::Problem;
+use crate::api::guard::{Caller, Principal};
+use crate::api::query::Query;
+use crate::api::{AppState, code, exec_url};
+use crate::id::ExecId;
+use crate::node::{Accepted, StartRequest};
+use crate::storage::row::{Durability, Idempotency};
+
+/// Says that the recorded answer of an earlier request was given.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// Members of a start body.
+const MEMBERS: &[&str] = &["input", "task_id", "tags", "durability", "priority"];
+const SYNC_MEMBERS: &[&str] = &["input", "task_id", "tags", "durability", "priority", "timeout"];
+/// Most tags of one run.
+const MAX_TAGS: usize = 64;
+
+#[derive(Serialize)]
+struct Started<'a> {
+    exec_id: &'a ExecId,
+    exec_url: &'a str,
+    workflow_id: &'a str,
+}
+
+pub(in crate::api) async fn start(
+    State(app): State<Arc<AppState>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer {
+    let (parts, body) = request.into_parts();
+    Query::parse(&parts.uri, &[])?;
+    let members = body::object(&parts.headers, body, Bounds::of_start(&app.settings)).await?;
+    let (request, _) = read(&app, &parts.headers, caller.principal, "start", id, members, false)?;
+    let accepted = app.node.submit(request).await?;
+    let url = exec_url(&accepted.exec_id);
+    let started = Started { exec_id: &accepted.exec_id, exec_url: &url, workflow_id: &accepted.workflow_id };
+    let mut response = answer::with_status(StatusCode::ACCEPTED, "Workflow execution started", &started)?;
+    response.headers_mut().insert(LOCATION, HeaderValue::try_from(url).map_err(Problem::internal)?);
+    mark_replayed(&mut response, &accepted);
+    Ok(response)
+}
+
+/// Tells the caller that its key was used before.
+pub(in crate::api) fn mark_replayed(response: &mut Response, accepted: &Accepted) {
+    if accepted.replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+}
+
+/// Turns headers and body into a request to the node, and the time a sync caller wants to wait.
+pub(in crate::api) fn read(
+    app: &AppState,
+    headers: &HeaderMap,
+    principal: Principal,
+    route: &str,
+    workflow_id: String,
+    mut members: Map<String, Value>,
+    sync: bool,
+) -> Result<(StartRequest, Duration), Problem> {
+    body::only(&members, if sync { SYNC_MEMBERS } else { MEMBERS })?;
+    let idempotency = idempotency_key(headers)?.map(|key| Idempotency {
+        scope: format!("{}|{route}|{workflow_id}", principal.word()),
+        key: key.to_owned(),
+        request_hash: body::canonical_hash(&members),
+        expires_at: app.clock.now().after(app.settings.idempotency_ttl),
+    });
+    let wait = timeout(&members, app.settings.sync_timeout, app.settings.sync_timeout_max)?;
+    let request = StartRequest {
+        workflow_id,
+        input: input(members.remove("input"))?,
+        task: text(members.remove("task_id"), "/task_id")?,
+        tags: tags(members.remove("tags"))?,
+        durability: durability(members.remove("durability"))?,
+        priority: priority(members.remove("priority"))?,
+        trigger: trigger(headers),
+        idempotency,
+    };
+    Ok((request, wait))
+}
+
+/// `Idempotency-Key` or `X-Idempotency-Key`.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut found: Option<&str> = None;
+    for name in ["idempotency-key", "x-idempotency-key"] {
+        for value in headers.get_all(name) {
+            let fits = (1..=255).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic);
+            let key = value.to_str().ok().filter(|_| fits).ok_or_else(|| {
+                let detail = "an idempotency key is 1 to 255 visible ASCII characters";
+                Problem::new(code::INVALID_REQUEST, detail)
+            })?;
+            if found.is_some_and(|other| other != key) {
+                let detail = "the request carries two different idempotency keys";
+                return Err(Problem::new(code::INVALID_REQUEST, detail));
+            }
+            found = Some(key);
+        }
+    }
+    Ok(found)
+}
+
+fn input(value: Option<Value>) -> Result<Value, Problem> {
+    match value {
+        None | Some(Value::Null) => Ok(Value::Object(Map::new())),
+        Some(object @ Value::Object(_)) => Ok(object),
+        Some(_) => {
+            Err(Problem::new(code::INPUT_INVALID, "the input must be an object").at("/input", "must be an object"))
+        }
+    }
+}
+
+fn text(value: Option<Value>, pointer: &str) -> Result<Option<String>, Problem> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(wrong(pointer, "must be a string")),
+    }
+}
+
+fn tags(value: Option<Value>) -> Result<Map<String, Value>, Problem> {
+    let tags = match value {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(tags)) => tags,
+        Some(_) => return Err(wrong("/tags", "must be an object")),
+    };
+    if tags.len() > MAX_TAGS {
+        return Err(wrong("/tags", &format!("may hold {MAX_TAGS} tags at most")));
+    }
+    match tags.iter().find(|(_, value)| !matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_))) {
+        Some((name, _)) => {
+            let pointer = format!("/tags/{}", name.replace('~', "~0").replace('/', "~1"));
+            Err(wrong(&pointer, "must be a string, a number or a boolean"))
+        }
+        None => Ok(tags),
+    }
+}
+
+fn durability(value: Option<Value>) -> Result<Option<Durability>, Problem> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => {
+            serde_json::from_value(value).map(Some).map_err(|_| wrong("/durability", "must be full, normal or memory"))
+        }
+    }
+}
+
+fn priority(value: Option<Value>) -> Result<i64, Problem> {
+    match value {
+        None | Some(Value::Null) => Ok(0),
+        Some(value) => value.as_i64().ok_or_else(|| wrong("/priority", "must be a whole number")),
+    }
+}
+
+/// Seconds to wait, whole or broken.
+fn timeout(members: &Map<String, Value>, default: Duration, longest: Duration) -> Result<Duration, Problem> {
+    match members.get("timeout") {
+        None | Some(Value::Null) => Ok(default.min(longest)),
+        Some(value) => value
+            .as_f64()
+            .filter(|seconds| *seconds > 0.0)
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .filter(|wait| *wait <= longest)
+            .ok_or_else(|| wrong("/timeout", &format!("must be seconds, above 0 and at most {}", longest.as_secs()))),
+    }
+}
+
+/// What started the run, with what the caller needs to find it in its own traces.
+fn trigger(headers: &HeaderMap) -> Value {
+    let mut trigger = json!({"type": "manual"});
+    for (header, member) in [("x-correlation-id", "correlation_id"), ("traceparent", "traceparent")] {
+        let value = headers.get(header).filter(|value| (1..=128).contains(&value.len()));
+        if let (Some(value), Some(trigger)) = (value.and_then(|value| value.to_str().ok()), trigger.as_object_mut()) {
+            trigger.insert(member.into(), value.into());
+        }
+    }
+    trigger
+}
+
+fn wrong(pointer: &str, rule: &str) -> Problem {
+    let name = pointer.trim_start_matches('/');
+    Problem::new(code::INVALID_REQUEST, format!("'{name}' {rule}")).at(pointer, rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_typed() {
+        let refused = |problem: Problem| (problem.code().word, problem.violations()[0].pointer.clone());
+        let bad = "invalid_request";
+        assert_eq!(refused(input(Some(json!([]))).unwrap_err()), ("input_invalid", "/input".into()));
+        assert_eq!(refused(text(Some(json!(1)), "/task_id").unwrap_err()), (bad, "/task_id".into()));
+        assert_eq!(refused(tags(Some(json!("a"))).unwrap_err()), (bad, "/tags".into()));
+        assert_eq!(refused(tags(Some(json!({"a/b": []}))).unwrap_err()), (bad, "/tags/a~1b".into()));
+        assert_eq!(refused(durability(Some(json!("fast"))).unwrap_err()), (bad, "/durability".into()));
+        assert_eq!(refused(priority(Some(json!(1.5))).unwrap_err()), (bad, "/priority".into()));
+        assert_eq!(input(None).unwrap(), json!({}));
+        assert_eq!(durability(Some(json!("normal"))).unwrap(), Some(Durability::Normal));
+        assert_eq!(priority(Some(json!(-3))).unwrap(), -3);
+    }
+
+    #[test]
+    fn timeouts_are_bounded() {
+        let (default, longest) = (Duration::from_secs(60), Duration::from_secs(3_600));
+        let read = |value: Value| {
+            let members = json!({"timeout": value});
+            timeout(members.as_object().unwrap(), default, longest).ok().map(|wait| wait.as_millis())
+        };
+        for (value, expected) in [
+            (json!(null), Some(60_000)),
+            (json!(5), Some(5_000)),
+            (json!(0.25), Some(250)),
+            (json!(3_600), Some(3_600_000)),
+            (json!(3_601), None),
+            (json!(0), None),
+            (json!(-1), None),
+            (json!(1e300), None),
+            (json!("5s"), None),
+        ] {
+            assert_eq!(read(value.clone()), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn idempotency_keys_are_read_from_both_headers() {
+        let long = "k".repeat(256);
+        for (one, other, expected) in [
+            (None, None, Ok(None)),
+            (Some("k1"), None, Ok(Some("k1"))),
+            (None, Some("k1"), Ok(Some("k1"))),
+            (Some("k1"), Some("k1"), Ok(Some("k1"))),
+            (Some("k1"), Some("k2"), Err(())),
+            (Some("a b"), None, Err(())),
+            (Some(""), None, Err(())),
+            (Some(long.as_str()), None, Err(())),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("idempotency-key", one), ("x-idempotency-key", other)] {
+                if let Some(value) = value {
+                    headers.insert(name, value.parse().unwrap());
+                }
+            }
+            assert_eq!(idempotency_key(&headers).map_err(|_| ()), expected);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The loops of a node: claiming runs, renewing the lease, hearing of changes by other processes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::driver::Control;
+use super::worker::Worker;
+use super::{Kind, runs};
+use crate::storage;
+use crate::storage::row::Node;
+
+/// Runs claimed in one transaction.
+const BATCH: usize = 64;
+
+/// The claim loop looks at the queue at least this often, should every wake-up have been missed.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Claims queued runs whenever there are slots, until the node stops.
+pub(crate) async fn claim_loop(worker: Arc<Worker>) {
+    while !worker.stopping.load(Ordering::Relaxed) {
+        if let Err(error) = claim_all(&worker).await {
+            tracing::warn!("failed to claim runs: {error}");
+        }
+        tokio::select! {
+            () = worker.wake.notified() => {}
+            () = worker.slots.freed() => {}
+            () = worker.clock.sleep(POLL) => {}
+        }
+    }
+}
+
+async fn claim_all(worker: &Arc<Worker>) -> Result<(), storage::Error> {
+    loop {
+        let free = worker.slots.free().min(BATCH);
+        if free == 0 {
+            return Ok(());
+        }
+        let limit = u32::try_from(free).unwrap_or(u32::MAX);
+        let claimed = worker.storage.claim(&worker.id, limit, worker.clock.now()).await?;
+        let count = claimed.len();
+        if count == 0 {
+            worker.queued.store(0, Ordering::Relaxed);
+            return Ok(());
+        }
+        let taken = |queued: u64| Some(queued.saturating_sub(count as u64));
+        let _ = worker.queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken);
+        runs::take_over(worker, claimed).await;
+    }
+}
+
+/// Registers the node and renews its lease at each third, until the node stops.
+pub(crate) async fn lease_loop(worker: Arc<Worker>) {
+    while !worker.stopping.load(Ordering::Relaxed) {
+        worker.clock.sleep(worker.lease / 3).await;
+        if let Err(error) = renew(&worker).await {
+            tracing::warn!("failed to renew the lease: {error}");
+        }
+    }
+}
+
+/// Writes the node's row with a fresh lease.
+pub(crate) async fn renew(worker: &Worker) -> Result<(), storage::Error> {
+    let now = worker.clock.now();
+    let node = Node {
+        node_id: worker.id.clone(),
+        kind: match worker.kind {
+            Kind::Server => "server".to_owned(),
+            Kind::Embedded => "embedded".to_owned(),
+        },
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        lease_until: now.after(worker.lease),
+    };
+    worker.storage.put_node(node).await?;
+    worker.renewed_at.store(now.0, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Hears of what other processes wrote: queued runs, and cancel requests for runs driven here.
+pub(crate) async fn change_loop(worker: Arc<Worker>) {
+    while !worker.stopping.load(Ordering::Relaxed) {
+        worker.storage.changed_elsewhere().await;
+        worker.wake.notify_one();
+        for exec_id in worker.run_ids() {
+            match worker.storage.run(&exec_id).await {
+                Ok(Some(run)) => {
+                    if let Some(request) = run.cancel_request {
+                        let (by, reason) = runs::cancel_request(&request);
+                        worker.tell(&exec_id, Control::Cancel { by, reason });
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(run.id = %exec_id, "failed to read a run: {error}"),
+            }
+        }
+    }
+}

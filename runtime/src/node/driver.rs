@@ -1,0 +1,276 @@
+//! One run in motion: waits for what happens to it, lets the engine decide, commits, carries out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use compozy_engine::command::Command;
+use compozy_engine::decide::{self, Decision};
+use compozy_engine::event::{Event, Outcome, TimerKey};
+use compozy_engine::state::{RunState, StepKey};
+use compozy_engine::status::Status;
+use compozy_engine::time::Timestamp;
+use compozy_lang::plan::Workflow;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use super::projection;
+use super::slots::Slot;
+use super::worker::Worker;
+use crate::id::ExecId;
+use crate::plugin::cancel::CancelToken;
+use crate::storage;
+use crate::storage::row::{Changes, Journal};
+
+/// First and longest wait before a commit that met a full or busy disk is tried again.
+const RETRY_COMMIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// What the node tells a driver.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// End the run as canceled.
+    Cancel {
+        /// Who wants it.
+        by: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Record what is under way, start nothing more.
+    Drain,
+    /// Stop at once; the run is handed back.
+    Stop,
+}
+
+/// Why a driver ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The run has ended.
+    Terminal,
+    /// The run goes back to whoever claims it.
+    HandedBack,
+    /// Someone else owns the run; nothing more was written.
+    Fenced,
+}
+
+/// A step's call under way.
+type Call = BoxFuture<'static, (StepKey, u32, Outcome)>;
+
+/// One run in motion.
+pub(crate) struct Driver {
+    worker: Arc<Worker>,
+    plan: Arc<Workflow>,
+    exec_id: ExecId,
+    epoch: i64,
+    /// Shared with the calls under way, which read it; between two steps nobody else holds it and it moves in place.
+    state: Arc<RunState>,
+    calls: FuturesUnordered<Call>,
+    cancels: BTreeMap<String, CancelToken>,
+    timers: BTreeMap<TimerKey, Timestamp>,
+    control: mpsc::UnboundedReceiver<Control>,
+    slot: Slot,
+    draining: bool,
+}
+
+impl Driver {
+    /// A driver for a run whose rows are committed and whose state is `state`.
+    pub(crate) fn new(
+        worker: Arc<Worker>,
+        plan: Arc<Workflow>,
+        state: RunState,
+        epoch: i64,
+        slot: Slot,
+        control: mpsc::UnboundedReceiver<Control>,
+    ) -> Self {
+        Self {
+            exec_id: state.facts.exec_id.as_str().into(),
+            worker,
+            plan,
+            epoch,
+            state: Arc::new(state),
+            calls: FuturesUnordered::new(),
+            cancels: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            control,
+            slot,
+            draining: false,
+        }
+    }
+
+    /// Drives the run from `commands` (of its committed start, or of a resume) to its end.
+    pub(crate) async fn run(mut self, commands: Vec<Command>) -> Ended {
+        if self.state.status == Status::Pending {
+            if let Some(ended) = self.handle(Event::Start).await {
+                return ended;
+            }
+        }
+        self.carry_out(commands);
+        loop {
+            if self.state.status.is_terminal() {
+                return Ended::Terminal;
+            }
+            if self.draining && self.calls.is_empty() {
+                return Ended::HandedBack;
+            }
+            let ended = match self.next().await {
+                Next::Happened(event) => self.handle(event).await,
+                Next::Drain => {
+                    self.draining = true;
+                    None
+                }
+                Next::Stop => Some(Ended::HandedBack),
+            };
+            if let Some(ended) = ended {
+                self.cancels.values().for_each(CancelToken::cancel);
+                return ended;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Next {
+        let due = self.timers.iter().min_by_key(|(_, due)| **due).map(|(timer, due)| (timer.clone(), *due));
+        let clock = self.worker.clock.clone();
+        let timer = async move {
+            match due {
+                Some((timer, due)) => {
+                    clock.sleep_until(due).await;
+                    timer
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            control = self.control.recv() => match control {
+                Some(Control::Cancel { by, reason }) => Next::Happened(Event::Cancel { by, reason }),
+                Some(Control::Drain) => Next::Drain,
+                Some(Control::Stop) | None => Next::Stop,
+            },
+            Some((key, attempt, outcome)) = self.calls.next(), if !self.calls.is_empty() => {
+                self.cancels.remove(&key.path);
+                Next::Happened(Event::StepEnded { key, attempt, outcome: Box::new(outcome) })
+            }
+            timer = timer, if !self.draining => {
+                self.timers.remove(&timer);
+                Next::Happened(Event::TimerDue { timer })
+            }
+        }
+    }
+
+    /// Decides, commits and carries out. `Some` when the driver has to end.
+    async fn handle(&mut self, event: Event) -> Option<Ended> {
+        let now = self.worker.clock.now();
+        let mut decision = self.decide(event, now);
+        if decision.commands.contains(&Command::RenderOutputs) {
+            decision.commands.retain(|command| *command != Command::RenderOutputs);
+            let rendered = self.worker.steps.workflow_outputs(&self.plan, &self.state).await;
+            decision.append(self.decide(Event::OutputsRendered(rendered), now));
+        }
+        if decision.records.is_empty() && decision.touched.is_empty() {
+            self.carry_out(decision.commands);
+            return None;
+        }
+        let changes = projection::changes(&self.plan, &self.state, &decision, &self.worker.id, self.epoch, now);
+        if let Some(ended) = self.commit(changes).await {
+            return Some(ended);
+        }
+        self.slot.set(self.state.status == Status::Running);
+        self.carry_out(decision.commands);
+        None
+    }
+
+    fn decide(&mut self, event: Event, now: Timestamp) -> Decision {
+        decide::decide(&self.plan, Arc::make_mut(&mut self.state), event, now)
+    }
+
+    /// Commits, waiting out a full or busy disk: a result that is known must not be lost because space ran out.
+    async fn commit(&mut self, changes: Changes) -> Option<Ended> {
+        let events = self.worker.watchers.any(&self.exec_id).then(|| changes.journal.clone());
+        let mut wait = RETRY_COMMIT.0;
+        loop {
+            let storage = &self.worker.storage;
+            match storage.commit(&self.exec_id, &self.worker.id, self.epoch, changes.clone()).await {
+                Ok(()) => {
+                    self.tell(events);
+                    return None;
+                }
+                Err(storage::Error::Fenced) => {
+                    tracing::warn!(run.id = %self.exec_id, "run is owned elsewhere now, dropping it");
+                    return Some(Ended::Fenced);
+                }
+                Err(
+                    error @ (storage::Error::DiskFull | storage::Error::Busy(_) | storage::Error::Unavailable(_)),
+                ) => {
+                    tracing::warn!(run.id = %self.exec_id, "commit waits: {error}");
+                    if self.stopped_while_waiting(wait).await {
+                        return Some(Ended::HandedBack);
+                    }
+                    wait = (wait * 2).min(RETRY_COMMIT.1);
+                }
+                Err(error) => {
+                    // Nothing of it was written; whoever claims the run next goes on from what is recorded.
+                    tracing::error!(run.id = %self.exec_id, "failed to record a step: {error}");
+                    return Some(Ended::HandedBack);
+                }
+            }
+        }
+    }
+
+    async fn stopped_while_waiting(&mut self, wait: Duration) -> bool {
+        let clock = self.worker.clock.clone();
+        tokio::select! {
+            () = clock.sleep(wait) => false,
+            control = self.control.recv() => matches!(control, Some(Control::Stop) | None),
+        }
+    }
+
+    fn tell(&self, events: Option<Vec<Journal>>) {
+        if let Some(events) = events {
+            self.worker.watchers.committed(&self.exec_id, events);
+        }
+    }
+
+    fn carry_out(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::Execute(key) => self.execute(key),
+                Command::Abort(key) => {
+                    if let Some(cancel) = self.cancels.remove(&key.path) {
+                        cancel.cancel();
+                    }
+                }
+                Command::Arm { timer, due } => {
+                    self.timers.insert(timer, due);
+                }
+                Command::Disarm(timer) => {
+                    self.timers.remove(&timer);
+                }
+                // Answered before the commit, in `handle`.
+                Command::RenderOutputs => {}
+            }
+        }
+    }
+
+    fn execute(&mut self, key: StepKey) {
+        // A draining node leaves the recorded start to whoever takes over.
+        if self.draining {
+            return;
+        }
+        let Some(attempt) = self.state.steps.get(&key.path).map(|step| step.attempt) else { return };
+        let cancel = CancelToken::new();
+        self.cancels.insert(key.path.clone(), cancel.clone());
+        let (steps, plan, state) = (self.worker.steps.clone(), self.plan.clone(), self.state.clone());
+        self.calls.push(Box::pin(async move {
+            let outcome = steps.execute(&plan, &state, &key, cancel).await;
+            (key, attempt, outcome)
+        }));
+    }
+}
+
+/// What a driver woke up for.
+enum Next {
+    Happened(Event),
+    Drain,
+    Stop,
+}

@@ -1,0 +1,249 @@
+//! Between the engine's state and storage's rows. State tables are projections of what the engine decided.
+
+use std::sync::Arc;
+
+use compozy_engine::decide::Decision;
+use compozy_engine::error::StepError;
+use compozy_engine::json::Json;
+use compozy_engine::command::Command;
+use compozy_engine::state::{Facts, RunState, Step, StoredState, StoredStep};
+use compozy_engine::status::Status;
+use compozy_engine::time::Timestamp;
+use compozy_lang::plan::Workflow;
+
+use crate::id::NodeId;
+use crate::storage::row;
+
+/// The stored run cannot be read back into an engine state.
+#[derive(Debug, thiserror::Error)]
+#[error("stored run is not readable: {0}")]
+pub(crate) struct Unreadable(String);
+
+/// What a decision changes in the database. `first_seq` is the seq of its first record.
+pub(crate) fn changes(
+    plan: &Workflow,
+    state: &RunState,
+    decision: &Decision,
+    node: &NodeId,
+    epoch: i64,
+    now: Timestamp,
+) -> row::Changes {
+    let first_seq = state.last_seq - i64::try_from(decision.records.len()).unwrap_or(0) + 1;
+    let journal = decision.records.iter().zip(first_seq..).map(|(record, seq)| row::Journal {
+        seq,
+        at: now,
+        event: record.event().to_owned(),
+        task_id: record.task().map(str::to_owned),
+        data: record.data(),
+    });
+    let steps = decision.touched.iter().filter_map(|task| state.steps.get(task)).map(|step| self::step(plan, step));
+    let timers = decision.commands.iter().filter_map(|command| match command {
+        Command::Arm { timer, due } => Some(row::Timer {
+            timer_id: timer.to_string(),
+            kind: timer.kind().to_owned(),
+            step_key: timer.step().map(ToString::to_string),
+            due_at: *due,
+        }),
+        _ => None,
+    });
+    let cleared = decision.commands.iter().filter_map(|command| match command {
+        Command::Disarm(timer) => Some(timer.to_string()),
+        _ => None,
+    });
+    row::Changes {
+        run: Some(run_update(state, now)),
+        journal: journal.collect(),
+        steps: steps.collect(),
+        attempts: decision.attempts.iter().map(|ended| attempt(ended, node, epoch, now)).collect(),
+        timers_set: timers.collect(),
+        timers_cleared: cleared.collect(),
+        usage: decision.usage.iter().map(|(key, usage)| self::usage(key, usage)).collect(),
+        at: now,
+    }
+}
+
+fn run_update(state: &RunState, now: Timestamp) -> row::RunUpdate {
+    row::RunUpdate {
+        status: state.status.word().to_owned(),
+        reason: state.error.as_ref().filter(|_| state.status == Status::Canceled).map(|error| error.message.clone()),
+        output: state.output.as_ref().map(|output| output.as_str().to_owned()),
+        error: state.error.as_ref().map(error_text),
+        state: to_text(&state.stored()),
+        started_at: state.started_at,
+        finished_at: state.status.is_terminal().then_some(now),
+    }
+}
+
+fn step(plan: &Workflow, step: &Step) -> row::Step {
+    let kind = plan.tasks.get(step.task).map_or("basic", |task| compozy_engine::context::kind_word(&task.kind));
+    row::Step {
+        step_key: step.key.to_string(),
+        task_exec_id: step.id.clone(),
+        task_id: step.key.path.clone(),
+        kind: kind.to_owned(),
+        status: step.status.word().to_owned(),
+        attempt: i64::from(step.attempt),
+        parent: None,
+        position: i64::try_from(step.position).unwrap_or(i64::MAX),
+        input: step.input.as_ref().map(|input| input.as_str().to_owned()),
+        output: step.output.as_ref().map(|output| output.as_str().to_owned()),
+        error: step.error.as_ref().map(error_text),
+        waiting_for: step.retry_at.map(|until| retry_wait(step, until)),
+        state: to_text(&step.stored()),
+        result_seq: step.result_seq,
+        started_at: step.started_at,
+        finished_at: step.finished_at,
+    }
+}
+
+/// `waiting_for` of a step between two attempts (cli-and-api §3.5).
+fn retry_wait(step: &Step, until: Timestamp) -> String {
+    serde_json::json!({
+        "kind": "retry",
+        "detail": format!("attempt {} of task '{}'", step.attempt + 1, step.key.path),
+        "since": step.attempt_started_at.to_rfc3339(),
+        "until": until.to_rfc3339(),
+    })
+    .to_string()
+}
+
+fn attempt(
+    ended: &compozy_engine::decide::EndedAttempt,
+    node: &NodeId,
+    epoch: i64,
+    now: Timestamp,
+) -> row::Attempt {
+    row::Attempt {
+        task_exec_id: ended.step_id.clone(),
+        attempt: i64::from(ended.attempt),
+        node: node.clone(),
+        epoch,
+        outcome: ended.status.word().to_owned(),
+        error: Some(error_text(&ended.error)),
+        started_at: ended.started_at,
+        finished_at: now,
+    }
+}
+
+fn usage(key: &compozy_engine::state::StepKey, usage: &compozy_engine::event::Usage) -> row::Usage {
+    row::Usage {
+        step_key: key.to_string(),
+        provider: usage.provider.clone(),
+        model: usage.model.clone(),
+        prompt_tokens: i64::try_from(usage.prompt_tokens).unwrap_or(i64::MAX),
+        completion_tokens: i64::try_from(usage.completion_tokens).unwrap_or(i64::MAX),
+    }
+}
+
+/// The engine state of a stored run.
+pub(crate) fn restore(plan: &Workflow, loaded: &row::LoadedRun) -> Result<RunState, Unreadable> {
+    let run = &loaded.run;
+    let stored: StoredState = if run.state.is_empty() { StoredState::default() } else { parse("state", &run.state)? };
+    let facts = Facts {
+        exec_id: run.exec_id.as_str().to_owned(),
+        input: Json::from_valid(run.input.as_str()),
+        trigger: Json::from_valid(run.trigger.as_str()),
+        deadline: run.deadline,
+    };
+    let mut state = RunState::new(facts, stored.entry);
+    state.status = run.status.parse().map_err(|_| Unreadable(format!("status '{}'", run.status)))?;
+    state.started_at = run.started_at;
+    state.output = run.output.as_deref().map(Json::from_valid);
+    state.error = run.error.as_deref().map(|text| parse::<StepError>("error", text)).transpose()?;
+    state.lists = stored.lists;
+    state.executions = stored.executions;
+    state.last_seq = run.last_seq;
+    // In the order they started, so that the latest execution of a task is the one that stays.
+    for row in &loaded.steps {
+        let step = restore_step(plan, row)?;
+        if step.status.is_terminal() {
+            state.open.remove(&step.key.path);
+        } else {
+            state.open.insert(step.key.path.clone());
+        }
+        state.steps.insert(step.key.path.clone(), step);
+    }
+    Ok(state)
+}
+
+fn restore_step(plan: &Workflow, row: &row::Step) -> Result<Step, Unreadable> {
+    let stored: StoredStep = parse("step state", &row.state)?;
+    let task = plan.tasks.iter().position(|task| task.id == row.task_id);
+    Ok(Step {
+        key: row.step_key.parse().map_err(|()| Unreadable(format!("step key '{}'", row.step_key)))?,
+        id: row.task_exec_id.clone(),
+        task: task.ok_or_else(|| Unreadable(format!("task '{}' is not in the plan", row.task_id)))?,
+        position: u64::try_from(row.position).unwrap_or(0),
+        status: row.status.parse().map_err(|_| Unreadable(format!("status '{}'", row.status)))?,
+        attempt: u32::try_from(row.attempt).unwrap_or(1),
+        retry_at: stored.retry_at,
+        overlay: stored.overlay,
+        cause: stored.cause,
+        skipped: stored.skipped,
+        input: row.input.as_deref().map(Json::from_valid),
+        output: row.output.as_deref().map(Json::from_valid),
+        error: row.error.as_deref().map(|text| parse("step error", text)).transpose()?,
+        result_seq: row.result_seq,
+        started_at: row.started_at,
+        attempt_started_at: row.started_at,
+        finished_at: row.finished_at,
+    })
+}
+
+/// A run as it is recorded before anything happened to it.
+pub(crate) fn new_run(
+    plan: &Workflow,
+    state: &RunState,
+    request: &super::StartRequest,
+    durability: row::Durability,
+    now: Timestamp,
+) -> row::Run {
+    let exec_id: crate::id::ExecId = state.facts.exec_id.as_str().into();
+    row::Run {
+        component: "workflow".to_owned(),
+        workflow_id: plan.id.clone(),
+        definition_digest: plan.digest.clone(),
+        status: state.status.word().to_owned(),
+        reason: None,
+        input: state.facts.input.as_str().to_owned(),
+        output: None,
+        error: None,
+        trigger: state.facts.trigger.as_str().to_owned(),
+        tags: serde_json::Value::Object(request.tags.clone()).to_string(),
+        parent_exec_id: None,
+        root_exec_id: exec_id.clone(),
+        forked_from: None,
+        durability,
+        priority: request.priority,
+        deadline: state.facts.deadline,
+        state: to_text(&state.stored()),
+        owner_node: None,
+        affinity_node: None,
+        epoch: 0,
+        last_seq: state.last_seq,
+        cancel_request: None,
+        created_at: now,
+        started_at: state.started_at,
+        updated_at: now,
+        finished_at: None,
+        exec_id,
+    }
+}
+
+/// The stored definition of a run, read back.
+pub(crate) fn plan(text: &str) -> Result<Arc<Workflow>, Unreadable> {
+    parse("definition", text).map(Arc::new)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, Unreadable> {
+    serde_json::from_str(text).map_err(|error| Unreadable(format!("{what}: {error}")))
+}
+
+fn error_text(error: &StepError) -> String {
+    to_text(error)
+}
+
+/// These types have string keys and no fallible parts, so printing them does not fail.
+fn to_text<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}

@@ -1,0 +1,138 @@
+//! Taking a start: check the input, let the engine decide the first step, record both in one transaction.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use compozy_engine::decide::{self, Decision};
+use compozy_engine::event::Event;
+use compozy_engine::json::Json;
+use compozy_engine::state::{Facts, RunState};
+use compozy_lang::plan::{TaskIndex, Workflow};
+use compozy_lang::schema_check::Violation;
+use compozy_lang::suggest;
+use serde_json::Value;
+
+use super::worker::Worker;
+use super::{Accepted, Error, Kind, StartRequest, Violation as Refused, projection, runs};
+use crate::storage;
+use crate::storage::row::{Changes, NewRun, Started};
+
+/// Records the run and, if a slot is free, begins to drive it. Durable when it returns.
+pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Result<Accepted, Error> {
+    if worker.stopping.load(Ordering::Relaxed) {
+        return Err(Error::ShuttingDown);
+    }
+    let plan = find_workflow(worker, &request.workflow_id)?;
+    let entry = find_entry(&plan, request.task.as_deref())?;
+    let input = check_input(worker, &plan, &request.input)?;
+    let now = worker.clock.now();
+    let exec_id = worker.clock.exec_id();
+    let facts = Facts {
+        exec_id: exec_id.as_str().to_owned(),
+        input,
+        trigger: trigger(&request),
+        deadline: plan.timeout.map(|timeout| now.after(timeout)),
+    };
+    let mut state = RunState::new(facts, entry);
+    // An embedded node drives its own run whatever else goes on.
+    let slot = match worker.kind {
+        Kind::Server => worker.slots.try_take(),
+        Kind::Embedded => Some(worker.slots.take()),
+    };
+    if slot.is_none() && worker.queued.load(Ordering::Relaxed) >= worker.max_pending {
+        return Err(Error::Overloaded);
+    }
+    let decision =
+        if slot.is_some() { decide::decide(&plan, &mut state, Event::Start, now) } else { Decision::default() };
+    let durability = request.durability.unwrap_or(worker.storage.info().durability);
+    let mut run = projection::new_run(&plan, &state, &request, durability, now);
+    let mut changes = Changes { at: now, ..Changes::default() };
+    if slot.is_some() {
+        run.owner_node = Some(worker.id.clone());
+        run.affinity_node = (worker.kind == Kind::Embedded).then(|| worker.id.clone());
+        run.epoch = 1;
+        changes = projection::changes(&plan, &state, &decision, &worker.id, 1, now);
+    }
+    let definition = worker.must_store(&plan.digest).then(|| definition(&plan)).transpose()?;
+    let new_run = NewRun { run, queue: slot.is_none(), changes, definition, idempotency: request.idempotency };
+    // Reachable before it is recorded, so that a cancel right after the answer finds it.
+    let control = slot.is_some().then(|| worker.register(&exec_id));
+    let started = worker.storage.start(new_run).await;
+    if !matches!(started, Ok(Started::New)) {
+        worker.forget(&exec_id);
+    }
+    match started {
+        Ok(Started::New) => {}
+        Ok(Started::Replayed(exec_id)) => {
+            return Ok(Accepted { exec_id, workflow_id: plan.id.clone(), replayed: true });
+        }
+        Err(storage::Error::Conflict(_)) => return Err(Error::IdempotencyMismatch),
+        Err(error) => return Err(error.into()),
+    }
+    worker.has_stored(&plan.digest);
+    worker.remember_plan(&plan);
+    let accepted = Accepted { exec_id, workflow_id: plan.id.clone(), replayed: false };
+    match (slot, control) {
+        (Some(slot), Some(control)) => {
+            runs::drive(worker, plan, state, 1, slot, control, decision.commands);
+        }
+        _ => {
+            worker.queued.fetch_add(1, Ordering::Relaxed);
+            worker.wake.notify_one();
+        }
+    }
+    Ok(accepted)
+}
+
+fn find_workflow(worker: &Worker, id: &str) -> Result<Arc<Workflow>, Error> {
+    let project = worker.project();
+    project.workflows.get(id).cloned().ok_or_else(|| {
+        let near = suggest::several(id, project.workflows.keys().map(String::as_str));
+        Error::WorkflowNotFound { id: id.to_owned(), suggestions: near.into_iter().map(str::to_owned).collect() }
+    })
+}
+
+fn find_entry(plan: &Workflow, task: Option<&str>) -> Result<TaskIndex, Error> {
+    let Some(task) = task else { return Ok(0) };
+    plan.tasks.iter().position(|candidate| candidate.id == task).ok_or_else(|| Error::TaskNotFound {
+        workflow: plan.id.clone(),
+        task: task.to_owned(),
+    })
+}
+
+/// Fills in the schema's defaults and checks the input against it.
+fn check_input(worker: &Worker, plan: &Workflow, input: &Value) -> Result<Json, Error> {
+    let invalid = |violations| Error::InputInvalid { workflow: plan.id.clone(), violations };
+    if !input.is_object() {
+        return Err(invalid(vec![Refused { pointer: String::new(), message: "the input must be an object".into() }]));
+    }
+    let input = match &plan.input_schema {
+        None => Json::from(input),
+        Some(schema) => {
+            let mut filled = input.clone();
+            worker.schemas.accept(&plan.digest, "input", schema, &mut filled).map_err(|violations| {
+                let violations = violations.into_iter();
+                invalid(violations.map(|Violation { pointer, message }| Refused { pointer, message }).collect())
+            })?;
+            Json::from(&filled)
+        }
+    };
+    let (size, limit) = (input.as_str().len() as u64, plan.limits.max_input_bytes);
+    if size > limit { Err(Error::InputTooLarge { size, limit }) } else { Ok(input) }
+}
+
+/// `.trigger` of templates: what the caller said, and the input.
+fn trigger(request: &StartRequest) -> Json {
+    let mut trigger = match &request.trigger {
+        Value::Object(fields) => fields.clone(),
+        _ => serde_json::Map::new(),
+    };
+    trigger.entry("type").or_insert_with(|| "manual".into());
+    Json::from(&Value::Object(trigger))
+}
+
+fn definition(plan: &Workflow) -> Result<(String, String, String), Error> {
+    let text = serde_json::to_string(plan)
+        .map_err(|error| storage::Error::Driver(format!("definition of '{}': {error}", plan.id)))?;
+    Ok(("workflow".to_owned(), plan.id.clone(), text))
+}

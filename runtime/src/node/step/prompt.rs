@@ -1,0 +1,84 @@
+//! Prompt tasks: one question to a model.
+
+use compozy_engine::error::{ErrorKind, StepError};
+use compozy_engine::event::Usage;
+use compozy_engine::json::Json;
+use compozy_lang::plan::Prompt;
+use serde_json::{Value, json};
+
+use super::render::Batch;
+use super::tool::call_error;
+use super::{Attempt, Executor, Lost, Raw};
+use crate::plugin::call::CallContext;
+use crate::plugin::{CallError, Kind};
+use crate::provider::{self, Answer, OnPiece, Piece, PromptRequest};
+
+impl Executor {
+    pub(super) async fn prompt(&self, attempt: &Attempt<'_>, prompt: &Prompt, with: &Value) -> Result<Raw, Lost> {
+        let mut batch = Batch::new(&self.environment);
+        let text = batch.scalar(&prompt.prompt)?;
+        let instructions = prompt.instructions.as_ref().map(|text| batch.scalar(text)).transpose()?;
+        let values = self.render(attempt, batch, Some(with), None, None).await?;
+        let request = PromptRequest {
+            system: instructions.map(|shape| values.text(shape)).filter(|text| !text.is_empty()),
+            prompt: values.text(text),
+            model: prompt.model.clone(),
+            params: prompt.params.clone(),
+            output_schema: attempt.task.output_schema.clone(),
+        };
+        let timeout = self.timeout(attempt, with).await?;
+        let ctx = CallContext {
+            run: Some(attempt.run_context()),
+            timeout: timeout.unwrap_or(self.prompt_timeout),
+            cancel: attempt.cancel.clone(),
+        };
+        let exec_id = attempt.state.facts.exec_id.as_str().into();
+        let (seq, task) = (attempt.state.last_seq, attempt.step.key.path.as_str());
+        // Only a run that somebody watches is streamed; for the others the whole answer is cheaper.
+        let mut on_piece = |piece: Piece<'_>| {
+            if let Piece::Text(text) = piece {
+                self.watchers.chunk(&exec_id, seq, task, text);
+            }
+        };
+        let on_piece: Option<OnPiece<'_>> = if self.watchers.any(&exec_id) { Some(&mut on_piece) } else { None };
+        let answer = self.providers.chat(prompt.provider.as_deref(), &request, &ctx, on_piece).await;
+        answer.map(read).map_err(|error| provider_error(error).into())
+    }
+}
+
+/// `{text, response}`; with an output schema the parsed value itself.
+fn read(answer: Answer) -> Raw {
+    let output = match &answer.value {
+        Some(value) => Json::from(value),
+        None => Json::from(&json!({"text": answer.text, "response": answer.text})),
+    };
+    let usage = Usage {
+        provider: answer.provider_id,
+        model: answer.model,
+        prompt_tokens: answer.usage.prompt_tokens,
+        completion_tokens: answer.usage.completion_tokens,
+    };
+    Raw { output, usage: vec![usage] }
+}
+
+/// A failed question as the step's error.
+fn provider_error(error: provider::Error) -> StepError {
+    let error = match error {
+        provider::Error::Call(call) => return StepError { kind: model_kind(&call), ..call_error(call) },
+        other => other,
+    };
+    let mut step = StepError::new(error.code(), ErrorKind::Llm, error.to_string());
+    step.help = error.help();
+    step.retryable = error.retryable();
+    step.retry_after = error.retry_after();
+    step
+}
+
+/// A trap inside an llm plugin is a failure of the model call; time and cancel keep their own kinds.
+fn model_kind(error: &CallError) -> ErrorKind {
+    match error.kind {
+        Kind::Deadline => ErrorKind::Timeout,
+        Kind::Canceled => ErrorKind::Canceled,
+        _ => ErrorKind::Llm,
+    }
+}

@@ -1,0 +1,306 @@
+//! Tool tasks: one call of a plugin's function.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use compozy_engine::error::{ErrorKind, StepError};
+use compozy_engine::json::Json;
+use compozy_lang::environment::ProjectEnvironment;
+use compozy_lang::plan::{self, Permissions, PluginKind, PluginLimits, ToolCall};
+use serde_json::{Map, Value};
+use tokio::sync::OnceCell;
+
+use super::{Attempt, Executor, Lost, Raw};
+use crate::plugin::call::{Binding, CallContext, RunContext};
+use crate::plugin::tool::{self, Description};
+use crate::plugin::{self, CallError, Grants, Host, Kind, Services, Source, bundled};
+
+/// The tool plugins of a project, loaded at their first use.
+#[derive(Debug)]
+pub struct Tools {
+    host: Arc<Host>,
+    services: Arc<Services>,
+    root: PathBuf,
+    environment: ProjectEnvironment,
+    /// `runtime.tool_execution_timeout`.
+    timeout: Duration,
+    entries: Mutex<Arc<Entries>>,
+}
+
+/// The plugin entries of one revision of the project, with what has been loaded of them.
+#[derive(Debug)]
+struct Entries {
+    plugins: BTreeMap<String, plan::Plugin>,
+    loaded: Mutex<HashMap<String, Arc<OnceCell<Loaded>>>>,
+}
+
+/// A plugin that is ready to be called.
+#[derive(Debug)]
+struct Loaded {
+    binding: Binding,
+    description: Description,
+}
+
+impl Tools {
+    /// Tools of the project whose plugin entries are `plugins`.
+    #[must_use]
+    pub fn new(
+        host: Arc<Host>,
+        services: Arc<Services>,
+        environment: ProjectEnvironment,
+        project: &plan::Project,
+        timeout: Duration,
+    ) -> Self {
+        let entries = Mutex::new(Arc::new(Entries::new(project)));
+        Self { host, services, root: project.root.clone(), environment, timeout, entries }
+    }
+
+    /// Calls made from now on use the plugin entries of `project`.
+    pub fn replace(&self, project: &plan::Project) {
+        *self.entries.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Entries::new(project));
+    }
+
+    async fn load(&self, id: &str) -> Result<(Arc<OnceCell<Loaded>>, Arc<Entries>), StepError> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let cell = entries.loaded.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()).or_default().clone();
+        cell.get_or_try_init(|| self.load_entry(&entries, id)).await?;
+        Ok((cell, entries))
+    }
+
+    async fn load_entry(&self, entries: &Entries, id: &str) -> Result<Loaded, StepError> {
+        let entry = entries.entry(id)?;
+        let failed = |error: plugin::Error| {
+            let mut wrong = StepError::new(error.code(), ErrorKind::Tool, format!("'{id}': {error}"));
+            wrong.place = Some(entry.place.to_string());
+            wrong
+        };
+        let source = match entry.source.strip_prefix("builtin:") {
+            Some(name) => bundled::source(name).ok_or_else(|| unknown_builtin(id, name))?,
+            None => Source::Path(self.root.join(&entry.source)),
+        };
+        let component = self.host.load(source, PluginKind::Tool).await.map_err(failed)?;
+        if let Some(expected) = entry.digest.as_deref().filter(|digest| digest_of(&component) != **digest) {
+            let message = format!("'{}': digest mismatch: expected {expected}, found {}", entry.source, digest_of(&component));
+            return Err(StepError::new("CZ0711", ErrorKind::Tool, message));
+        }
+        let grants = Grants::new(&entry.permissions, &self.root, Arc::new(self.environment.clone())).map_err(failed)?;
+        let binding = Binding {
+            plugin_id: id.into(),
+            component,
+            grants: Arc::new(grants),
+            limits: entry.limits.clone(),
+            config: config_text(&entry.config, &Value::Null).into(),
+            services: self.services.clone(),
+        };
+        let description = tool::describe(&binding).await.map_err(call_error)?;
+        Ok(Loaded { binding, description })
+    }
+}
+
+impl Entries {
+    fn new(project: &plan::Project) -> Self {
+        let plugins = project.plugins.iter().map(|plugin| (plugin.id.clone(), plugin.clone())).collect();
+        Self { plugins, loaded: Mutex::default() }
+    }
+
+    fn entry(&self, id: &str) -> Result<plan::Plugin, StepError> {
+        if let Some(entry) = self.plugins.get(id) {
+            return Ok(entry.clone());
+        }
+        if id.starts_with("builtin:") {
+            return Ok(plan::Plugin {
+                id: id.to_owned(),
+                source: id.to_owned(),
+                kind: PluginKind::Tool,
+                digest: None,
+                permissions: Permissions::default(),
+                limits: PluginLimits::default(),
+                config: Value::Null,
+                place: compozy_lang::source::Place::default(),
+            });
+        }
+        Err(StepError::new("CZ0205", ErrorKind::Tool, format!("plugin '{id}' is not in the project any more")))
+    }
+}
+
+fn digest_of(component: &plugin::Component) -> String {
+    let digest = component.digest();
+    if digest.starts_with("sha256:") { digest.to_owned() } else { format!("sha256:{digest}") }
+}
+
+fn unknown_builtin(id: &str, name: &str) -> StepError {
+    let message = format!("'{id}': no usable implementation: no plugin '{name}' is built in");
+    let mut error = StepError::new("CZ0701", ErrorKind::Tool, message);
+    error.help = Some(format!("built in are {}", bundled::names().join(", ")));
+    error
+}
+
+/// The tool's `config` over the plugin's, key by key.
+fn config_text(plugin: &Value, tool: &Value) -> String {
+    let mut config: Map<String, Value> = plugin.as_object().cloned().unwrap_or_default();
+    config.extend(tool.as_object().cloned().unwrap_or_default());
+    Value::Object(config).to_string()
+}
+
+impl Executor {
+    pub(super) async fn tool(&self, attempt: &Attempt<'_>, call: &ToolCall, with: &Value) -> Result<Raw, Lost> {
+        let Some(tool) = attempt.plan.tools.get(&call.tool) else {
+            let message = format!("tool '{}' is not in the plan", call.tool);
+            return Err(StepError::new("CZ0205", ErrorKind::Internal, message).into());
+        };
+        if tool.input_schema.is_some() {
+            let site = format!("input of tool '{}'", tool.id);
+            self.check(attempt.plan, &site, tool.input_schema.as_ref(), with, "CZ0708")?;
+        }
+        let timeout = self.timeout(attempt, with).await?.or(tool.timeout).unwrap_or(self.tools.timeout);
+        let (cell, _) = self.tools.load(&tool.plugin).await?;
+        let Some(loaded) = cell.get() else {
+            return Err(StepError::new("internal", ErrorKind::Internal, "a loaded plugin is gone").into());
+        };
+        let function = function_name(tool, &loaded.description)?;
+        let mut binding = loaded.binding.clone();
+        if tool.config.as_object().is_some_and(|config| !config.is_empty()) {
+            let entries = self.tools.entries.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let plugin = entries.plugins.get(&tool.plugin).map_or(Value::Null, |entry| entry.config.clone());
+            binding.config = config_text(&plugin, &tool.config).into();
+        }
+        let ctx = CallContext { run: Some(attempt.run_context()), timeout, cancel: attempt.cancel.clone() };
+        let answer = tool::run(&binding, &ctx, &function, &with.to_string()).await.map_err(call_error)?;
+        let output = read_answer(&tool.id, &answer)?;
+        if tool.output_schema.is_some() {
+            let site = format!("output of tool '{}'", tool.id);
+            self.check_output(attempt.plan, &site, tool.output_schema.as_ref(), &output, "CZ0709")?;
+        }
+        Ok(Raw { output, usage: Vec::new() })
+    }
+}
+
+impl Attempt<'_> {
+    /// What the plugin may know of the run.
+    pub(super) fn run_context(&self) -> Arc<RunContext> {
+        Arc::new(RunContext {
+            exec_id: self.state.facts.exec_id.clone(),
+            workflow_id: self.plan.id.clone(),
+            step_path: self.step.key.path.clone(),
+            attempt: self.step.attempt,
+            idempotency_key: self.step.id.clone(),
+        })
+    }
+}
+
+/// `function`, else the only one, else the one named like the tool (dialect §10.3).
+fn function_name(tool: &plan::Tool, description: &Description) -> Result<String, StepError> {
+    let names: Vec<&str> = description.functions.iter().map(|function| function.name.as_str()).collect();
+    let wanted = match (&tool.function, names.as_slice()) {
+        (Some(function), _) => function.as_str(),
+        (None, [only]) => only,
+        (None, _) => &tool.id,
+    };
+    if names.contains(&wanted) {
+        return Ok(wanted.to_owned());
+    }
+    let message = format!("'{}': no usable implementation: plugin '{}' has no function '{wanted}'", tool.id, tool.plugin);
+    let mut error = StepError::new("CZ0701", ErrorKind::Tool, message);
+    error.help = Some(format!("its functions are {}", names.join(", ")));
+    Err(error)
+}
+
+/// The tool's object; another value becomes `{"value": …}`, nothing `{}`. `success: false` or a non-empty `error` is a
+/// failure that the tool reports.
+fn read_answer(tool: &str, answer: &str) -> Result<Json, StepError> {
+    let json = Json::parse(answer).map_err(|error| {
+        let message = format!("output of tool '{tool}' does not match its schema: it is not JSON: {error}");
+        StepError::new("CZ0709", ErrorKind::Tool, message)
+    })?;
+    let text = json.as_str();
+    if text == "null" {
+        return Ok(Json::from_valid("{}"));
+    }
+    if !text.starts_with('{') {
+        return Ok(Json::from_valid(format!("{{\"value\":{text}}}")));
+    }
+    // Most answers hold neither word; only the others are parsed.
+    if text.contains("\"success\"") || text.contains("\"error\"") {
+        reported_failure(tool, &json.to_value())?;
+    }
+    Ok(json)
+}
+
+fn reported_failure(tool: &str, answer: &Value) -> Result<(), StepError> {
+    let unsuccessful = match answer.get("success") {
+        Some(Value::Bool(success)) => !success,
+        Some(Value::String(text)) => text == "false",
+        _ => false,
+    };
+    let error = match answer.get("error") {
+        None | Some(Value::Null | Value::Bool(false)) => None,
+        Some(Value::String(text)) if text.is_empty() => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(Value::Object(members)) if members.is_empty() => None,
+        Some(Value::Object(members)) if members.get("message").is_some_and(Value::is_string) => {
+            members.get("message").and_then(Value::as_str).map(str::to_owned)
+        }
+        Some(other) => Some(other.to_string()),
+    };
+    if !unsuccessful && error.is_none() {
+        return Ok(());
+    }
+    let text = error.unwrap_or_else(|| "success is false".to_owned());
+    Err(StepError::new("CZ0320", ErrorKind::Tool, format!("tool '{tool}' reported failure: {text}")).retryable())
+}
+
+/// A failed call as the step's error.
+pub(super) fn call_error(error: CallError) -> StepError {
+    let kind = match error.kind {
+        Kind::Deadline => ErrorKind::Timeout,
+        Kind::Canceled => ErrorKind::Canceled,
+        _ if error.code == "CZ0703" => ErrorKind::Permission,
+        Kind::Host => ErrorKind::Internal,
+        _ => ErrorKind::Tool,
+    };
+    let code = if error.kind == Kind::Deadline { "CZ0316".to_owned() } else { error.code };
+    let mut step = StepError::new(code, kind, error.message);
+    step.help = error.help;
+    step.retryable = error.retryable || error.kind == Kind::Deadline;
+    step.retry_after = error.retry_after;
+    step.detail = error.trap.map(|trap| trap_text(&trap));
+    step
+}
+
+/// Backtrace and the end of stderr, for the step's `detail`.
+fn trap_text(trap: &plugin::TrapDetail) -> String {
+    let mut text = format!("peak memory {} bytes", trap.peak_memory_bytes);
+    for frame in &trap.backtrace {
+        text.push_str("\n  at ");
+        text.push_str(frame);
+    }
+    if !trap.stderr.is_empty() {
+        text.push_str("\nstderr: ");
+        text.push_str(&trap.stderr);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_answer;
+
+    #[test]
+    fn answers_become_objects_or_failures() {
+        for (answer, expected) in [
+            (r#" {"a":1} "#, Ok(r#"{"a":1}"#)),
+            ("[1]", Ok(r#"{"value":[1]}"#)),
+            ("null", Ok("{}")),
+            (r#"{"success":true,"error":""}"#, Ok(r#"{"success":true,"error":""}"#)),
+            (r#"{"success":"false"}"#, Err("CZ0320")),
+            (r#"{"error":{"message":"no"}}"#, Err("CZ0320")),
+            ("nonsense", Err("CZ0709")),
+        ] {
+            let read = read_answer("t", answer);
+            let read = read.as_ref().map(|json| json.as_str()).map_err(|error| error.code.as_str());
+            assert_eq!(read, expected, "{answer}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Who listens to which run in this process.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::broadcast;
+
+use super::Notice;
+use crate::id::ExecId;
+use crate::storage::row::Journal;
+
+/// Notices a slow listener may fall behind before it loses some and has to read the journal.
+const BACKLOG: usize = 1_000;
+
+/// Listeners by run. A run nobody listens to costs one look into an empty map.
+#[derive(Debug, Default)]
+pub(crate) struct Watchers {
+    channels: Mutex<HashMap<ExecId, Channel>>,
+}
+
+#[derive(Debug)]
+struct Channel {
+    sender: broadcast::Sender<Notice>,
+    /// Last journal seq and the number of the last chunk after it.
+    chunk: (i64, u64),
+}
+
+impl Watchers {
+    /// Notices of `exec_id` from now on.
+    pub(crate) fn subscribe(&self, exec_id: &ExecId) -> broadcast::Receiver<Notice> {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        channels.retain(|_, channel| channel.sender.receiver_count() > 0);
+        let channel = channels
+            .entry(exec_id.clone())
+            .or_insert_with(|| Channel { sender: broadcast::channel(BACKLOG).0, chunk: (0, 0) });
+        channel.sender.subscribe()
+    }
+
+    /// Tells listeners about committed events.
+    pub(crate) fn committed(&self, exec_id: &ExecId, events: Vec<Journal>) {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get_mut(exec_id) {
+            if let Some(last) = events.last() {
+                channel.chunk = (last.seq, 0);
+            }
+            // Nobody left to hear is no error.
+            let _ = channel.sender.send(Notice::Events(events.into()));
+        }
+    }
+
+    /// Tells listeners about a piece of a model's answer.
+    pub(crate) fn chunk(&self, exec_id: &ExecId, seq: i64, task_id: &str, text: &str) {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get_mut(exec_id) {
+            let number = if channel.chunk.0 == seq { channel.chunk.1 + 1 } else { 1 };
+            channel.chunk = (seq, number);
+            let notice = Notice::Chunk { seq, number, task_id: task_id.to_owned(), text: text.to_owned() };
+            let _ = channel.sender.send(notice);
+        }
+    }
+
+    /// Whether anyone listens to `exec_id`.
+    pub(crate) fn any(&self, exec_id: &ExecId) -> bool {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner).contains_key(exec_id)
+    }
+}

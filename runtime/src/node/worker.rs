@@ -1,0 +1,136 @@
+//! What every part of a node shares.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use compozy_lang::plan::{Project, Workflow};
+use tokio::sync::{Notify, mpsc};
+
+use super::driver::Control;
+use super::schemas::Schemas;
+use super::slots::Slots;
+use super::step::Executor;
+use super::watchers::Watchers;
+use crate::clock::Clock;
+use crate::id::{ExecId, NodeId};
+use crate::storage::Storage;
+
+/// What every part of a node shares.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) id: NodeId,
+    pub(crate) kind: super::Kind,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) clock: Clock,
+    pub(crate) steps: Arc<Executor>,
+    pub(crate) watchers: Arc<Watchers>,
+    pub(crate) slots: Slots,
+    pub(crate) schemas: Arc<Schemas>,
+    pub(crate) lease: Duration,
+    pub(crate) max_pending: u64,
+    /// Runs recorded but not yet claimed, as far as this node knows.
+    pub(crate) queued: AtomicU64,
+    /// Wakes the claim loop.
+    pub(crate) wake: Notify,
+    pub(crate) stopping: AtomicBool,
+    /// When the lease was last renewed, in microseconds.
+    pub(crate) renewed_at: AtomicI64,
+    project: Mutex<Arc<Project>>,
+    runs: Mutex<HashMap<ExecId, mpsc::UnboundedSender<Control>>>,
+    /// Definitions of runs under way, by digest; old revisions stay as long as a run uses them.
+    plans: Mutex<HashMap<String, std::sync::Weak<Workflow>>>,
+    /// Digests known to be in the database.
+    stored: Mutex<HashSet<String>>,
+}
+
+impl Worker {
+    /// The parts of `options`, nothing running yet.
+    pub(crate) fn new(options: super::Options, id: NodeId, steps: Arc<Executor>, watchers: Arc<Watchers>) -> Self {
+        Self {
+            id,
+            kind: options.kind,
+            storage: options.storage,
+            clock: options.clock,
+            watchers,
+            slots: Slots::new(options.max_concurrent_runs),
+            schemas: steps.schemas.clone(),
+            steps,
+            lease: options.lease,
+            max_pending: options.max_pending as u64,
+            queued: AtomicU64::new(0),
+            wake: Notify::new(),
+            stopping: AtomicBool::new(false),
+            renewed_at: AtomicI64::new(0),
+            project: Mutex::new(options.project),
+            runs: Mutex::default(),
+            plans: Mutex::default(),
+            stored: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn project(&self) -> Arc<Project> {
+        lock(&self.project).clone()
+    }
+
+    pub(crate) fn replace_project(&self, project: Arc<Project>) {
+        *lock(&self.project) = project;
+    }
+
+    /// Makes a run reachable for [`Control`].
+    pub(crate) fn register(&self, exec_id: &ExecId) -> mpsc::UnboundedReceiver<Control> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        lock(&self.runs).insert(exec_id.clone(), sender);
+        receiver
+    }
+
+    pub(crate) fn forget(&self, exec_id: &ExecId) {
+        lock(&self.runs).remove(exec_id);
+    }
+
+    /// Tells one run; false when this node does not drive it.
+    pub(crate) fn tell(&self, exec_id: &ExecId, control: Control) -> bool {
+        lock(&self.runs).get(exec_id).is_some_and(|run| run.send(control).is_ok())
+    }
+
+    /// Tells every run this node drives.
+    pub(crate) fn tell_all(&self, control: impl Fn() -> Control) {
+        // A driver that has just ended does not hear it, and need not.
+        lock(&self.runs).values().for_each(|run| drop(run.send(control())));
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        lock(&self.runs).len()
+    }
+
+    pub(crate) fn run_ids(&self) -> Vec<ExecId> {
+        lock(&self.runs).keys().cloned().collect()
+    }
+
+    /// The definition of `digest`, if it is the present one or some run uses it.
+    pub(crate) fn known_plan(&self, workflow_id: &str, digest: &str) -> Option<Arc<Workflow>> {
+        let present = self.project().workflows.get(workflow_id).filter(|plan| plan.digest == digest).cloned();
+        present.or_else(|| lock(&self.plans).get(digest)?.upgrade())
+    }
+
+    pub(crate) fn remember_plan(&self, plan: &Arc<Workflow>) {
+        let mut plans = lock(&self.plans);
+        plans.retain(|_, known| known.strong_count() > 0);
+        plans.insert(plan.digest.clone(), Arc::downgrade(plan));
+    }
+
+    /// Whether the definition still has to be written with the start.
+    pub(crate) fn must_store(&self, digest: &str) -> bool {
+        !lock(&self.stored).contains(digest)
+    }
+
+    pub(crate) fn has_stored(&self, digest: &str) {
+        lock(&self.stored).insert(digest.to_owned());
+    }
+}
+
+/// These sections only insert, remove and look up; a panic in one of them leaves nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
