@@ -13,7 +13,7 @@ use compozy_lang::settings::Driver;
 use super::discovery::Keys;
 use super::failure::{Diagnostics, Failure};
 use super::record::user_id;
-use super::session::Session;
+use super::session::{Session, absolute};
 use super::{logs, report};
 use crate::clock::random_bytes;
 use crate::node::step::Tools;
@@ -173,7 +173,7 @@ pub fn database_file(project: &Project) -> Option<PathBuf> {
     };
     let in_memory = path == MEMORY || path.is_empty() || query.split('&').any(|pair| pair == "mode=memory");
     let path = path.strip_prefix("//").unwrap_or(path);
-    (!in_memory).then(|| project.root.join(path))
+    (!in_memory).then(|| absolute(&project.root.join(path)))
 }
 
 /// Opens the database of a project.
@@ -260,6 +260,9 @@ pub async fn launch(
     kind: node::Kind,
     limit: Option<usize>,
 ) -> Result<Launched, Failure> {
+    if session.mock_llm {
+        session.output.talk("Models are replaced by the deterministic mock (--mock-llm, COMPOZY_MOCK_LLM).");
+    }
     let project = Arc::clone(&loaded.project);
     let engine = &project.settings.engine;
     let environment: Arc<dyn plugin::Environment> = Arc::new(loaded.environment.clone());

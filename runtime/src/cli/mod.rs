@@ -67,14 +67,7 @@ fn prepare(cli: &Cli) -> Result<Session, Failure> {
     }
     let session = Session::new(cli.global.clone(), &|name| std::env::var(name).ok())?;
     logs::install(&session, if matches!(cli.command, Command::Start(_)) { "info" } else { "warn" })?;
-    if session.mock_llm && uses_models(&cli.command) {
-        session.output.talk("Models are replaced by the deterministic mock (--mock-llm, COMPOZY_MOCK_LLM).");
-    }
     Ok(session)
-}
-
-fn uses_models(command: &Command) -> bool {
-    matches!(command, Command::Start(_) | Command::Workflow(workflow::WorkflowCommand::Run(_)))
 }
 
 /// Carries out a command. Those that wait for nothing need no runtime.
