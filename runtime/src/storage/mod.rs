@@ -12,6 +12,8 @@
 
 pub mod row;
 pub mod sqlite;
+#[cfg(test)]
+mod suite;
 
 use std::sync::Arc;
 

@@ -11,6 +11,8 @@ mod open;
 mod operation;
 mod read;
 mod statement;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::sync::Arc;
