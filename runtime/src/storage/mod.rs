@@ -10,6 +10,7 @@
 //!   that transaction is written.
 //! - State tables are projections of the journal, written in the same transaction.
 
+pub mod named;
 pub mod row;
 pub mod sqlite;
 #[cfg(test)]

@@ -223,3 +223,32 @@ async fn check_finds_what_was_planted() {
         assert!(found.iter().any(|sentence| sentence.contains(expected)), "{sql}: {found:#?}");
     }
 }
+
+/// A second process must get its turn beside a server that writes all the time (cli-and-api §4.3).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_writer_leaves_others_their_turn() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("compozy.db");
+    let server = Arc::new(Bench::new(file(&path, Role::Server).await).await);
+    let other = Bench::new(file(&path, Role::Embedded).await).await;
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..32 {
+        let (server, done) = (Arc::clone(&server), Arc::clone(&done));
+        writers.spawn(async move {
+            let mut started = 0_u32;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                server.start().await;
+                started += 1;
+            }
+            started
+        });
+    }
+    for _ in 0..50 {
+        other.start().await;
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    let meanwhile: u32 = writers.join_all().await.iter().sum();
+    assert!(meanwhile >= 50, "the server went on writing: {meanwhile}");
+    server.sound().await;
+}
