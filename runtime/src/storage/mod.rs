@@ -11,8 +11,11 @@
 //! - State tables are projections of the journal, written in the same transaction.
 
 pub(crate) mod crash;
+pub mod named;
 pub mod row;
 pub mod sqlite;
+#[cfg(test)]
+mod suite;
 
 use std::sync::Arc;
 

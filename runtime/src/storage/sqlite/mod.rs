@@ -11,6 +11,8 @@ mod open;
 mod operation;
 mod read;
 mod statement;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::sync::Arc;
@@ -57,10 +59,13 @@ pub struct SqliteStorage {
     locks: std::sync::Mutex<Option<Locks>>,
 }
 
+/// The checkpoint's task and how it is stopped.
+type Checkpoint = (Arc<checkpoint::Progress>, JoinHandle<()>);
+
 #[derive(Debug, Default)]
 struct Tasks {
     writer: Option<JoinHandle<()>>,
-    checkpoint: Option<JoinHandle<()>>,
+    checkpoint: Option<Checkpoint>,
     poll: Option<JoinHandle<()>>,
 }
 
@@ -71,7 +76,7 @@ impl SqliteStorage {
         connection: Connection,
         reader: Reader,
         writer: Option<(mpsc::Sender<Request>, JoinHandle<()>)>,
-        checkpoint: Option<JoinHandle<()>>,
+        checkpoint: Option<Checkpoint>,
         locks: Option<Locks>,
     ) -> Self {
         let (queue, writer) = writer.unzip();
@@ -326,9 +331,14 @@ impl Storage for SqliteStorage {
         if let Some(writer) = tasks.writer {
             let _panicked = writer.await;
         }
-        for task in [tasks.poll, tasks.checkpoint].into_iter().flatten() {
-            task.abort();
-            let _aborted = task.await;
+        if let Some(poll) = tasks.poll {
+            poll.abort();
+            let _aborted = poll.await;
+        }
+        // It closes its connection itself: the last one to close finishes the log.
+        if let Some((progress, task)) = tasks.checkpoint {
+            progress.stop();
+            let _panicked = task.await;
         }
         if let Reader::Pool(pool) = &self.reader {
             pool.close().await;
@@ -343,8 +353,11 @@ impl Storage for SqliteStorage {
 impl Drop for SqliteStorage {
     fn drop(&mut self) {
         let tasks = lock(&self.tasks);
-        for task in [&tasks.poll, &tasks.checkpoint].into_iter().flatten() {
-            task.abort();
+        if let Some(poll) = &tasks.poll {
+            poll.abort();
+        }
+        if let Some((progress, _)) = &tasks.checkpoint {
+            progress.stop();
         }
     }
 }

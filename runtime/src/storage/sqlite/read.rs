@@ -53,7 +53,7 @@ const STEP: &str = concat!(
     ", e.waiting_for, e.state, e.result_seq, e.started_at, e.finished_at"
 );
 
-const JOURNAL: &str = concat!("e.seq, e.at, e.event, e.task_id, ", json!("data"));
+pub(super) const JOURNAL: &str = concat!("e.seq, e.at, e.event, e.task_id, ", json!("data"));
 
 /// Where reads come from.
 #[derive(Debug)]
