@@ -231,7 +231,8 @@ pub struct ExecutionList {
 /// Those of the storage.
 pub async fn load(storage: &dyn Storage, exec_id: &ExecId, viewer: Viewer) -> Result<Option<Execution>, Error> {
     let Some(loaded) = storage.load(exec_id).await? else { return Ok(None) };
-    Ok(Some(build(&loaded, &[], viewer)))
+    let usage = storage.usage(exec_id).await?;
+    Ok(Some(build(&loaded, &usage, viewer)))
 }
 
 /// Builds the document of a run that has been read whole.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::support::{server, url};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn everyone_is_answered() {
     let server = server().await;
     let exec_id = server.start("slow").await;
@@ -31,7 +31,7 @@ async fn everyone_is_answered() {
     tokio::time::timeout(std::time::Duration::from_secs(1), server.serving).await.unwrap().unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_ends_while_draining_is_answered() {
     let server = server().await;
     let waiter = server.post("/api/v0/workflows/quick/executions/sync", "{}");
