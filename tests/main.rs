@@ -1,1 +1,15 @@
-//! x
+//! Everything that is tested from outside: the built binary, its server and its plugins.
+//!
+//! One binary, since each links the whole engine. A module per question; what they share stands in `support`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+
+mod api;
+mod bad_input;
+mod conformance;
+mod crash;
+mod docs;
+mod hostile;
+mod support;
+mod tidy;
+mod walkthroughs;
