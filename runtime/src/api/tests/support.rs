@@ -29,41 +29,41 @@ use crate::storage::Storage;
 use crate::storage::sqlite::{self, Role};
 
 /// A running server.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
-    pub(super) app: Arc<AppState>,
-    pub(super) storage: Arc<dyn Storage>,
-    pub(super) serving: JoinHandle<()>,
+pub(in crate::api) struct Server {
+    pub(in crate::api) address: SocketAddr,
+    pub(in crate::api) app: Arc<AppState>,
+    pub(in crate::api) storage: Arc<dyn Storage>,
+    pub(in crate::api) serving: JoinHandle<()>,
 }
 
 /// An answer read whole.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(in crate::api) struct Reply {
+    pub(in crate::api) status: u16,
+    pub(in crate::api) headers: HeaderMap,
+    pub(in crate::api) body: Bytes,
 }
 
 impl Reply {
-    pub(super) fn json(&self) -> Value {
+    pub(in crate::api) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
-    pub(super) fn data(&self) -> Value {
+    pub(in crate::api) fn data(&self) -> Value {
         assert!((200..300).contains(&self.status) || self.status == 503, "{} {:?}", self.status, self.body);
         self.json()["data"].clone()
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::api) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }
 
-pub(super) async fn server() -> Server {
+pub(in crate::api) async fn server() -> Server {
     server_with(Settings::default()).await
 }
 
-pub(super) async fn server_with(settings: Settings) -> Server {
+pub(in crate::api) async fn server_with(settings: Settings) -> Server {
     let clock = Clock::system();
     let options = sqlite::Options::new(":memory:", Role::Server, clock.clone());
     let storage: Arc<dyn Storage> = Arc::new(sqlite::open(options).await.unwrap());
@@ -182,21 +182,21 @@ fn workflow(id: &str, function: &str, with: &Value) -> Workflow {
 
 impl Server {
     /// Sends a request; the body, if any, as JSON.
-    pub(super) async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+    pub(in crate::api) async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
         let (status, headers, body) = self.open(method, path, headers, body).await;
         Reply { status: status.as_u16(), headers, body: body.collect().await.unwrap().to_bytes() }
     }
 
-    pub(super) async fn get(&self, path: &str) -> Reply {
+    pub(in crate::api) async fn get(&self, path: &str) -> Reply {
         self.call("GET", path, &[], "").await
     }
 
-    pub(super) async fn post(&self, path: &str, body: &str) -> Reply {
+    pub(in crate::api) async fn post(&self, path: &str, body: &str) -> Reply {
         self.call("POST", path, &[], body).await
     }
 
     /// Sends a request and leaves the body to be read.
-    pub(super) async fn open(
+    pub(in crate::api) async fn open(
         &self,
         method: &str,
         path: &str,
@@ -227,19 +227,19 @@ impl Server {
     }
 
     /// Starts `workflow` and returns the run's id.
-    pub(super) async fn start(&self, workflow: &str) -> String {
+    pub(in crate::api) async fn start(&self, workflow: &str) -> String {
         let reply = self.post(&format!("/api/v0/workflows/{workflow}/executions"), "{}").await;
         reply.data()["exec_id"].as_str().unwrap().to_owned()
     }
 
     /// Runs `workflow` to its end and returns the run's id.
-    pub(super) async fn run(&self, workflow: &str) -> String {
+    pub(in crate::api) async fn run(&self, workflow: &str) -> String {
         let reply = self.post(&format!("/api/v0/workflows/{workflow}/executions/sync"), "{}").await;
         reply.data()["exec_id"].as_str().unwrap().to_owned()
     }
 }
 
 /// Where an execution is found.
-pub(super) fn url(exec_id: &str) -> String {
+pub(in crate::api) fn url(exec_id: &str) -> String {
     format!("/api/v0/executions/workflows/{exec_id}")
 }
