@@ -33,7 +33,7 @@ use self::operation::Operation;
 use self::read::Reader;
 use self::writer::{Connection, Outcome, Request, Work};
 use super::row::{
-    Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, WorkflowSummary,
+    Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, Usage, WorkflowSummary,
 };
 use super::{CancelOutcome, Error, Info, Storage};
 use crate::clock::Clock;
@@ -241,6 +241,10 @@ impl Storage for SqliteStorage {
 
     async fn steps(&self, exec_id: &ExecId) -> Result<Vec<Step>, Error> {
         read::steps(&mut *self.reader.get().await?, exec_id).await
+    }
+
+    async fn usage(&self, exec_id: &ExecId) -> Result<Vec<Usage>, Error> {
+        read::usage(&mut *self.reader.get().await?, exec_id).await
     }
 
     async fn journal(&self, exec_id: &ExecId, after: i64, limit: u32) -> Result<Vec<Journal>, Error> {
