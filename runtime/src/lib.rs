@@ -1,6 +1,7 @@
 //! compozy: runs YAML workflows durably, with every tool, model and template engine a sandboxed wasm component.
 
 pub mod api;
+pub mod cli;
 pub mod clock;
 pub mod id;
 pub mod node;

@@ -17,6 +17,9 @@ pub struct CompletionsArgs {
 }
 
 /// Prints the script.
+///
+/// # Errors
+/// stdout is closed.
 pub fn run(session: &Session, args: &CompletionsArgs) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::args::command(), "compozy", &mut script);

@@ -16,6 +16,7 @@ use super::record::user_id;
 use super::session::Session;
 use super::{logs, report};
 use crate::clock::random_bytes;
+use crate::node::step::Tools;
 use crate::node::{self, Node};
 use crate::plugin::host::{HostOptions, Services};
 use crate::plugin::template::Renderer;
@@ -66,16 +67,6 @@ impl Environment for ProcessEnvironment {
     }
 }
 
-/// The project's variables, as plugins and providers ask for them.
-#[derive(Debug)]
-struct PluginEnvironment(ProjectEnvironment);
-
-impl plugin::Environment for PluginEnvironment {
-    fn var(&self, name: &str) -> Option<String> {
-        self.0.lookup(name)
-    }
-}
-
 /// Reads the project, shows its warnings, and stops at errors.
 ///
 /// # Errors
@@ -98,17 +89,20 @@ pub async fn load(session: &Session, config: &Path) -> Result<Loaded, Failure> {
 pub async fn read(session: &Session, config: &Path, strict: bool) -> Result<Read, Failure> {
     let host = host(config)?;
     let renderer = Arc::new(renderer(&host).await?);
-    Ok(read_with(session, config, strict, &host, &renderer).await)
+    read_with(session, config, strict, &host, &renderer).await
 }
 
 /// Reads the project with a template language that is loaded already.
+///
+/// # Errors
+/// The template language itself failed.
 pub async fn read_with(
     session: &Session,
     config: &Path,
     strict: bool,
     host: &Arc<Host>,
     renderer: &Arc<Renderer>,
-) -> Read {
+) -> Result<Read, Failure> {
     let request = lang::Request {
         files: &lang::Disk,
         config: Some(config.to_owned()),
@@ -119,6 +113,7 @@ pub async fn read_with(
         strict,
     };
     let checked = node::project::load(&request, renderer).await;
+    let checked = checked.map_err(|error| Failure::new(&error.code, format!("template language: {}", error.message)))?;
     logs::mask(checked.environment.masks());
     let root = config.parent().unwrap_or(Path::new(".")).to_owned();
     let found = Diagnostics { all: checked.diagnostics, omitted: checked.omitted, root };
@@ -129,7 +124,7 @@ pub async fn read_with(
         host: Arc::clone(host),
         renderer: Arc::clone(renderer),
     });
-    Read { loaded, found, settings: checked.origins, missing: checked.missing_variables, files: checked.files }
+    Ok(Read { loaded, found, settings: checked.origins, missing: checked.missing_variables, files: checked.files })
 }
 
 fn host(config: &Path) -> Result<Arc<Host>, Failure> {
@@ -245,6 +240,15 @@ fn cannot_open(error: storage::Error, role: Role, path: Option<&Path>) -> Failur
     }
 }
 
+/// A node, and the part of it that reloading replaces.
+#[derive(Debug, Clone)]
+pub struct Launched {
+    /// The node.
+    pub node: Arc<Node>,
+    /// Its tools.
+    pub tools: Arc<Tools>,
+}
+
 /// Launches a node. `limit` replaces `engine.max_concurrent_runs`; with 0 an embedded node only stores runs.
 ///
 /// # Errors
@@ -255,22 +259,18 @@ pub async fn launch(
     storage: &Arc<dyn Storage>,
     kind: node::Kind,
     limit: Option<usize>,
-) -> Result<Arc<Node>, Failure> {
+) -> Result<Launched, Failure> {
     let project = Arc::clone(&loaded.project);
     let engine = &project.settings.engine;
-    let environment: Arc<dyn plugin::Environment> = Arc::new(PluginEnvironment(loaded.environment.clone()));
+    let environment: Arc<dyn plugin::Environment> = Arc::new(loaded.environment.clone());
     let services = Arc::new(Services {
         storage: Some(Arc::clone(storage)),
         clock: session.clock.clone(),
         ..Services::default()
     });
-    let tools = node::step::Tools::new(
-        Arc::clone(&loaded.host),
-        Arc::clone(&services),
-        Arc::clone(&environment),
-        &project,
-        project.settings.runtime.tool_execution_timeout,
-    );
+    let timeout = project.settings.runtime.tool_execution_timeout;
+    let tools = Tools::new(Arc::clone(&loaded.host), Arc::clone(&services), loaded.environment.clone(), &project, timeout);
+    let tools = Arc::new(tools);
     let llms = llm_plugins(loaded, &services, &environment).await;
     let bundle = Bundle { llm_openai: plugin::bundled::source("llm-openai"), llm_mock: plugin::bundled::source("llm-mock") };
     let parts = Parts { host: Arc::clone(&loaded.host), bundle, plugins: llms, environment: Arc::clone(&environment), services: Arc::clone(&services) };
@@ -279,16 +279,17 @@ pub async fn launch(
         kind,
         storage: Arc::clone(storage),
         clock: session.clock.clone(),
-        tools: Arc::new(tools),
+        tools: Arc::clone(&tools),
         renderer: Arc::clone(&loaded.renderer),
         providers: Arc::new(providers),
+        prompt_timeout: project.settings.llm.provider_timeout,
         environment: loaded.environment.clone(),
         max_concurrent_runs: limit.unwrap_or(engine.max_concurrent_runs as usize),
         max_pending: usize::try_from(engine.max_pending).unwrap_or(usize::MAX),
         lease: project.settings.cluster.lease,
         project,
     };
-    Ok(Node::launch(options).await?)
+    Ok(Launched { node: Node::launch(options).await?, tools })
 }
 
 /// Settings of `llm:` as the providers want them.

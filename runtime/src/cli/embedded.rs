@@ -72,7 +72,7 @@ impl Embedded {
         let node = match need {
             Need::Run | Need::Queue => {
                 let limit = if need == Need::Run { None } else { Some(0) };
-                Some(compose::launch(session, &loaded, &storage, node::Kind::Embedded, limit).await?)
+                Some(compose::launch(session, &loaded, &storage, node::Kind::Embedded, limit).await?.node)
             }
             Need::Read | Need::History => None,
         };

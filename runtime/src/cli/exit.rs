@@ -1,6 +1,8 @@
 //! Exit codes (cli-and-api §3.3). They follow the problem `code`, never the text of a message.
 
-use crate::api::code::Code;
+use compozy_lang::codes;
+
+use crate::api;
 
 /// Ended well.
 pub const OK: u8 = 0;
@@ -26,36 +28,12 @@ pub const INTERRUPTED: u8 = 130;
 /// The exit code that belongs to a problem code. `http_status` decides for codes of a newer server.
 #[must_use]
 pub fn of(code: &str, http_status: Option<u16>) -> u8 {
-    of_name(code).or_else(|| of_catalogue(code)).or_else(|| http_status.map(of_http)).unwrap_or(FAILED)
-}
-
-/// Codes with a name of their own.
-fn of_name(code: &str) -> Option<u8> {
-    if let Some(known) = Code::find(code) {
-        return Some(known.exit);
-    }
-    Some(match code {
-        // Codes that only this release's later routes, or the command line alone, use.
-        "definition_invalid" | "pgvector_requires_postgres" => VALIDATION,
-        "definition_in_use" | "duplicate_event" | "import_conflict" | "already_served" | "schema_too_new"
-        | "database_exclusive" | "database_unusable" => CONFLICT,
-        "database_unwritable" => USAGE,
-        name if name.ends_with("_not_found") => NOT_FOUND,
-        _ => return None,
-    })
-}
-
-/// Codes of the error catalogue (dialect §15).
-fn of_catalogue(code: &str) -> Option<u8> {
-    let number: u16 = code.strip_prefix("CZ")?.parse().ok()?;
-    Some(match number {
-        101 | 102 => USAGE,
-        202 => NOT_FOUND,
-        804 | 805 => UNAVAILABLE,
-        803 => USAGE,
-        806 => CONFLICT,
-        _ => VALIDATION,
-    })
+    codes::find(code)
+        .map(|known| known.exit)
+        .or_else(|| api::code::Code::find(code).map(|known| known.exit))
+        .or_else(|| http_status.map(of_http))
+        .or_else(|| code.ends_with("_not_found").then_some(NOT_FOUND))
+        .unwrap_or(FAILED)
 }
 
 /// By class, for codes this release does not know.

@@ -57,7 +57,7 @@ impl Failure {
     /// A flag or argument that cannot be used.
     #[must_use]
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new("invalid_request", message)
+        Self::new("usage", message)
     }
 
     /// A defect of ours.

@@ -136,7 +136,7 @@ fn fallback_output(arguments: &[OsString]) -> Output {
         if ["-o", "--output", "--format"].contains(word) {
             return words.get(index + 1).copied();
         }
-        ["--output=", "--format=", "-o="].iter().find_map(|prefix| word.strip_prefix(prefix))
+        ["--output=", "--format=", "-o=", "-o"].iter().find_map(|prefix| word.strip_prefix(prefix))
     });
     let variable = std::env::var("COMPOZY_OUTPUT").ok();
     let format = named.or(variable.as_deref()).and_then(Format::parse).unwrap_or(Format::Table);

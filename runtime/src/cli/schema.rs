@@ -30,7 +30,7 @@ pub struct SchemaArgs {
 pub fn run(session: &Session, args: &SchemaArgs) -> Result<(), Failure> {
     let kinds = match &args.kind {
         Some(kind) => vec![kind.as_str()],
-        None => compozy_lang::schema::json::KINDS.to_vec(),
+        None => kinds(),
     };
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
@@ -49,6 +49,10 @@ pub fn run(session: &Session, args: &SchemaArgs) -> Result<(), Failure> {
     }
 }
 
+fn kinds() -> Vec<&'static str> {
+    compozy_lang::schema::KINDS.iter().map(|(kind, _)| *kind).collect()
+}
+
 fn unwritable(path: &std::path::Path, error: &std::io::Error) -> Failure {
     Failure::usage(format!("cannot write {}: {error}", path.display()))
 }
@@ -58,8 +62,8 @@ fn text_of(kind: &str) -> Result<String, Failure> {
 }
 
 fn schema_of(kind: &str) -> Result<Value, Failure> {
-    compozy_lang::schema::json::json_schema(kind).ok_or_else(|| {
-        let kinds = compozy_lang::schema::json::KINDS.join(", ");
+    compozy_lang::schema::json_schema(kind).ok_or_else(|| {
+        let kinds = kinds().join(", ");
         Failure::new("schema_not_found", format!("no schema is called '{kind}'")).hint(format!("one of {kinds}"))
     })
 }

@@ -10,7 +10,7 @@ use compozy_lang::duration::Bare;
 use compozy_lang::plan::Project;
 use serde_json::json;
 
-use super::compose::{self, Loaded};
+use super::compose::{self, Launched, Loaded};
 use super::discovery;
 use super::exit;
 use super::failure::Failure;
@@ -21,7 +21,7 @@ use super::signals::Signals;
 use crate::api::document::project::ProjectDocument;
 use crate::api::error::Problem;
 use crate::api::{self, AppState, BindError, Instance, Listener};
-use crate::node::{self, Node};
+use crate::node;
 use crate::storage::Storage;
 use crate::storage::sqlite::Role;
 
@@ -90,7 +90,7 @@ fn overrides(args: &StartArgs) -> Result<Vec<(String, String)>, Failure> {
 struct Server {
     loaded: Loaded,
     storage: Arc<dyn Storage>,
-    node: Arc<Node>,
+    launched: Launched,
     app: Arc<AppState>,
     serving: tokio::task::JoinHandle<()>,
     /// Removed last.
@@ -115,8 +115,8 @@ impl Server {
         let storage = compose::open_storage(session, &project, Role::Server).await?;
         let info = storage.info().clone();
         say(session, &format!("Database initialized: driver={} {}", info.driver, location(&info.location)));
-        let node = compose::launch(session, &loaded, &storage, node::Kind::Server, None).await?;
-        let app = app(session, &loaded, &node, settings, &instance, port);
+        let launched = compose::launch(session, &loaded, &storage, node::Kind::Server, None).await?;
+        let app = app(session, &loaded, &launched, settings, &instance, port);
         let address = address(&listener);
         let serving = tokio::spawn(api::serve(listener, Arc::clone(&app)));
         announce(&*storage, record.as_mut(), &url, &info.identity_key);
@@ -130,7 +130,7 @@ impl Server {
             mock_llm = session.mock_llm,
             "ready"
         );
-        Ok(Self { loaded, storage, node, app, serving, record })
+        Ok(Self { loaded, storage, launched, app, serving, record })
     }
 
     /// Waits for a signal that ends the server; SIGHUP reads the definitions again.
@@ -142,7 +142,7 @@ impl Server {
                     tracing::info!(?signal, "shutting down");
                     return;
                 }
-                () = hangup.next() => match reload(session, &self.loaded, &self.node).await {
+                () = hangup.next() => match reload(session, &self.loaded, &self.launched).await {
                     Ok(project) => tracing::info!(digest = project.definitions_digest, "definitions read again"),
                     Err(problem) => tracing::error!("the old definitions stay: {problem}"),
                 },
@@ -155,7 +155,7 @@ impl Server {
         let timeouts = &self.loaded.project.settings.server.timeouts;
         let orderly = async {
             self.app.shutdown().drain();
-            self.node.shutdown(timeouts.drain).await;
+            self.launched.node.shutdown(timeouts.drain).await;
             self.app.shutdown().close();
             let _ended = self.serving.await;
         };
@@ -311,26 +311,28 @@ fn settings(project: &Project, mock_llm: bool) -> api::Settings {
 fn app(
     session: &Session,
     loaded: &Loaded,
-    node: &Arc<Node>,
+    launched: &Launched,
     settings: api::Settings,
     instance: &str,
     port: u16,
 ) -> Arc<AppState> {
     let instance = Instance { id: instance.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), port };
-    let parts = (session.clone(), loaded.clone(), Arc::clone(node));
+    let parts = (session.clone(), loaded.clone(), launched.clone());
     let reload: api::Reload = Arc::new(move || {
-        let (session, loaded, node) = parts.clone();
-        Box::pin(async move { reload(&session, &loaded, &node).await })
+        let (session, loaded, launched) = parts.clone();
+        Box::pin(async move { reload(&session, &loaded, &launched).await })
     });
-    AppState::new(Arc::clone(node), settings, session.clock.clone(), instance, Some(reload))
+    AppState::new(Arc::clone(&launched.node), settings, session.clock.clone(), instance, Some(reload))
 }
 
 /// Reads the definitions again; all files are valid or nothing changes.
-async fn reload(session: &Session, loaded: &Loaded, node: &Arc<Node>) -> Result<ProjectDocument, Problem> {
+async fn reload(session: &Session, loaded: &Loaded, launched: &Launched) -> Result<ProjectDocument, Problem> {
     let read = compose::read_with(session, &loaded.project.config_file, false, &loaded.host, &loaded.renderer).await;
+    let read = read.map_err(|failure| Problem::internal(failure.document()))?;
     match read.loaded {
         Some(fresh) => {
-            node.replace_project(Arc::clone(&fresh.project));
+            launched.tools.replace(&fresh.project);
+            launched.node.replace_project(Arc::clone(&fresh.project));
             Ok(ProjectDocument::new(&fresh.project))
         }
         None => {

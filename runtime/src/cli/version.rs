@@ -19,20 +19,18 @@ pub const BUILD_DATE: &str = match option_env!("COMPOZY_BUILD_DATE") {
     Some(date) => date,
     None => "unknown",
 };
-/// Target triple of the build.
-pub const TARGET: &str = match option_env!("COMPOZY_BUILD_TARGET") {
-    Some(target) => target,
-    None => std::env::consts::ARCH,
-};
-
 /// Prints it.
+///
+/// # Errors
+/// stdout is closed.
 pub fn run(session: &Session) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");
+    let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
     if session.output.format == Format::Table {
         session.output.line(&format!("compozy {version}"))?;
         session.output.line(&format!("commit: {COMMIT}"))?;
         session.output.line(&format!("built: {BUILD_DATE}"))?;
-        return session.output.line(&format!("target: {TARGET}"));
+        return session.output.line(&format!("target: {target}"));
     }
-    session.output.document(&json!({"version": version, "commit": COMMIT, "build_date": BUILD_DATE, "target": TARGET}))
+    session.output.document(&json!({"version": version, "commit": COMMIT, "build_date": BUILD_DATE, "target": target}))
 }

@@ -25,6 +25,11 @@ impl Slots {
         Self { shared: Arc::new(Shared { limit, taken: AtomicUsize::new(0), freed: Notify::new() }) }
     }
 
+    /// How many there are.
+    pub(crate) fn limit(&self) -> usize {
+        self.shared.limit
+    }
+
     /// Slots that are free now.
     pub(crate) fn free(&self) -> usize {
         self.shared.limit.saturating_sub(self.shared.taken.load(Ordering::Relaxed))

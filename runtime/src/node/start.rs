@@ -37,6 +37,8 @@ pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Resul
     // An embedded node drives its own run whatever else goes on.
     let slot = match worker.kind {
         Kind::Server => worker.slots.try_take(),
+        // One without any slot only stores runs for other nodes.
+        Kind::Embedded if worker.slots.limit() == 0 => None,
         Kind::Embedded => Some(worker.slots.take()),
     };
     if slot.is_none() && worker.queued.load(Ordering::Relaxed) >= worker.max_pending {

@@ -103,7 +103,7 @@ async fn carry_out(
     let waiting = Waiting { exec_id: &exec_id, after: 0, timeout, print_events: false };
     match wait::until_end(session, backend, &waiting).await {
         Ok(Ended::Run) => wait::print(session, backend, &exec_id).await,
-        Ok(Ended::Timeout) => Err(goes_on("sync_timeout", "the run is still going on", &exec_id)),
+        Ok(Ended::Timeout) => Err(goes_on("timeout", "the run is still going on", &exec_id)),
         Ok(Ended::Interrupt(signal)) => interrupted(session, backend, &exec_id, args, signal).await,
         Err(failure) => Err(failure.member("exec_id", exec_id)),
     }
