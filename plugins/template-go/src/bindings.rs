@@ -31,7 +31,8 @@ export!(Component);
 impl Guest for Component {
     fn check(sources: Vec<Source>, limits: Limits) -> Vec<Report> {
         let limits = native_limits(limits);
-        let check = |source| RENDERER.with_borrow_mut(|renderer| renderer.check(&native(source), &limits));
+        let check =
+            |source| RENDERER.with_borrow_mut(|renderer| renderer.check(&native(source), &limits));
         sources.into_iter().map(check).map(report).collect()
     }
 
@@ -50,8 +51,14 @@ impl Guest for Component {
                 // Sources rendered together must not draw the same numbers.
                 seed: ambient.seed.wrapping_add(u64::from(index)),
             };
-            let rendered = RENDERER.with_borrow_mut(|renderer| renderer.render(&native(source), &context, &ambient, &limits));
-            results.push(rendered.and_then(|value| json_text(&value)).map_err(|problem| failure(index, problem))?);
+            let rendered = RENDERER.with_borrow_mut(|renderer| {
+                renderer.render(&native(source), &context, &ambient, &limits)
+            });
+            results.push(
+                rendered
+                    .and_then(|value| json_text(&value))
+                    .map_err(|problem| failure(index, problem))?,
+            );
         }
         Ok(results)
     }
@@ -66,7 +73,11 @@ fn json_text(value: &Value) -> Result<String, problem::Problem> {
 }
 
 fn bad_context(reason: String) -> problem::Problem {
-    problem::Problem::new("CZ0404", format!("context: {reason}"), problem::Span::default())
+    problem::Problem::new(
+        "CZ0404",
+        format!("context: {reason}"),
+        problem::Span::default(),
+    )
 }
 
 fn failure(source: u32, problem: problem::Problem) -> Failure {
@@ -121,7 +132,11 @@ fn foreign(problem: problem::Problem) -> Problem {
 
 fn report(report: source::Report) -> Report {
     let reference = |reference: source::Reference| Reference {
-        path: reference.path.iter().map(|segment| segment.to_string()).collect(),
+        path: reference
+            .path
+            .iter()
+            .map(|segment| segment.to_string())
+            .collect(),
         whole: reference.whole,
         guarded: reference.guarded,
         span: span(reference.span),

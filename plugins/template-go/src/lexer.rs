@@ -9,6 +9,8 @@ use crate::{
     problem::{Problem, Span},
 };
 
+mod literals;
+
 /// A token.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Token {
@@ -73,12 +75,21 @@ pub(crate) struct Tokens {
 /// # Errors
 /// The first thing that is no token: CZ0401.
 pub(crate) fn lex(text: &str, inert: &[Span]) -> Result<Tokens, Problem> {
+    // Ranges end where the text ends: every one gets the lexer ahead.
+    let clamp = |span: &Span| Span::new(span.start, span.end.min(text.len()));
     let mut inert: Vec<Span> = inert
         .iter()
+        .map(clamp)
         .filter(|span| span.start < span.end)
-        .copied()
         .collect();
     inert.sort_unstable_by_key(|span| span.start);
+    inert.dedup_by(|next, before| {
+        let overlaps = next.start <= before.end;
+        if overlaps {
+            before.end = before.end.max(next.end);
+        }
+        overlaps
+    });
     let mut lexer = Lexer {
         text,
         bytes: text.as_bytes(),
@@ -123,14 +134,16 @@ impl Lexer<'_> {
     }
 
     fn starts(&self, at: usize, what: &str) -> bool {
-        self.bytes.get(at..).is_some_and(|rest| rest.starts_with(what.as_bytes()))
+        self.bytes
+            .get(at..)
+            .is_some_and(|rest| rest.starts_with(what.as_bytes()))
     }
 
     /// End of the inert range `at` lies in.
     fn inert_end(&self, at: usize) -> Option<usize> {
         let after = self.inert.partition_point(|span| span.start <= at);
         let span = self.inert.get(after.checked_sub(1)?)?;
-        (at < span.end).then_some(span.end.min(self.bytes.len()))
+        (at < span.end).then_some(span.end)
     }
 
     fn push(&mut self, kind: Kind, start: usize) {
@@ -224,8 +237,10 @@ impl Lexer<'_> {
         loop {
             let start = self.at;
             let Some(byte) = self.byte(start) else {
-                return Err(Problem::syntax("unclosed action", Span::new(open, open + 2))
-                    .help("close it with }}"));
+                return Err(
+                    Problem::syntax("unclosed action", Span::new(open, open + 2))
+                        .help("close it with }}"),
+                );
             };
             if self.inert_end(start).is_some() {
                 return Err(self
@@ -257,7 +272,9 @@ impl Lexer<'_> {
         loop {
             let rest = self.text.get(from..).unwrap_or_default();
             let Some(at) = rest.find("*/") else {
-                return Err(self.wrong("unclosed comment", start).help("close it with */"));
+                return Err(self
+                    .wrong("unclosed comment", start)
+                    .help("close it with */"));
             };
             from += at;
             if self.inert_end(from).is_none() && self.inert_end(from + 1).is_none() {
@@ -290,7 +307,11 @@ impl Lexer<'_> {
             b'.' if next.is_some_and(is_word) => return self.segment(start),
             b'.' => Kind::Dot,
             b'0'..=b'9' => return self.number(start),
-            b'+' | b'-' if digit_follows || (next == Some(b'.') && self.byte(start + 2).is_some_and(|b| b.is_ascii_digit())) => {
+            b'+' | b'-'
+                if digit_follows
+                    || (next == Some(b'.')
+                        && self.byte(start + 2).is_some_and(|b| b.is_ascii_digit())) =>
+            {
                 return self.number(start);
             }
             _ if is_word(byte) => return self.word(start),
@@ -311,7 +332,11 @@ impl Lexer<'_> {
     }
 
     fn unexpected(&self, byte: u8, start: usize) -> Problem {
-        let found = self.slice(start, self.bytes.len()).chars().next().unwrap_or(' ');
+        let found = self
+            .slice(start, self.bytes.len())
+            .chars()
+            .next()
+            .unwrap_or(' ');
         let problem = self.wrong(format!("unexpected '{found}'"), start);
         match byte {
             b'<' | b'>' | b'=' | b'!' | b'+' | b'-' | b'*' | b'/' | b'%' => {
@@ -363,137 +388,4 @@ impl Lexer<'_> {
                 .help("${…} may stand in a string literal only: \"${…}\"")),
         }
     }
-
-    fn number(&mut self, start: usize) -> Result<(), Problem> {
-        let rest = self.bytes.get(start..).unwrap_or_default();
-        let mut length = 0;
-        while let Some(&byte) = rest.get(length) {
-            let previous = length.checked_sub(1).and_then(|at| rest.get(at));
-            let hex = rest.get(1).is_some_and(|b| matches!(b, b'x' | b'X'));
-            let sign = matches!(byte, b'+' | b'-')
-                && (length == 0 || (!hex && matches!(previous, Some(b'e' | b'E'))));
-            if !(sign || is_word(byte) || byte == b'.') {
-                break;
-            }
-            length += 1;
-        }
-        self.at = start + length;
-        self.no_inert(start)?;
-        let text = self.slice(start, self.at);
-        let Some(kind) = number(text) else {
-            let span = Span::new(start, self.at);
-            return Err(Problem::syntax(format!("'{text}' is not a number"), span));
-        };
-        self.push(kind, start);
-        Ok(())
-    }
-
-    fn raw(&mut self, start: usize) -> Result<(), Problem> {
-        let mut end = start + 1;
-        loop {
-            match self.byte(end) {
-                None => return Err(self.wrong("unterminated string", start)),
-                _ if self.inert_end(end).is_some() => end = self.inert_end(end).unwrap_or(end + 1),
-                Some(b'`') => break,
-                Some(_) => end += 1,
-            }
-        }
-        self.at = end + 1;
-        let text = self.slice(start + 1, end).into();
-        self.push(Kind::String(text), start);
-        Ok(())
-    }
-
-    fn quoted(&mut self, quote: u8, start: usize) -> Result<(), Problem> {
-        let mut text = String::new();
-        self.at = start + 1;
-        loop {
-            if let Some(end) = self.inert_end(self.at) {
-                let Some(content) = self.text.get(self.at..end) else {
-                    return Err(self.wrong("interpolated range splits a character", start));
-                };
-                text.push_str(content);
-                self.at = end;
-                continue;
-            }
-            match self.byte(self.at) {
-                None | Some(b'\n') => return Err(self.wrong("unterminated string", start)),
-                Some(byte) if byte == quote => break,
-                Some(b'\\') => text.push(self.escape()?),
-                Some(_) => {
-                    let rest = self.text.get(self.at..).unwrap_or_default();
-                    let next = rest.chars().next().unwrap_or('"');
-                    text.push(next);
-                    self.at += next.len_utf8();
-                }
-            }
-        }
-        self.at += 1;
-        self.push(Kind::String(text.into()), start);
-        Ok(())
-    }
-
-    /// The escapes of Go's string literals (Go specification, "Rune literals").
-    fn escape(&mut self) -> Result<char, Problem> {
-        let start = self.at;
-        let letter = self.byte(start + 1).unwrap_or(b' ');
-        self.at += 2;
-        let (radix, digits) = match letter {
-            b'a' => return Ok('\u{7}'),
-            b'b' => return Ok('\u{8}'),
-            b'f' => return Ok('\u{c}'),
-            b'n' => return Ok('\n'),
-            b'r' => return Ok('\r'),
-            b't' => return Ok('\t'),
-            b'v' => return Ok('\u{b}'),
-            b'\\' | b'"' | b'\'' => return Ok(char::from(letter)),
-            b'x' => (16, 2),
-            b'u' => (16, 4),
-            b'U' => (16, 8),
-            b'0'..=b'7' => {
-                self.at -= 1;
-                (8, 3)
-            }
-            _ => return Err(self.wrong("unknown escape in a string", start).help("write \\\\ for a backslash")),
-        };
-        let code = self.text.get(self.at..self.at + digits);
-        let code = code.filter(|code| code.bytes().all(|b| b.is_ascii_hexdigit()));
-        let code = code.and_then(|code| u32::from_str_radix(code, radix).ok());
-        self.at += digits;
-        code.and_then(char::from_u32)
-            .ok_or_else(|| self.wrong("invalid escape in a string", start))
-    }
-}
-
-/// A number as Go writes them: `1_000`, `0x1F`, `0o17`, `017`, `0b1`, `1.5`, `.5`, `1e3`.
-fn number(text: &str) -> Option<Kind> {
-    let (negative, digits) = match text.as_bytes().first()? {
-        b'-' => (true, text.get(1..)?),
-        b'+' => (false, text.get(1..)?),
-        _ => (false, text),
-    };
-    let digits = digits.replace('_', "");
-    let lower = digits.to_ascii_lowercase();
-    let (radix, rest) = match lower.as_bytes() {
-        [b'0', b'x', ..] => (16, lower.get(2..)?),
-        [b'0', b'o', ..] => (8, lower.get(2..)?),
-        [b'0', b'b', ..] => (2, lower.get(2..)?),
-        [b'0', b'0'..=b'9', ..] if !lower.contains(['.', 'e']) => (8, lower.get(1..)?),
-        _ => (10, lower.as_str()),
-    };
-    let sign = if negative { -1 } else { 1 };
-    if let Ok(int) = i128::from_str_radix(rest, radix) {
-        if rest.starts_with(['+', '-']) {
-            return None;
-        }
-        return Some(match i64::try_from(int * sign) {
-            Ok(int) => Kind::Int(int),
-            Err(_) => Kind::Float((int * sign) as f64),
-        });
-    }
-    if radix != 10 || !rest.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-        return None;
-    }
-    let float: f64 = rest.parse().ok()?;
-    float.is_finite().then_some(Kind::Float(float * sign as f64))
 }

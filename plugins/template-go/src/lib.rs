@@ -16,19 +16,19 @@
     clippy::todo
 )]
 
-mod source;
-mod problem;
-mod value;
-pub mod json;
-mod lexer;
 mod ast;
-mod parser;
-mod references;
 mod budget;
-mod print;
 mod eval;
 mod functions;
+pub mod json;
+mod lexer;
+mod parser;
+mod print;
+mod problem;
+mod references;
 mod renderer;
+mod source;
+mod value;
 
 #[cfg(target_arch = "wasm32")]
 mod bindings;

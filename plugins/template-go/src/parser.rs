@@ -1,4 +1,5 @@
-//! Tokens to a template: text, actions and blocks; `parser/pipelines.rs` has what stands inside an action.
+//! Tokens to a template: text, actions and blocks; `parser/pipelines.rs` has what stands inside an action, `parser/templates.rs` what
+//! defines and calls templates.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -10,6 +11,7 @@ use crate::{
 };
 
 mod pipelines;
+mod templates;
 
 /// What parsing gave.
 #[derive(Debug)]
@@ -43,7 +45,10 @@ fn try_parse(
     limits: &Limits,
 ) -> Result<(Template, Vec<Problem>), Problem> {
     if text.len() > limits.max_source {
-        let message = format!("source limit of {} exceeded in the template", limits.max_source);
+        let message = format!(
+            "source limit of {} exceeded in the template",
+            limits.max_source
+        );
         return Err(Problem::new("CZ0410", message, Span::new(0, text.len()))
             .help("make it smaller, or raise limits.template.max_source"));
     }
@@ -138,7 +143,9 @@ enum Stop {
 
 impl Parser<'_> {
     fn peek(&self) -> &Kind {
-        self.tokens.get(self.at).map_or(&Kind::End, |token| &token.kind)
+        self.tokens
+            .get(self.at)
+            .map_or(&Kind::End, |token| &token.kind)
     }
 
     fn span(&self) -> Span {
@@ -196,7 +203,10 @@ impl Parser<'_> {
 
     fn enter(&mut self) -> Result<(), Problem> {
         if self.depth >= self.max_depth {
-            let message = format!("nesting limit of {} exceeded in the template", self.max_depth);
+            let message = format!(
+                "nesting limit of {} exceeded in the template",
+                self.max_depth
+            );
             return Err(Problem::new("CZ0410", message, self.span())
                 .help("nest less, or raise limits.template.max_depth"));
         }
@@ -274,10 +284,17 @@ impl Parser<'_> {
             "break" | "continue" => {
                 self.at += 1;
                 if self.scope.loops == 0 {
-                    return Err(Problem::syntax(format!("{{{{{word}}}}} outside of range"), start));
+                    return Err(Problem::syntax(
+                        format!("{{{{{word}}}}} outside of range"),
+                        start,
+                    ));
                 }
                 self.close("after it")?;
-                nodes.push(if word == "break" { Node::Break } else { Node::Continue });
+                nodes.push(if word == "break" {
+                    Node::Break
+                } else {
+                    Node::Continue
+                });
             }
             "define" => {
                 return Err(Problem::syntax("{{define}} inside of a block", start)
@@ -427,86 +444,20 @@ impl Parser<'_> {
         }
         Ok(names)
     }
-
-    fn name(&mut self, what: &str) -> Result<Rc<str>, Problem> {
-        match self.peek().clone() {
-            Kind::String(name) => {
-                self.at += 1;
-                Ok(name)
-            }
-            _ => Err(self.unexpected(&format!("in {what}; it needs a name in quotes"))),
-        }
-    }
-
-    fn template(&mut self, start: Span) -> Result<Node, Problem> {
-        let name = self.name("template")?;
-        let span = start.to(self.before());
-        self.called.push((name.clone(), span));
-        let argument = match self.peek() {
-            Kind::Close => None,
-            _ => Some(self.pipeline("in template")?),
-        };
-        self.close("in template")?;
-        Ok(Node::Template {
-            name,
-            argument,
-            span,
-        })
-    }
-
-    fn block(&mut self, open: Span, start: Span) -> Result<Node, Problem> {
-        let name = self.name("block")?;
-        let span = start.to(self.before());
-        let argument = Some(self.pipeline("in block")?);
-        self.close("in block")?;
-        self.definition(name.clone(), "block", open)?;
-        Ok(Node::Template {
-            name,
-            argument,
-            span,
-        })
-    }
-
-    fn define(&mut self, open: Span) -> Result<(), Problem> {
-        self.at += 1;
-        self.enter()?;
-        let name = self.name("define")?;
-        self.close("in define")?;
-        self.definition(name, "define", open)?;
-        self.depth -= 1;
-        Ok(())
-    }
-
-    fn definition(&mut self, name: Rc<str>, what: &str, open: Span) -> Result<(), Problem> {
-        let outer = std::mem::replace(&mut self.scope, Scope::defined());
-        let nodes = self.last_body(what, open)?;
-        let scope = std::mem::replace(&mut self.scope, outer);
-        let body = Body {
-            nodes,
-            slots: scope.slots,
-        };
-        if self.defined.insert(name.clone(), body).is_some() {
-            return Err(Problem::syntax(format!("template '{name}' is defined twice"), open));
-        }
-        Ok(())
-    }
-
-    fn check_called(&mut self) {
-        for (name, span) in std::mem::take(&mut self.called) {
-            if !self.defined.contains_key(&name) {
-                let reason = format!("template '{name}' is not defined");
-                self.problems.push(
-                    Problem::syntax(reason, span).help("define it in the same scalar with {{ define }}"),
-                );
-            }
-        }
-    }
 }
 
 impl Template {
     /// The only expression there is, if the template is just that (dialect §6.4 rule 2).
     pub(crate) fn lone(&self) -> Option<&Pipeline> {
-        let blank = |node: &&Node| !matches!(node, Node::Text { opening: Opening::Blank, .. });
+        let blank = |node: &&Node| {
+            !matches!(
+                node,
+                Node::Text {
+                    opening: Opening::Blank,
+                    ..
+                }
+            )
+        };
         let mut nodes = self.body.nodes.iter().filter(blank);
         match (nodes.next(), nodes.next()) {
             (Some(Node::Action(pipeline)), None) if self.defined.is_empty() => {

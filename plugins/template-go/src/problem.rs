@@ -92,7 +92,10 @@ impl Fail {
             Fail::Null => Problem::new("CZ0404", format!("{what}: needs a value, got null"), span)
                 .help("give it one with `| default …`, or guard it with `if`"),
             Fail::Reason(reason) => Problem::new("CZ0404", format!("{what}: {reason}"), span),
-            Fail::Limit { what: limited, limit } => Problem::new(
+            Fail::Limit {
+                what: limited,
+                limit,
+            } => Problem::new(
                 "CZ0410",
                 format!("{limited} limit of {limit} exceeded in {what}"),
                 span,

@@ -37,7 +37,10 @@ pub(crate) fn path_of(expression: &Expression) -> Option<Vec<Rc<str>>> {
 }
 
 fn names(path: &Path) -> Vec<Rc<str>> {
-    path.segments.iter().map(|segment| segment.name.clone()).collect()
+    path.segments
+        .iter()
+        .map(|segment| segment.name.clone())
+        .collect()
 }
 
 fn path_of_call(call: &Call) -> Option<Vec<Rc<str>>> {
@@ -128,7 +131,10 @@ impl Collector {
         match (path_of_call(call), call.arguments.first()) {
             (Some(path), Some(Expression::Path(map))) => self.report(path, map.span),
             (Some(path), Some(Expression::Member(map))) => self.report(path, map.span),
-            _ => call.arguments.iter().for_each(|argument| self.expression(argument)),
+            _ => call
+                .arguments
+                .iter()
+                .for_each(|argument| self.expression(argument)),
         }
     }
 

@@ -42,7 +42,10 @@ impl Renderer {
             .as_ref()
             .map(|template| references::collect(template, source.leniency.guard));
         Report {
-            is_template: parsed.template.as_ref().is_none_or(|template| template.is_template),
+            is_template: parsed
+                .template
+                .as_ref()
+                .is_none_or(|template| template.is_template),
             references: references.unwrap_or_default(),
             problems: parsed.problems.clone(),
         }
@@ -80,7 +83,10 @@ impl Renderer {
         let hash = hash(source.text.as_bytes());
         let bounds = (limits.max_source, limits.max_depth);
         let known = self.kept.iter().find(|entry| {
-            entry.hash == hash && *entry.text == *source.text && *entry.inert == *source.inert && entry.limits == bounds
+            entry.hash == hash
+                && *entry.text == *source.text
+                && *entry.inert == *source.inert
+                && entry.limits == bounds
         });
         if let Some(entry) = known {
             return entry.parsed.clone();
@@ -101,7 +107,9 @@ impl Renderer {
         self.kept_bytes += entry.text.len();
         self.kept.push_back(entry);
         while self.kept.len() > KEPT || self.kept_bytes > KEPT_BYTES {
-            let Some(oldest) = self.kept.pop_front() else { break };
+            let Some(oldest) = self.kept.pop_front() else {
+                break;
+            };
             self.kept_bytes -= oldest.text.len();
         }
     }
@@ -131,6 +139,11 @@ pub fn check(source: &Source, limits: &Limits) -> Report {
 ///
 /// # Errors
 /// The first problem, from parsing or rendering; warnings are none.
-pub fn render(source: &Source, context: &Value, ambient: &Ambient, limits: &Limits) -> Result<Value, Problem> {
+pub fn render(
+    source: &Source,
+    context: &Value,
+    ambient: &Ambient,
+    limits: &Limits,
+) -> Result<Value, Problem> {
     Renderer::default().render(source, context, ambient, limits)
 }

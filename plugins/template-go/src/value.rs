@@ -246,5 +246,7 @@ fn compare_mixed(int: i64, float: f64) -> Ordering {
 /// The integer a float is cut to; `None` outside 64 bits.
 pub(crate) fn float_to_int(float: f64) -> Option<i64> {
     let whole = float.trunc();
-    (-TWO_TO_63..TWO_TO_63).contains(&whole).then_some(whole as i64)
+    (-TWO_TO_63..TWO_TO_63)
+        .contains(&whole)
+        .then_some(whole as i64)
 }

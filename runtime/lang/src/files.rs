@@ -56,7 +56,7 @@ impl Files for Disk {
 }
 
 /// Whether a path written in a file leaves the project folder.
-pub fn leaves_folder(path: &str) -> bool {
+pub(crate) fn leaves_folder(path: &str) -> bool {
     let mut depth = 0i32;
     for component in Path::new(path).components() {
         match component {

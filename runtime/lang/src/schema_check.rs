@@ -195,7 +195,7 @@ mod tests {
     fn violations_are_named_with_their_place() {
         let schema = json!({"type": "object", "required": ["city"], "properties": {"n": {"type": "integer", "minimum": 1}}});
         let violations = accept(&schema, &mut json!({"n": 0})).unwrap_err();
-        assert_eq!(describe(&violations), "/n: 0 is less than the minimum of 1; \"city\" is a required property");
+        assert_eq!(describe(&violations), "\"city\" is a required property; /n: 0 is less than the minimum of 1");
         assert!(accept(&schema, &mut json!({"city": "x", "other": 1})).is_ok());
     }
 

@@ -33,10 +33,10 @@ pub(super) fn page(data: &impl Serialize, page: &Page, uri: &Uri) -> Answer {
         .into_iter()
         .filter_map(|(rel, cursor)| Some(format!("<{}>; rel=\"{rel}\"", with_cursor(uri, cursor.as_deref()?))))
         .collect();
-    if !links.is_empty() {
-        if let Ok(value) = HeaderValue::from_str(&links.join(", ")) {
-            response.headers_mut().insert(LINK, value);
-        }
+    if !links.is_empty()
+        && let Ok(value) = HeaderValue::from_str(&links.join(", "))
+    {
+        response.headers_mut().insert(LINK, value);
     }
     Ok(response)
 }

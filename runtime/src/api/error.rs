@@ -266,6 +266,7 @@ impl From<storage::Error> for Problem {
         match error {
             Error::Finished(status) => finished(&status),
             Error::NotFound(_) => Self::new(code::EXECUTION_NOT_FOUND, "execution not found").because(cause),
+            Error::InvalidCursor => Self::new(code::INVALID_CURSOR, "the cursor does not belong to this list"),
             Error::Busy(_) => {
                 Self::new(code::DATABASE_BUSY, "the database is busy").because(cause).retry_after_ms(1_000)
             }
@@ -345,6 +346,7 @@ mod tests {
             (storage(storage::Error::NotFound(secret.into())), "execution_not_found"),
             (storage(storage::Error::Conflict(secret.into())), "internal"),
             (storage(storage::Error::Finished("SUCCESS".into())), "execution_finished"),
+            (storage(storage::Error::InvalidCursor), "invalid_cursor"),
             (storage(storage::Error::Busy(secret.into())), "database_busy"),
             (storage(storage::Error::DiskFull), "disk_full"),
             (storage(storage::Error::Unavailable(secret.into())), "database_unavailable"),

@@ -22,6 +22,7 @@ use super::{AppState, code};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+
 /// What a handler knows of its caller.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
@@ -132,10 +133,13 @@ fn check_sizes(settings: &Settings, uri: &Uri, headers: &HeaderMap) -> Result<()
 
 /// Routes match exactly; spellings that some layer might fold into another path have no route.
 fn check_path(path: &str) -> Result<(), Problem> {
-    let lower = path.to_ascii_lowercase();
-    let folds = lower.contains("//")
-        || ["%2f", "%5c", "%2e", "%00"].iter().any(|escape| lower.contains(escape))
-        || path.split('/').any(|segment| matches!(segment, "." | ".."))
+    let escapes = |path: &str| {
+        let lower = path.to_ascii_lowercase();
+        ["%2f", "%5c", "%2e", "%00"].iter().any(|escape| lower.contains(escape))
+    };
+    let folds = path.contains("//")
+        || (path.contains('%') && escapes(path))
+        || (path.contains("/.") && path.split('/').any(|segment| matches!(segment, "." | "..")))
         || (path.len() > 1 && path.ends_with('/'));
     if folds { Err(route_not_found()) } else { Ok(()) }
 }

@@ -22,6 +22,9 @@ mod settings;
 pub mod shutdown;
 mod workflows;
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -185,18 +186,34 @@ fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
 
 async fn connection(stream: TcpStream, builder: auto::Builder<TokioExecutor>, router: Router, app: Arc<AppState>) {
     let io = TokioIo::new(Patient::new(stream, app.clock.clone(), app.settings.write_stall_timeout));
-    let shutdown = app.shutdown.clone();
+    let (clock, shutdown) = (app.clock.clone(), app.shutdown.clone());
+    let first_head = app.settings.read_header_timeout;
+    let asked = Arc::new(AtomicBool::new(false));
+    let asks = Arc::clone(&asked);
     let service = service_fn(move |request: Request<Incoming>| {
+        asks.store(true, Ordering::Relaxed);
         let answer = guard::handle(Arc::clone(&app), router.clone(), request.map(Body::new));
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = builder.serve_connection(io, service);
     tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.reached(Phase::Draining) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    // While it is open which HTTP is spoken, hyper's own header timeout does not run yet.
+    let silent = clock.sleep(first_head);
+    tokio::pin!(silent);
+    let (mut begun, mut draining) = (false, false);
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = shutdown.reached(Phase::Draining), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = &mut silent, if !begun => {
+                begun = asked.load(Ordering::Relaxed);
+                if !begun {
+                    return;
+                }
+            }
         }
     };
     if let Err(error) = ended {

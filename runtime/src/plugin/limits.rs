@@ -106,7 +106,16 @@ impl ResourceLimiter for Meter {
 mod tests {
     use wasmtime::ResourceLimiter;
 
-    use super::{Meter, TABLE_ELEMENTS};
+    use super::{HOST_CALLS, Meter, TABLE_ELEMENTS};
+
+    #[test]
+    fn host_calls_are_counted_per_call() {
+        let mut meter = Meter::new(0);
+        assert!((0..HOST_CALLS).all(|_| meter.count_host_call()));
+        assert!(!meter.count_host_call());
+        meter.renew();
+        assert!(meter.count_host_call());
+    }
 
     #[test]
     fn memories_count_together_and_the_peak_is_kept() {

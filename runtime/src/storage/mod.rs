@@ -14,6 +14,8 @@ pub(crate) mod crash;
 pub mod row;
 pub mod sqlite;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use compozy_engine::time::Timestamp;
 
@@ -87,6 +89,23 @@ pub enum CancelOutcome {
         /// Present owner.
         owner: Option<NodeId>,
     },
+}
+
+/// Which database, and how to open it.
+#[derive(Debug, Clone)]
+pub enum Options {
+    /// A SQLite file or a private in-memory database.
+    Sqlite(sqlite::Options),
+}
+
+/// Opens the database of runs with the driver that `options` name.
+///
+/// # Errors
+/// See [`sqlite::open`].
+pub async fn open(options: Options) -> Result<Arc<dyn Storage>, Error> {
+    match options {
+        Options::Sqlite(options) => Ok(Arc::new(sqlite::open(options).await?)),
+    }
 }
 
 /// The database of runs.

@@ -61,8 +61,12 @@ impl<'a> Evaluator<'a> {
     }
 
     fn task(&self, id: &str) -> Option<&'a Rc<Map>> {
-        let Value::Map(root) = self.root else { return None };
-        let Some(Value::Map(tasks)) = root.get("tasks") else { return None };
+        let Value::Map(root) = self.root else {
+            return None;
+        };
+        let Some(Value::Map(tasks)) = root.get("tasks") else {
+            return None;
+        };
         match tasks.get(id) {
             Some(Value::Map(task)) => Some(task),
             _ => None,
@@ -81,10 +85,13 @@ impl<'a> Evaluator<'a> {
     where
         'a: 'v,
     {
-        let Some(["tasks", id, "output", ..]) = origin else { return None };
+        let Some(["tasks", id, "output", ..]) = origin else {
+            return None;
+        };
         let task = self.task(id)?;
         match task.get("type") {
-            Some(Value::String(kind)) if matches!(&**kind, "parallel" | "composite" | "collection") => {}
+            Some(Value::String(kind))
+                if matches!(&**kind, "parallel" | "composite" | "collection") => {}
             _ => return None,
         }
         let segment = segments.get(at)?;
@@ -92,8 +99,12 @@ impl<'a> Evaluator<'a> {
             ("outputs", 3) => Some(value),
             ("output", 4 | 5) => Some(value),
             (child, 3) => {
-                let Some(Value::Map(children)) = task.get("children") else { return None };
-                let Some(Value::Map(child)) = children.get(child) else { return None };
+                let Some(Value::Map(children)) = task.get("children") else {
+                    return None;
+                };
+                let Some(Value::Map(child)) = children.get(child) else {
+                    return None;
+                };
                 child.get("output")
             }
             _ => None,
@@ -109,7 +120,9 @@ impl<'a> Evaluator<'a> {
         origin: Option<&[&str]>,
         start: usize,
     ) -> Outcome<Value> {
-        let Some(segment) = segments.get(at) else { return Ok(Value::Null) };
+        let Some(segment) = segments.get(at) else {
+            return Ok(Value::Null);
+        };
         if &*segment.name == "output"
             && let Value::Map(map) = value
             && let Some(id) = self.waiting_task(map)
@@ -119,19 +132,28 @@ impl<'a> Evaluator<'a> {
         if self.guard {
             return Ok(Value::Null);
         }
-        let parent_end = at.checked_sub(1).and_then(|before| segments.get(before)).map(|before| before.end);
+        let parent_end = at
+            .checked_sub(1)
+            .and_then(|before| segments.get(before))
+            .map(|before| before.end);
         let span = whole(segments, start);
         match miss {
             Miss::NoMembers => {
                 let parent = self.written(start, parent_end.unwrap_or(span.end));
                 let message = format!("{parent}: a {} has no members", value.kind());
-                Err(Box::new(Problem::new("CZ0403", message, span).help("guard with `if`, or convert first")))
+                Err(Box::new(
+                    Problem::new("CZ0403", message, span).help("guard with `if`, or convert first"),
+                ))
             }
             Miss::Missing if self.leniency.request_is_null && is_request(origin) => Ok(Value::Null),
             Miss::Missing => {
                 let path = self.written(start, segment.end);
                 let parent = parent_end.map_or("the context", |end| self.written(start, end));
-                let message = format!("{path} is missing: '{}' is not in {parent} ({})", segment.name, has(value, &segment.name));
+                let message = format!(
+                    "{path} is missing: '{}' is not in {parent} ({})",
+                    segment.name,
+                    has(value, &segment.name)
+                );
                 let whole = self.written(start, span.end);
                 let help = format!("fix the name, or add a default: {whole} | default …");
                 Err(Box::new(Problem::new("CZ0402", message, span).help(help)))
@@ -141,8 +163,12 @@ impl<'a> Evaluator<'a> {
 
     /// The id of the task that `map` is the entry of, if that task has not run: tasks are recognised however they were reached.
     fn waiting_task(&self, map: &Rc<Map>) -> Option<Rc<str>> {
-        let Value::Map(root) = self.root else { return None };
-        let Some(Value::Map(tasks)) = root.get("tasks") else { return None };
+        let Value::Map(root) = self.root else {
+            return None;
+        };
+        let Some(Value::Map(tasks)) = root.get("tasks") else {
+            return None;
+        };
         let same = |task: &Value| matches!(task, Value::Map(task) if Rc::ptr_eq(task, map));
         let (id, _) = tasks.iter().find(|(_, task)| same(task))?;
         not_run(map).then(|| id.clone())
@@ -154,7 +180,10 @@ impl<'a> Evaluator<'a> {
         }
         let path = self.written(span.start, span.end);
         let message = format!("{path}: task '{id}' has not run");
-        Err(Box::new(Problem::new("CZ0405", message, span).help("move the task, or guard it with `if` or `default`")))
+        Err(Box::new(
+            Problem::new("CZ0405", message, span)
+                .help("move the task, or guard it with `if` or `default`"),
+        ))
     }
 
     fn written(&self, start: usize, end: usize) -> &str {
@@ -171,7 +200,8 @@ fn is_request(origin: Option<&[&str]>) -> bool {
 }
 
 fn not_run(task: &Map) -> bool {
-    let pending = matches!(task.get("status"), Some(Value::String(status)) if &**status == "PENDING");
+    let pending =
+        matches!(task.get("status"), Some(Value::String(status)) if &**status == "PENDING");
     pending || matches!(task.get("skipped"), Some(Value::Bool(true)))
 }
 

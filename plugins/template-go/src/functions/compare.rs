@@ -1,6 +1,6 @@
 //! Comparison and truth: `eq`, `lt`, `and`, `not` and kin (dialect §6.6).
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, rc::Rc};
 
 use super::{Form, Function, Host, MANY, arguments};
 use crate::{
@@ -9,7 +9,9 @@ use crate::{
 };
 
 pub(crate) const FUNCTIONS: &[Function] = &[
-    Function::new("and", 1, MANY, |_, _| Ok(Value::Null)).guard().form(Form::And),
+    Function::new("and", 1, MANY, |_, _| Ok(Value::Null))
+        .guard()
+        .form(Form::And),
     Function::new("deepEqual", 2, 2, eq).nulls(),
     Function::new("eq", 2, MANY, eq).nulls(),
     Function::new("ge", 2, 2, |_, a| order(a).map(|o| Value::Bool(o.is_ge()))),
@@ -17,8 +19,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     Function::new("le", 2, 2, |_, a| order(a).map(|o| Value::Bool(o.is_le()))),
     Function::new("lt", 2, 2, |_, a| order(a).map(|o| Value::Bool(o.is_lt()))),
     Function::new("ne", 2, 2, ne).nulls(),
-    Function::new("not", 1, 1, |_, a| Ok(Value::Bool(!arguments::any(a, 0).truth()))).guard(),
-    Function::new("or", 1, MANY, |_, _| Ok(Value::Null)).guard().form(Form::Or),
+    Function::new("not", 1, 1, |_, a| {
+        Ok(Value::Bool(!arguments::any(a, 0).truth()))
+    })
+    .guard(),
+    Function::new("or", 1, MANY, |_, _| Ok(Value::Null))
+        .guard()
+        .form(Form::Or),
 ];
 
 /// Whether two values are equal: numbers by value, others deeply, different kinds never.
@@ -32,6 +39,8 @@ pub(crate) fn equal(host: &mut Host, a: &Value, b: &Value) -> Result<bool, Fail>
         (Value::Bool(a), Value::Bool(b)) => a == b,
         (Value::String(a), Value::String(b)) => a == b,
         (Value::Time(a), Value::Time(b)) => a.unix_ns == b.unix_ns,
+        (Value::List(a), Value::List(b)) if Rc::ptr_eq(a, b) => true,
+        (Value::Map(a), Value::Map(b)) if Rc::ptr_eq(a, b) => true,
         (Value::List(a), Value::List(b)) => {
             if a.items().len() != b.items().len() {
                 return Ok(false);
@@ -79,8 +88,7 @@ fn order(a: &[Value]) -> Result<Ordering, Fail> {
     match (a, b) {
         (Value::String(a), Value::String(b)) => Ok(a.cmp(b)),
         (Value::Time(a), Value::Time(b)) => Ok(a.unix_ns.cmp(&b.unix_ns)),
-        _ => compare_numbers(a, b).ok_or_else(|| {
-            Fail::reason(format!("cannot compare {} with {}", a.kind(), b.kind()))
-        }),
+        _ => compare_numbers(a, b)
+            .ok_or_else(|| Fail::reason(format!("cannot compare {} with {}", a.kind(), b.kind()))),
     }
 }

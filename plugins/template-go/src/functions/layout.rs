@@ -21,10 +21,28 @@ const DAY_S: i64 = 86_400;
 const NS: i128 = 1_000_000_000;
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const WEEKDAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+];
 
 /// Days since 1970-01-01 of a date (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`).
 pub(crate) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
@@ -32,7 +50,8 @@ pub(crate) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     let era = year.div_euclid(400);
     let of_era = year.rem_euclid(400);
     let month = i64::from(month);
-    let of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + i64::from(day) - 1;
+    let of_year =
+        (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + i64::from(day) - 1;
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
@@ -45,7 +64,11 @@ pub(crate) fn civil_from_days(days: i64) -> (i64, u32, u32) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * of_year + 2) / 153;
     let day = (of_year - (153 * shifted + 2) / 5 + 1) as u32;
-    let month = (if shifted < 10 { shifted + 3 } else { shifted - 9 }) as u32;
+    let month = (if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    }) as u32;
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
@@ -180,7 +203,9 @@ fn next_piece<'l>(layout: &mut &'l str) -> Option<Piece<'l>> {
     let text: &'l str = layout;
     let first = text.chars().next()?;
     for (written, element) in ELEMENTS {
-        let Some(rest) = text.strip_prefix(written) else { continue };
+        let Some(rest) = text.strip_prefix(written) else {
+            continue;
+        };
         if *written == "Jan" && rest.starts_with(|c: char| c.is_ascii_lowercase())
             || *written == "Mon" && rest.starts_with(|c: char| c.is_ascii_lowercase())
         {
@@ -239,7 +264,10 @@ fn write_element(out: &mut String, element: Element, civil: &Civil) {
         0 => 12,
         hour => hour,
     };
-    let month = MONTHS.get(civil.month as usize - 1).copied().unwrap_or_default();
+    let month = MONTHS
+        .get(civil.month as usize - 1)
+        .copied()
+        .unwrap_or_default();
     let weekday = WEEKDAYS.get(civil.weekday()).copied().unwrap_or_default();
     let _ = match element {
         Element::LongYear => write!(out, "{:04}", civil.year),
@@ -267,7 +295,15 @@ fn write_element(out: &mut String, element: Element, civil: &Civil) {
         Element::ZoneName => {
             // Go, too, writes the offset of a zone without a name.
             let parts = if civil.offset_s % 3600 == 0 { 1 } else { 2 };
-            write_offset(out, Zone { z: false, colons: false, parts }, civil.offset_s);
+            write_offset(
+                out,
+                Zone {
+                    z: false,
+                    colons: false,
+                    parts,
+                },
+                civil.offset_s,
+            );
             Ok(())
         }
         Element::Zone(zone) => {
@@ -284,7 +320,12 @@ fn write_offset(out: &mut String, zone: Zone, offset_s: i32) {
         return;
     }
     let size = offset_s.unsigned_abs();
-    let _ = write!(out, "{}{:02}", if offset_s < 0 { '-' } else { '+' }, size / 3600);
+    let _ = write!(
+        out,
+        "{}{:02}",
+        if offset_s < 0 { '-' } else { '+' },
+        size / 3600
+    );
     let separator = if zone.colons { ":" } else { "" };
     if zone.parts > 1 {
         let _ = write!(out, "{separator}{:02}", size / 60 % 60);
@@ -308,7 +349,9 @@ pub(crate) fn parse(layout: &str, text: &str) -> Option<Time> {
     while let Some(piece) = next_piece(&mut layout) {
         match piece {
             Piece::Text(expected) => text = text.strip_prefix(expected)?,
-            Piece::Fraction(_, digits, trim) => fraction(&mut text, &mut civil, (!trim).then_some(digits))?,
+            Piece::Fraction(_, digits, trim) => {
+                fraction(&mut text, &mut civil, (!trim).then_some(digits))?
+            }
             Piece::Element(Element::UpperHalf | Element::LowerHalf) => {
                 let (word, rest) = text.split_at_checked(2)?;
                 half = Some(match word.to_ascii_uppercase().as_str() {
@@ -335,7 +378,8 @@ pub(crate) fn parse(layout: &str, text: &str) -> Option<Time> {
         _ => {}
     }
     if let Some(day) = year_day {
-        let (_, month, of_month) = civil_from_days(days_from_civil(civil.year, 1, 1) + i64::from(day) - 1);
+        let (_, month, of_month) =
+            civil_from_days(days_from_civil(civil.year, 1, 1) + i64::from(day) - 1);
         (civil.month, civil.day) = (month, of_month);
     }
     let valid = text.is_empty()
@@ -349,7 +393,11 @@ pub(crate) fn parse(layout: &str, text: &str) -> Option<Time> {
 }
 
 fn digits(text: &mut &str, least: usize, most: usize) -> Option<u32> {
-    let count = text.bytes().take(most).take_while(u8::is_ascii_digit).count();
+    let count = text
+        .bytes()
+        .take(most)
+        .take_while(u8::is_ascii_digit)
+        .count();
     if count < least {
         return None;
     }
@@ -414,7 +462,9 @@ fn read_element(text: &mut &str, element: Element, civil: &mut Civil) -> Option<
         Element::ZeroSecond => civil.second = digits(text, 2, 2)?,
         Element::Second => civil.second = digits(text, 1, 2)?,
         Element::ZoneName => {
-            let rest = text.strip_prefix("UTC").or_else(|| text.strip_prefix("GMT"));
+            let rest = text
+                .strip_prefix("UTC")
+                .or_else(|| text.strip_prefix("GMT"));
             *text = rest?;
         }
         Element::Zone(zone) => civil.offset_s = read_offset(text, zone)?,

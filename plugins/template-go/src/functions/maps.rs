@@ -46,7 +46,10 @@ fn dict(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
     let mut map = Map::default();
     for pair in a.chunks(2) {
         let key = host.print(any(pair, 0))?;
-        map.insert(key, pair.get(1).cloned().unwrap_or_else(|| Value::string("")))?;
+        map.insert(
+            key,
+            pair.get(1).cloned().unwrap_or_else(|| Value::string("")),
+        )?;
     }
     Ok(Value::map(map))
 }
@@ -78,15 +81,24 @@ fn has_key(_: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
 
 /// `dig "a" "b" default map`
 fn dig(_: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
-    let Some((last, rest)) = a.split_last() else { return Err(Fail::Null) };
-    let Some((default, keys)) = rest.split_last() else { return Err(Fail::Null) };
+    let Some((last, rest)) = a.split_last() else {
+        return Err(Fail::Null);
+    };
+    let Some((default, keys)) = rest.split_last() else {
+        return Err(Fail::Null);
+    };
     let mut value = last;
     for key in keys {
         let key = text(std::slice::from_ref(key), 0)?;
         let next = match value {
             Value::Map(map) => map.get(key),
             Value::Null => None,
-            other => return Err(Fail::reason(format!("a {} has no key '{key}'", other.kind()))),
+            other => {
+                return Err(Fail::reason(format!(
+                    "a {} has no key '{key}'",
+                    other.kind()
+                )));
+            }
         };
         match next {
             Some(next) => value = next,
@@ -133,13 +145,22 @@ fn omit(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
 fn keys(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
     let mut all = Vec::new();
     for at in 0..a.len() {
-        all.extend(map(a, at)?.sorted().into_iter().map(|(key, _)| Value::String(key.clone())));
+        all.extend(
+            map(a, at)?
+                .sorted()
+                .into_iter()
+                .map(|(key, _)| Value::String(key.clone())),
+        );
     }
     host.list(all)
 }
 
 fn values(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
-    let all = map(a, 0)?.sorted().into_iter().map(|(_, value)| value.clone()).collect();
+    let all = map(a, 0)?
+        .sorted()
+        .into_iter()
+        .map(|(_, value)| value.clone())
+        .collect();
     host.list(all)
 }
 

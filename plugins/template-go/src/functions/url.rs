@@ -20,7 +20,9 @@ pub(crate) const FUNCTIONS: &[Function] = &[
 fn scheme(url: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = url.split_once(':')?;
     let letters = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
     letters.then_some((scheme, rest))
 }
 
@@ -78,7 +80,9 @@ fn unescape(text: &str) -> Result<String, Fail> {
             continue;
         }
         let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
-        let (Some(high), Some(low)) = (digit(), digit()) else { return Err(wrong()) };
+        let (Some(high), Some(low)) = (digit(), digit()) else {
+            return Err(wrong());
+        };
         out.push((high * 16 + low) as u8);
     }
     String::from_utf8(out).map_err(|_| wrong())
@@ -102,7 +106,12 @@ fn url_join(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
         None => Ok("".into()),
     };
     let (scheme, address, path) = (part("scheme")?, part("host")?, part("path")?);
-    let (query, opaque, fragment, userinfo) = (part("query")?, part("opaque")?, part("fragment")?, part("userinfo")?);
+    let (query, opaque, fragment, userinfo) = (
+        part("query")?,
+        part("opaque")?,
+        part("fragment")?,
+        part("userinfo")?,
+    );
     let mut url = String::new();
     if !scheme.is_empty() {
         let _ = write!(url, "{scheme}:");

@@ -40,7 +40,11 @@ impl Parser<'_> {
 
     /// The slot of variable `name`.
     pub(super) fn slot(&self, name: &str, span: Span) -> Result<usize, Problem> {
-        let found = self.scope.variables.iter().rposition(|known| &**known == name);
+        let found = self
+            .scope
+            .variables
+            .iter()
+            .rposition(|known| &**known == name);
         found.ok_or_else(|| {
             Problem::syntax(format!("undefined variable '${name}'"), span)
                 .help(format!("declare it first: {{{{ ${name} := … }}}}"))
@@ -55,7 +59,10 @@ impl Parser<'_> {
             let first = self.span();
             let expression = self.command(place)?;
             if !commands.is_empty() && !matches!(expression, Expression::Call(_)) {
-                return Err(Problem::syntax("a value can be piped into a function only", first));
+                return Err(Problem::syntax(
+                    "a value can be piped into a function only",
+                    first,
+                ));
             }
             commands.push(Command {
                 expression,
@@ -105,8 +112,11 @@ impl Parser<'_> {
                 Some(call) => call.arguments.push(argument),
                 None => {
                     let written = self.text.get(first.start..first.end).unwrap_or_default();
-                    return Err(Problem::syntax(format!("'{written}' is no function and takes no arguments"), first)
-                        .help("join values with a function, or put a | between them"));
+                    return Err(Problem::syntax(
+                        format!("'{written}' is no function and takes no arguments"),
+                        first,
+                    )
+                    .help("join values with a function, or put a | between them"));
                 }
             }
         }
@@ -120,8 +130,11 @@ impl Parser<'_> {
                 .help("only functions can be called: {{ f .path }}"),
             Kind::Segment(name) => {
                 let written = self.text.get(first.start..first.end).unwrap_or_default();
-                Problem::syntax(format!("unexpected '.{name}' behind '{written}'"), self.span())
-                    .help(format!("variables start with a dot: .{written}.{name}"))
+                Problem::syntax(
+                    format!("unexpected '.{name}' behind '{written}'"),
+                    self.span(),
+                )
+                .help(format!("variables start with a dot: .{written}.{name}"))
             }
             _ => self.unexpected("in action"),
         }
@@ -155,8 +168,12 @@ impl Parser<'_> {
                 "true" => Expression::Literal(Value::Bool(true)),
                 "false" => Expression::Literal(Value::Bool(false)),
                 "nil" => Expression::Literal(Value::Null),
-                "if" | "else" | "end" | "range" | "with" | "define" | "template" | "block" | "break" | "continue" => {
-                    return Err(Problem::syntax(format!("unexpected '{word}' {place}"), span));
+                "if" | "else" | "end" | "range" | "with" | "define" | "template" | "block"
+                | "break" | "continue" => {
+                    return Err(Problem::syntax(
+                        format!("unexpected '{word}' {place}"),
+                        span,
+                    ));
                 }
                 _ => self.call(&word, span)?,
             },
@@ -170,7 +187,13 @@ impl Parser<'_> {
         })
     }
 
-    fn path(&mut self, base: Base, from_root: bool, start: Span, first: Option<Segment>) -> Expression {
+    fn path(
+        &mut self,
+        base: Base,
+        from_root: bool,
+        start: Span,
+        first: Option<Segment>,
+    ) -> Expression {
         let mut segments: Vec<Segment> = first.into_iter().collect();
         self.segments(&mut segments);
         let end = segments.last().map_or(start.end, |segment| segment.end);
@@ -207,7 +230,9 @@ impl Parser<'_> {
     fn members(&mut self, of: Expression, start: Span) -> Expression {
         let mut segments = Vec::new();
         self.segments(&mut segments);
-        let Some(last) = segments.last() else { return of };
+        let Some(last) = segments.last() else {
+            return of;
+        };
         let span = Span::new(start.start, last.end);
         let mut path = references::path_of(&of);
         if let Some(path) = &mut path {
@@ -244,7 +269,10 @@ impl Parser<'_> {
         }
         self.depth -= 1;
         if call.arguments.len() == 1 {
-            let argument = call.arguments.pop().unwrap_or(Expression::Literal(Value::Null));
+            let argument = call
+                .arguments
+                .pop()
+                .unwrap_or(Expression::Literal(Value::Null));
             call.arguments.push(self.members(argument, open));
             return Ok(Expression::Call(Box::new(call)));
         }

@@ -3,22 +3,22 @@
 //! Reading never stops at a problem: it reports it and goes on with what can be read, so that one load names everything
 //! that is wrong. [`crate::link`] turns documents into the plan.
 
-pub mod agent;
+pub(crate) mod agent;
 mod check;
 mod database;
 mod fields;
-pub mod knowledge;
-pub mod plugin;
-pub mod project;
-pub mod provider;
+pub(crate) mod knowledge;
+pub(crate) mod plugin;
+pub(crate) mod project;
+pub(crate) mod provider;
 mod reader;
 mod scalar;
 mod schema;
-pub mod settings;
-pub mod task;
+pub(crate) mod settings;
+pub(crate) mod task;
 mod template;
-pub mod tool;
-pub mod workflow;
+pub(crate) mod tool;
+pub(crate) mod workflow;
 
 pub(crate) use fields::item_path;
 pub(crate) use reader::{Reader, SiteKind};
@@ -29,36 +29,36 @@ use crate::source::Place;
 
 /// A name of something, with the place it is written at.
 #[derive(Debug, Clone)]
-pub struct Name {
+pub(crate) struct Name {
     /// The name.
-    pub text: String,
+    pub(crate) text: String,
     /// Where it is written.
-    pub place: Place,
+    pub(crate) place: Place,
     /// Its length in characters.
-    pub length: u32,
+    pub(crate) length: u32,
 }
 
 impl Name {
     /// A diagnostic at the name.
-    pub fn diagnostic(&self, code: &'static str, message: impl Into<String>) -> crate::diagnostic::Diagnostic {
+    pub(crate) fn diagnostic(&self, code: &'static str, message: impl Into<String>) -> crate::diagnostic::Diagnostic {
         crate::diagnostic::Diagnostic::error(code, message, self.place.clone()).length(self.length)
     }
 }
 
 /// Something that exists in the language and not in this version (CZ0001), where it is used.
 #[derive(Debug, Clone)]
-pub struct Unsupported {
+pub(crate) struct Unsupported {
     /// What it is, as it stands in the message.
-    pub what: String,
+    pub(crate) what: String,
     /// Where it is used.
-    pub place: Place,
+    pub(crate) place: Place,
     /// Only a warning: the rest works without it.
-    pub is_warning: bool,
+    pub(crate) is_warning: bool,
 }
 
 impl Unsupported {
     /// The diagnostic.
-    pub fn diagnostic(&self) -> crate::diagnostic::Diagnostic {
+    pub(crate) fn diagnostic(&self) -> crate::diagnostic::Diagnostic {
         let message = format!("'{}' is not part of this version yet", self.what);
         let problem = crate::diagnostic::Diagnostic::error("CZ0001", message, self.place.clone());
         if self.is_warning { problem.severity(crate::diagnostic::Severity::Warning) } else { problem }

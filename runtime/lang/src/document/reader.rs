@@ -70,8 +70,6 @@ pub(crate) enum SiteKind {
 pub(crate) struct Filled {
     /// The text.
     pub(crate) text: String,
-    /// Typed by its text.
-    pub(crate) is_plain: bool,
     /// At least one variable stood in it.
     pub(crate) has_variable: bool,
 }
@@ -155,13 +153,12 @@ impl<'a> Reader<'a> {
 
     /// Fills in the variables of a scalar now. `None`: one is missing, which is reported or kept for later.
     pub(crate) fn fill(&mut self, node: &Node, path: &str) -> Option<Filled> {
-        let scalar = node.scalar()?;
+        node.scalar()?;
         let parts = self.parts(node);
         let has_variable = parts.has_variable();
         let (resolved, missing, _) = parts.fill(self.environment);
-        let is_plain = matches!(scalar.style, Style::Plain | Style::Given) && scalar.tag.is_none();
         if missing.is_empty() {
-            return Some(Filled { text: resolved.text, is_plain, has_variable });
+            return Some(Filled { text: resolved.text, has_variable });
         }
         for variable in missing {
             let problem = variable.diagnostic(path);

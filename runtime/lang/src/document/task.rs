@@ -9,7 +9,7 @@ use crate::schema::task::{RETRY, TASK, TASK_CONFIG, TRANSITION, TYPES};
 use crate::suggest;
 use crate::yaml::Node;
 
-use super::agent::{AgentRef, Llm};
+use super::agent::AgentRef;
 use super::fields::Fields;
 use super::provider::Entry;
 use super::reader::{Reader, SiteKind};
@@ -116,7 +116,7 @@ impl Retry {
 }
 
 impl Reader<'_> {
-    /// Tasks of a list. The second value says whether some of them are of types that this version does not have.
+    /// Tasks of a list; those of types that this version does not have are reported and left out.
     pub(crate) fn task_list(&mut self, node: &Node, path: &str) -> Vec<Task> {
         let mut tasks = Vec::new();
         for (index, node) in super::scalar::one_or_many(node).iter().enumerate() {
@@ -366,16 +366,6 @@ impl Reader<'_> {
             action: self.name(fields, "action"),
             model_config: fields.get("model_config").and_then(|node| self.provider(node, &fields.at("model_config"))),
         })))
-    }
-}
-
-impl PromptExecutor {
-    /// The provider the agent of the task names in place.
-    pub(crate) fn inline_llm(&self) -> Option<&Llm> {
-        match self.agent.as_ref()? {
-            AgentRef::Inline(agent) => agent.llm.as_ref(),
-            AgentRef::Id(_) => None,
-        }
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::plan::{Template, TemplateMode, ValueTemplate};
-use crate::schema::Kind;
 use crate::schema::workflow::{WORKFLOW, WORKFLOW_CONFIG};
 use crate::settings::Durability;
 use crate::yaml::Node;
@@ -37,7 +36,6 @@ pub(crate) struct Workflow {
     pub(crate) defaults: Defaults,
     pub(crate) bindings: Vec<Name>,
     pub(crate) unsupported: Vec<Unsupported>,
-    pub(crate) node: Node,
 }
 
 /// `flow`.
@@ -100,7 +98,6 @@ impl Reader<'_> {
             defaults: config.map(|config| self.defaults(config)).unwrap_or_default(),
             bindings: self.bindings(&fields),
             unsupported,
-            node: node.clone(),
             id,
         })
     }
@@ -196,6 +193,3 @@ fn collect_ids(node: &Node, found: &mut Vec<String>) {
 pub(crate) fn resource_kind(node: &Node) -> Option<&Node> {
     node.get("resource").filter(|kind| !kind.is_null())
 }
-
-/// The kind of a whole workflow, for checks.
-pub(crate) const KIND: Kind = Kind::Map(&WORKFLOW);

@@ -293,10 +293,10 @@ pub async fn list(
 /// Those of the storage.
 pub async fn summary(storage: &dyn Storage, run: &Run, expand: Expand, viewer: Viewer) -> Result<Summary, Error> {
     let (mut steps, mut timers) = (Vec::new(), Vec::new());
-    if expand.tasks || run.status == "WAITING" {
-        if let Some(loaded) = storage.load(&run.exec_id).await? {
-            (steps, timers) = (loaded.steps, loaded.timers);
-        }
+    if (expand.tasks || run.status == "WAITING")
+        && let Some(loaded) = storage.load(&run.exec_id).await?
+    {
+        (steps, timers) = (loaded.steps, loaded.timers);
     }
     let mut summary = Summary::new(run, viewer);
     summary.waiting_for = WaitingFor::of(run, &steps, &timers, viewer);
@@ -496,3 +496,7 @@ impl WaitingFor {
 fn duration_ms(run: &Run) -> Option<u64> {
     run.finished_at.map(|end| millis(run.started_at.unwrap_or(run.created_at), end))
 }
+
+#[cfg(test)]
+#[path = "execution_tests.rs"]
+mod tests;

@@ -340,8 +340,8 @@ impl WorkflowFilter {
             self.prefix.as_deref().is_none_or(|prefix| text.to_lowercase().starts_with(&prefix.to_lowercase()))
         };
         let named = starts(candidate.id) || candidate.workflow.is_some_and(|workflow| starts(&workflow.name));
-        let status = self.statuses.is_empty()
-            || candidate.latest.is_some_and(|run| self.statuses.iter().any(|status| *status == run.status));
+        let status =
+            self.statuses.is_empty() || candidate.latest.is_some_and(|run| self.statuses.contains(&run.status));
         let tagged = self
             .tag
             .as_ref()
@@ -405,7 +405,7 @@ fn has_tag(tags: &str, name: &str, value: &str) -> bool {
     let Ok(tags) = serde_json::from_str::<serde_json::Map<String, Value>>(tags) else { return false };
     match tags.get(name) {
         Some(Value::String(text)) => text == value,
-        Some(other) => other.to_string() == value,
+        Some(other) => format!("{other}") == value,
         None => false,
     }
 }

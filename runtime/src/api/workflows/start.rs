@@ -73,15 +73,12 @@ pub(in crate::api) fn read(
     sync: bool,
 ) -> Result<(StartRequest, Duration), Problem> {
     body::only(&members, if sync { SYNC_MEMBERS } else { MEMBERS })?;
-    let idempotency = match idempotency_key(headers)? {
-        Some(key) => Some(Idempotency {
-            scope: format!("{}|{route}|{workflow_id}", principal.word()),
-            key: key.to_owned(),
-            request_hash: body::canonical_hash(&members),
-            expires_at: app.clock.now().after(app.settings.idempotency_ttl),
-        }),
-        None => None,
-    };
+    let idempotency = idempotency_key(headers)?.map(|key| Idempotency {
+        scope: format!("{}|{route}|{workflow_id}", principal.word()),
+        key: key.to_owned(),
+        request_hash: body::canonical_hash(&members),
+        expires_at: app.clock.now().after(app.settings.idempotency_ttl),
+    });
     let wait = timeout(&members, app.settings.sync_timeout, app.settings.sync_timeout_max)?;
     let request = StartRequest {
         workflow_id,

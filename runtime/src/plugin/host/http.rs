@@ -16,6 +16,8 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Frame};
 use hyper_util::rt::TokioIo;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::secrets::Exchange;
@@ -36,6 +38,9 @@ const READ_BUFFER_BYTES: usize = 64 << 10;
 /// Wait for the first byte, and between two pieces, when the guest does not set one. The call's deadline is shorter.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Connections that one call may have open at once; further requests wait.
+const CONNECTIONS: usize = 16;
+
 /// What decides about the requests of one call.
 pub(crate) struct Hooks(Option<Gate>);
 
@@ -44,6 +49,7 @@ struct Gate {
     binding: Binding,
     run: Option<Arc<RunContext>>,
     refused: Refused,
+    connections: Arc<Semaphore>,
 }
 
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -55,6 +61,7 @@ impl Hooks {
             binding: call.binding.clone(),
             run: call.run.clone(),
             refused: call.refused.clone(),
+            connections: Arc::new(Semaphore::new(CONNECTIONS)),
         }))
     }
 }
@@ -75,6 +82,17 @@ impl WasiHttpHooks for Hooks {
                 Box::new(async move { gate.send(request, options.unwrap_or_default(), target, pattern).await })
             }
             Err(error) => Box::new(std::future::ready(Err(error))),
+        }
+    }
+
+    /// The guest is told; the log is not, since a guest could flood it so.
+    fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> ErrorCode {
+        if error.is_timeout() {
+            ErrorCode::HttpResponseTimeout
+        } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+            ErrorCode::HttpResponseIncomplete
+        } else {
+            ErrorCode::HttpProtocolError
         }
     }
 }
@@ -110,6 +128,7 @@ impl Gate {
         pattern: Pattern,
     ) -> Sent {
         let request = self.prepare(request, &target).await?;
+        let place = Arc::clone(&self.connections).acquire_owned().await.map_err(|_| Error::ConnectionLimitReached)?;
         let connected = self.binding.services.network.connect(&target, &pattern, options.connect_timeout).await;
         let stream = connected.map_err(|error| self.connect_error(&error, &target))?;
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
@@ -135,9 +154,15 @@ impl Gate {
             Poll::Pending
         });
         let response = answer.await.map_err(|_| Error::ConnectionReadTimeout)?.map_err(Error::Hyper)?;
-        let response =
-            response.map(|body| Capped { body, left: RESPONSE_BYTES, idle: Idle::new(between) }.boxed_unsync());
-        let io: Io = Box::new(async move { if closed { Ok(()) } else { connection.await.map_err(Error::Hyper) } });
+        let response = response
+            .map(|body| Capped { body, left: RESPONSE_BYTES, idle: Idle::new(between), _place: place }.boxed_unsync());
+        let io: Io = Box::new(async move {
+            if !closed {
+                // What breaks the connection shows in the body, which the guest reads.
+                drop(connection.await);
+            }
+            Ok(())
+        });
         Ok((response, io))
     }
 
@@ -209,6 +234,7 @@ struct Capped {
     body: hyper::body::Incoming,
     left: u64,
     idle: Idle,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Body for Capped {

@@ -11,7 +11,9 @@ use crate::plugin::{Binding, Host, HostOptions, Source, tool};
 #[tokio::test]
 async fn what_is_no_such_component_is_refused_with_the_reason() {
     let file = |name: &str| std::fs::read(path(name)).unwrap();
-    // A component that imports what nobody links (component-model Binary.md: import section with one instance).
+    // Imports the function `f` of the instance `my:own/thing` (component-model Binary.md: a type and an import section).
+    let foreign =
+        b"\0asm\x0d\0\x01\0\x07\x0e\x01\x42\x02\x01\x40\0\x01\0\x04\0\x01f\x01\0\x0a\x11\x01\0\x0cmy:own/thing\x05\0";
     for (what, bytes, kind, code, reason) in [
         ("empty", Vec::new(), PluginKind::Tool, "CZ0702", "not a tool component: it is not WebAssembly"),
         ("text", b"(component)".to_vec(), PluginKind::Tool, "CZ0702", "not a tool component: it is not WebAssembly"),
@@ -50,6 +52,8 @@ async fn what_is_no_such_component_is_refused_with_the_reason() {
         assert_eq!(error.code(), code, "{what}");
         assert!(error.to_string().starts_with(reason), "{what}: {error}");
     }
+    let error = host().load(Source::Bytes(foreign.to_vec().into()), PluginKind::Tool).await.unwrap_err();
+    assert!(error.to_string().ends_with("; unknown imports: my:own/thing"), "{error}");
     let error = host().load(Source::Path("none.wasm".into()), PluginKind::Tool).await.unwrap_err();
     assert_eq!((error.code(), error.to_string().as_str()), ("CZ0701", "cannot read none.wasm"));
 }

@@ -112,8 +112,14 @@ impl Builder {
     fn changes(&mut self, exec: &Value, changes: Changes) {
         for event in changes.journal {
             let data = self.json(event.data);
-            let row =
-                [exec.clone(), integer(event.seq), integer(event.at.0), text(event.event), optional(event.task_id), data];
+            let row = [
+                exec.clone(),
+                integer(event.seq),
+                integer(event.at.0),
+                text(event.event),
+                optional(event.task_id),
+                data,
+            ];
             self.put(Slot::Journal, row);
         }
         for step in changes.steps {
@@ -301,14 +307,8 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
         id: id.into(),
         content: content.into(),
     });
-    let started = Start {
-        status,
-        durability: run.durability,
-        workflow_id,
-        definition,
-        idempotency: key,
-        at: run.created_at,
-    };
+    let started =
+        Start { status, durability: run.durability, workflow_id, definition, idempotency: key, at: run.created_at };
     Ok(Encoded { exec_id, update: None, started: Some(started), rows: builder.rows })
 }
 

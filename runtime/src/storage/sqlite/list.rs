@@ -118,11 +118,7 @@ async fn count(connection: &mut SqliteConnection, filter: &RunFilter) -> Result<
 }
 
 /// Runs whose id starts with `prefix`, newest first.
-pub(super) async fn by_prefix(
-    connection: &mut SqliteConnection,
-    prefix: &str,
-    limit: u32,
-) -> Result<Vec<Run>, Error> {
+pub(super) async fn by_prefix(connection: &mut SqliteConnection, prefix: &str, limit: u32) -> Result<Vec<Run>, Error> {
     // Ids are ASCII: everything that starts with the prefix lies between it and the prefix with DEL appended.
     let sql = format!(
         "SELECT {RUN} FROM executions AS e WHERE e.exec_id >= ?1 AND e.exec_id < ?1 || char(127) \

@@ -23,10 +23,10 @@ use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-pub use self::open::{Options, Role, open};
 use self::encode::Encoded;
 use self::error::from_sqlx;
 use self::locks::Locks;
+pub use self::open::{Options, Role, open};
 use self::operation::Operation;
 use self::read::Reader;
 use self::writer::{Connection, Outcome, Request, Work};

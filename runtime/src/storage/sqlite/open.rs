@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Row, SqliteConnection};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 
 use super::super::row::Durability;
 use super::super::{Error, Info};
@@ -77,6 +77,11 @@ const BUSY_LIMIT: Duration = Duration::from_secs(30);
 const JOURNAL_SIZE_LIMIT: u32 = 64 << 20;
 /// Databases of at most this many pages are read through at open; larger ones only as far as they are used.
 const CHECKED_PAGES: i64 = 512;
+/// Page cache of the writer, in KiB below zero: the leaves of all runs in flight must fit, or each commit reads them
+/// again. It is filled only as far as it is used.
+const WRITER_CACHE: &str = "-32768";
+/// Page cache of a reader.
+const READER_CACHE: &str = "-2048";
 /// Pragmas a project may set.
 const PRAGMAS: [&str; 4] = ["cache_size", "mmap_size", "temp_store", "journal_size_limit"];
 
@@ -104,7 +109,7 @@ async fn open_memory(options: Options) -> Result<SqliteStorage, Error> {
     let connection = Arc::new(Mutex::new(Some(connection)));
     let reader = Reader::Shared(Arc::clone(&connection));
     let settings = settings(&options, Durability::Memory);
-    let (queue, task) = writer::spawn(Arc::clone(&connection), settings, Arc::new(Notify::new()));
+    let (queue, task) = writer::spawn(Arc::clone(&connection), settings, Arc::default());
     Ok(SqliteStorage::new(info, options.clock, connection, reader, Some((queue, task)), None, None))
 }
 
@@ -134,17 +139,17 @@ async fn open_file(options: Options, path: &Path) -> Result<SqliteStorage, Error
         .test_before_acquire(false)
         .max_lifetime(None)
         .acquire_timeout(BUSY_LIMIT.max(options.busy_timeout))
-        .connect_lazy_with(with_pragmas(file_options(path, true).busy_timeout(options.busy_timeout), &options));
+        .connect_lazy_with(with_pragmas(file_options(path, true).busy_timeout(options.busy_timeout), false, &options));
     let connection = Arc::new(Mutex::new(Some(connection)));
     let (work, checkpoint) = if read_only {
         (None, None)
     } else {
-        let committed = Arc::new(Notify::new());
+        let progress: Arc<checkpoint::Progress> = Arc::default();
         let own = connect(path, false, &options).await?;
-        let task = checkpoint::work(own, Arc::clone(&connection), Arc::clone(&committed), options.clock.clone());
+        let task = checkpoint::work(own, Arc::clone(&connection), Arc::clone(&progress), options.clock.clone());
         let checkpoint = tokio::spawn(task);
         let settings = settings(&options, options.durability.max(Durability::Normal));
-        (Some(writer::spawn(Arc::clone(&connection), settings, committed)), Some(checkpoint))
+        (Some(writer::spawn(Arc::clone(&connection), settings, progress)), Some(checkpoint))
     };
     let reader = Reader::Pool(readers);
     Ok(SqliteStorage::new(info, options.clock, connection, reader, work, checkpoint, Some(locks)))
@@ -235,7 +240,7 @@ fn file_options(path: &Path, read_only: bool) -> SqliteConnectOptions {
 }
 
 /// What every connection has.
-fn with_pragmas(connect: SqliteConnectOptions, options: &Options) -> SqliteConnectOptions {
+fn with_pragmas(connect: SqliteConnectOptions, writes: bool, options: &Options) -> SqliteConnectOptions {
     let mut connect = connect
         .disable_statement_logging()
         .row_buffer_size(512)
@@ -244,6 +249,7 @@ fn with_pragmas(connect: SqliteConnectOptions, options: &Options) -> SqliteConne
         .pragma("cell_size_check", "ON")
         .pragma("wal_autocheckpoint", "0")
         .pragma("fullfsync", "ON")
+        .pragma("cache_size", if writes { WRITER_CACHE } else { READER_CACHE })
         .pragma("journal_size_limit", JOURNAL_SIZE_LIMIT.to_string());
     for (name, value) in &options.pragmas {
         connect = connect.pragma(name.clone(), value.clone());
@@ -258,7 +264,7 @@ async fn connect(path: &Path, read_only: bool, options: &Options) -> Result<Sqli
 }
 
 async fn connect_with(connect: SqliteConnectOptions, options: &Options) -> Result<SqliteConnection, Error> {
-    let connection = with_pragmas(connect, options).connect().await.map_err(from_sqlx);
+    let connection = with_pragmas(connect, true, options).connect().await.map_err(from_sqlx);
     connection.map_err(|error| named(error, &format!("database {}", options.location)))
 }
 

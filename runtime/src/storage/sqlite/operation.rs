@@ -50,7 +50,8 @@ pub(super) async fn run(operation: &Operation, connection: &mut SqliteConnection
         Operation::Recover { me, sole, now } => recover(connection, me, *sole, *now).await,
         Operation::KvSet { entry, expected, now } => kv_set(connection, entry, expected.as_ref(), *now).await,
         Operation::KvDelete { space, key } => {
-            let query = sqlx::query("DELETE FROM kv WHERE space = ? AND key = ?").bind(space.as_str()).bind(key.as_str());
+            let query =
+                sqlx::query("DELETE FROM kv WHERE space = ? AND key = ?").bind(space.as_str()).bind(key.as_str());
             let done = query.execute(connection).await.map_err(from_sqlx)?;
             Ok(Outcome::Flag(done.rows_affected() > 0))
         }
@@ -130,12 +131,7 @@ async fn hand_back(connection: &mut SqliteConnection, node: &NodeId, now: Timest
     Ok(Outcome::Count(freed))
 }
 
-async fn recover(
-    connection: &mut SqliteConnection,
-    me: &NodeId,
-    sole: bool,
-    now: Timestamp,
-) -> Result<Outcome, Error> {
+async fn recover(connection: &mut SqliteConnection, me: &NodeId, sole: bool, now: Timestamp) -> Result<Outcome, Error> {
     // Alone on the database, only a command that runs its own workflow may still live.
     let alive = if sole { "kind = 'embedded' AND lease_until > ?1" } else { "lease_until > ?1" };
     let dead = |column: &str| {

@@ -126,9 +126,8 @@ pub(super) async fn load(connection: &mut SqliteConnection, exec_id: &ExecId) ->
     let mut snapshot = connection.begin().await.map_err(from_sqlx)?;
     let Some(run) = run(&mut snapshot, exec_id).await? else { return Ok(None) };
     let steps = steps(&mut snapshot, exec_id).await?;
-    let query = sqlx::query(
-        "SELECT timer_id, kind, step_key, due_at FROM timers WHERE exec_id = ? ORDER BY due_at, timer_id",
-    );
+    let query =
+        sqlx::query("SELECT timer_id, kind, step_key, due_at FROM timers WHERE exec_id = ? ORDER BY due_at, timer_id");
     let rows = query.bind(exec_id.as_str()).fetch_all(&mut *snapshot).await.map_err(from_sqlx)?;
     let timers = rows.iter().map(timer_row).collect::<Result<_, _>>()?;
     snapshot.rollback().await.map_err(from_sqlx)?;

@@ -138,11 +138,9 @@ impl Slot {
                 2,
                 " ON CONFLICT (workflow_id) DO UPDATE SET runs = runs + excluded.runs",
             ),
-            Self::Idempotency => (
-                "INSERT INTO idempotency_keys (scope, key, request_hash, exec_id, expires_at) VALUES ",
-                5,
-                "",
-            ),
+            Self::Idempotency => {
+                ("INSERT INTO idempotency_keys (scope, key, request_hash, exec_id, expires_at) VALUES ", 5, "")
+            }
             Self::Ready => ("INSERT INTO ready (exec_id, not_before, priority, affinity_node) VALUES ", 4, ""),
             Self::Payload => {
                 ("INSERT INTO payloads (hash, data, created_at) VALUES ", 3, " ON CONFLICT (hash) DO NOTHING")

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use compozy_engine::time::Timestamp;
 use sqlx::{Row, SqliteConnection};
-use tokio::sync::{Mutex, Notify, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::super::{Error, crash};
 use super::super::row::{Durability, Run, Started};
 use super::super::{CancelOutcome, sqlite::operation};
+use super::checkpoint::Progress;
 use super::encode::{Encoded, TERMINAL, integer};
 use super::error::{from_sqlx, is_busy, is_general};
 use super::operation::Operation;
@@ -80,7 +81,7 @@ pub(super) struct Writer {
     connection: Connection,
     settings: Settings,
     /// Told after every commit, for the checkpoint.
-    committed: Arc<Notify>,
+    progress: Arc<Progress>,
     /// Status and durability of runs this process writes.
     runs: HashMap<ExecId, (Arc<str>, Durability)>,
     /// Definitions stored as heads by this process: kind and id to digest.
@@ -97,14 +98,14 @@ pub(super) struct Writer {
 pub(super) fn spawn(
     connection: Connection,
     settings: Settings,
-    committed: Arc<Notify>,
+    progress: Arc<Progress>,
 ) -> (mpsc::Sender<Request>, tokio::task::JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(4 * BATCH);
     let writer = Writer {
         connection,
         level: settings.durability,
         settings,
-        committed,
+        progress,
         runs: HashMap::new(),
         heads: HashMap::new(),
         own_nodes: HashSet::new(),
@@ -129,13 +130,13 @@ impl Writer {
                 waiting.push_back(request);
             }
             let batch = take_batch(&mut waiting);
-            let large = batch.len() > 1;
+            let members = batch.len();
             self.commit(batch).await;
-            self.committed.notify_one();
+            self.progress.committed(members);
             self.look_around().await;
             if self.others {
                 self.settings.clock.sleep(FAIR_PAUSE).await;
-            } else if large {
+            } else if members > 1 {
                 // Those just answered are about to ask again: let them come first.
                 tokio::task::yield_now().await;
             }
@@ -314,8 +315,8 @@ impl Writer {
                     if head == Some(&definition.digest) || !seen.insert(&definition.digest) {
                         continue;
                     }
-                    let [kind, id, digest] =
-                        [&definition.kind, &definition.id, &definition.digest].map(|text| Value::Text(Arc::clone(text)));
+                    let [kind, id, digest] = [&definition.kind, &definition.id, &definition.digest]
+                        .map(|text| Value::Text(Arc::clone(text)));
                     if slot == Slot::Head {
                         values.extend([kind, id, digest, integer(at.0)]);
                     } else {
@@ -334,7 +335,8 @@ impl Writer {
                 }
             }
             _ => {
-                for (_, rows) in members.iter().flat_map(|member| &member.rows).filter(|(present, _)| *present == slot) {
+                for (_, rows) in members.iter().flat_map(|member| &member.rows).filter(|(present, _)| *present == slot)
+                {
                     values.extend_from_slice(rows);
                 }
             }

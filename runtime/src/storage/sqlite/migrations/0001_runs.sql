@@ -84,7 +84,7 @@ CREATE TABLE workflow_runs (
 CREATE TABLE steps (
     exec_id TEXT NOT NULL,
     step_key TEXT NOT NULL,
-    task_exec_id TEXT NOT NULL UNIQUE,
+    task_exec_id TEXT NOT NULL,
     task_id TEXT NOT NULL,
     kind TEXT NOT NULL,
     status TEXT NOT NULL CHECK (status IN

@@ -1,0 +1,61 @@
+//! Every message as a reviewed file: `tests/cases/diagnostics/<case>/` is a project and `expected.txt` what is said of it.
+//!
+//! A case may hold `flags.txt` (lines `PATH=VALUE` of `--set`, or `loose` for a load without `--strict`) and `env.txt`
+//! (the process environment). `COMPOZY_RENEW=1` writes the expected files; read them before committing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use compozy_lang::load::{Checked, Disk};
+
+use crate::support::{Options, load};
+
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cases/diagnostics");
+    let mut found: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    found.sort();
+    found
+}
+
+fn options(case: &Path) -> Options {
+    let pairs = |name: &str| -> Vec<(String, String)> {
+        let text = fs::read_to_string(case.join(name)).unwrap_or_default();
+        text.lines().filter_map(|line| line.split_once('=')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
+    };
+    let loose = fs::read_to_string(case.join("flags.txt")).is_ok_and(|text| text.lines().any(|line| line == "loose"));
+    Options { environment: pairs("env.txt").into_iter().collect(), overrides: pairs("flags.txt"), strict: !loose, ..Options::default() }
+}
+
+fn show(checked: &Checked, case: &Path) -> String {
+    let mut parts: Vec<String> = checked.diagnostics.iter().map(ToString::to_string).collect();
+    if checked.omitted > 0 {
+        parts.push(format!("and {} more", checked.omitted));
+    }
+    parts.extend(checked.missing_variables.iter().map(|problem| format!("missing {problem}")));
+    let outcome = match &checked.project {
+        Some(project) => format!("loads: {}", project.workflows.keys().cloned().collect::<Vec<_>>().join(", ")),
+        None => "does not load".to_owned(),
+    };
+    parts.push(outcome.trim_end().to_owned());
+    let folder = fs::canonicalize(case).unwrap();
+    format!("{}\n", parts.join("\n\n")).replace(&*folder.to_string_lossy(), "CASE").replace(&*case.to_string_lossy(), "CASE")
+}
+
+#[test]
+fn messages_are_as_reviewed() {
+    let renew = std::env::var_os("COMPOZY_RENEW").is_some();
+    let mut wrong = Vec::new();
+    let cases = cases();
+    assert!(cases.len() >= 40, "only {} cases", cases.len());
+    for case in &cases {
+        let checked = load(&Disk, case, &options(case));
+        let shown = show(&checked, case);
+        let expected = case.join("expected.txt");
+        if renew {
+            fs::write(&expected, &shown).unwrap();
+        } else if fs::read_to_string(&expected).unwrap_or_default() != shown {
+            wrong.push(format!("--- {}\n{shown}", case.file_name().unwrap().to_string_lossy()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

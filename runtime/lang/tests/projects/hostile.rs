@@ -1,0 +1,100 @@
+//! Hostile files: nothing panics, nothing takes long, limits hold.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::support::{Memory, Options, ROOT, load, load_files};
+
+/// A small generator, so that a failure can be repeated by its seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % (limit.max(1) as u64)).unwrap()
+    }
+}
+
+const CONFIG: &str = "name: p\nmode: memory\nserver: {port: \"${PORT:-80}\", auth: {enabled: true}}\nllm:\n  providers:\n    - &p {id: a, type: openai, api_key: ${K}, params: {temperature: 0.5}}\n    - {<<: *p, id: b}\nplugins: [{id: t, source: ./t.wasm, permissions: {http: [a], sql: [own], kv: true}}]\ntools: [{id: u, plugin: t, with: {x: 1}}]\nschemas: [{id: s, type: object}]\nknowledge: {vector_dbs: [{id: v, provider: qdrant}]}\nconfig: {on_error: e, retries: 2}\n";
+const WORKFLOW: &str = "id: w\nconfig: {input: s, timeout: 1h}\ntasks:\n  - id: é\n    prompt: |\n      Hi {{ .input.name }} ${X:-{{ .y }}} $${Z}\n    agent: {llm: a, instructions: 'it''s {{ .tasks.é }}'}\n    on_success: {next: t, with: {a: [1, \"{{ .output }}\", {b: ~}]}}\n    retry_policy: {maximum_attempts: 2, initial_interval: 1s}\n  - {id: t, tool: u, sleep: 1m30s, final: true, condition: \"{{ true }}\"}\n  - {id: e, tool: u}\noutput: {x: \"{{ .tasks.t.output }}\"}\n";
+
+#[test]
+fn mutated_files_never_panic() {
+    let pieces = ["${", "}", "{{", "}}", "\"", "'", ":", "-", "[", "]", "{", "\n", "\t", "&a ", "*a", "!!int ", "<<: ", "|", ">", "#", "%", "\u{feff}", "é", "0x", "~", "?", "$${", ": : ", "\r", "\u{85}", "\u{2028}"];
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let started = Instant::now();
+    let mut rounds = 0;
+    while rounds < 4_000 && started.elapsed() < Duration::from_secs(20) {
+        rounds += 1;
+        let mut texts = [CONFIG.to_owned(), WORKFLOW.to_owned()];
+        let text = &mut texts[random.below(2)];
+        for _ in 0..=random.below(4) {
+            let mut at = random.below(text.len() + 1);
+            while !text.is_char_boundary(at) {
+                at -= 1;
+            }
+            match random.below(3) {
+                0 => text.insert_str(at, pieces[random.below(pieces.len())]),
+                1 => text.truncate(at),
+                _ => {
+                    let mut end = (at + random.below(12)).min(text.len());
+                    while !text.is_char_boundary(end) {
+                        end -= 1;
+                    }
+                    text.replace_range(at..end.max(at), "");
+                }
+            }
+        }
+        let [config, workflow] = texts;
+        let checked = load_files(&[("compozy.yaml", &config), ("workflows/w.yaml", &workflow), (".env", &workflow)], &Options::default());
+        for problem in &checked.diagnostics {
+            assert!(!problem.message.is_empty() && problem.span_len > 0, "{problem}\n{config}\n{workflow}");
+        }
+    }
+    assert!(rounds > 200, "only {rounds} rounds");
+}
+
+#[test]
+fn bytes_that_are_no_text_are_refused() {
+    let mut files = Memory::of(&[("workflows/w.yaml", "tasks: [")]);
+    files.0.insert(Path::new(ROOT).join("compozy.yaml"), vec![b'a', b':', b' ', 0xff, 0xfe]);
+    let checked = load(&files, Path::new(ROOT), &Options::default());
+    assert_eq!(checked.diagnostics[0].to_string(), "error[CZ0105]: invalid YAML: it is not UTF-8\n  --> compozy.yaml:1:1");
+}
+
+#[test]
+fn a_byte_order_mark_and_crlf_are_fine() {
+    let checked = load_files(&[("compozy.yaml", "\u{feff}name: p\r\nserver:\r\n  port: 81\r\n")], &Options::default());
+    assert_eq!(checked.diagnostics, vec![]);
+    assert_eq!(checked.project.unwrap().settings.server.port, 81);
+}
+
+#[test]
+fn large_files_are_refused_before_they_are_read() {
+    let text = format!("name: {}", "x".repeat(10 << 20));
+    let checked = load_files(&[("compozy.yaml", &text)], &Options::default());
+    assert_eq!(checked.diagnostics[0].code, "CZ0103");
+    let small = "limits: {max_config_file_size: 64}";
+    let checked = load_files(&[("compozy.yaml", small), ("workflows/w.yaml", &"#".repeat(100))], &Options::default());
+    assert_eq!(checked.diagnostics[0].message, "workflows/w.yaml is more than 64 bytes; the limit is 64");
+}
+
+#[test]
+fn work_grows_with_the_file_not_with_its_square() {
+    let keys: String = (0..100_000).map(|n| format!("k{n}: 1\n")).collect();
+    let variables = format!("name: \"{}\"\n", "${A:-${B:-é}}{{".repeat(20_000));
+    let tasks: String = (0..5_000).map(|n| format!("  - {{id: t{n}, prompt: x}}\n")).collect();
+    let tasks = format!("tasks:\n{tasks}");
+    let dollars = format!("name: \"{}\"", "${".repeat(200_000));
+    for (config, workflow) in [(keys.as_str(), "tasks: []"), (&variables, "tasks: []"), ("llm: {providers: [{id: m, type: mock}]}", &tasks), (&dollars, "")] {
+        let started = Instant::now();
+        load_files(&[("compozy.yaml", config), ("workflows/w.yaml", workflow)], &Options::default());
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?} for {}…", started.elapsed(), &config[..30.min(config.len())]);
+    }
+}

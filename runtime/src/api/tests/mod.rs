@@ -1,0 +1,9 @@
+//! The API from outside: a real server on a port of its own, over a real database.
+
+mod connections;
+mod executions;
+mod problems;
+mod start;
+mod stopping;
+mod stream;
+mod support;

@@ -1,0 +1,46 @@
+//! Shutdown in its order (cli-and-api §6.3).
+
+use http_body_util::BodyExt as _;
+use serde_json::json;
+
+use super::support::{server, url};
+
+#[tokio::test]
+async fn everyone_is_answered() {
+    let server = server().await;
+    let exec_id = server.start("slow").await;
+    let (_, _, mut stream) = server.open("GET", &format!("{}/stream", url(&exec_id)), &[], "").await;
+    let waiter = server.post("/api/v0/workflows/slow/executions/sync", "{}");
+    let stop = async {
+        server.app.clock.sleep(std::time::Duration::from_millis(50)).await;
+        server.app.shutdown().drain();
+        server.app.clock.sleep(std::time::Duration::from_millis(50)).await;
+        assert!(tokio::net::TcpStream::connect(server.address).await.is_err(), "still accepting");
+        assert!(!server.serving.is_finished());
+        server.app.shutdown().close();
+    };
+    let (reply, ()) = tokio::join!(waiter, stop);
+    assert_eq!((reply.status, reply.json()["code"].clone()), (503, json!("shutting_down")));
+    assert!(reply.json()["exec_id"].is_string());
+    let mut text = String::new();
+    while let Some(Ok(frame)) = stream.frame().await {
+        text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+    }
+    assert!(text.starts_with("retry: 2000\n\n"), "{text}");
+    assert!(text.ends_with(&format!("event: server_shutdown\ndata: {{\"exec_id\":\"{exec_id}\"}}\n\n")), "{text}");
+    tokio::time::timeout(std::time::Duration::from_secs(1), server.serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_run_that_ends_while_draining_is_answered() {
+    let server = server().await;
+    let waiter = server.post("/api/v0/workflows/quick/executions/sync", "{}");
+    let drain = async {
+        server.app.clock.sleep(std::time::Duration::from_millis(10)).await;
+        server.app.shutdown().drain();
+    };
+    let (reply, ()) = tokio::join!(waiter, drain);
+    assert_eq!((reply.status, reply.header("compozy-status")), (200, Some("SUCCESS")));
+    server.app.shutdown().close();
+    server.serving.await.unwrap();
+}

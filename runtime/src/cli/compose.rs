@@ -1,0 +1,380 @@
+//! The composition root: the one place that builds storage, plugin host, renderer, providers and node.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use compozy_lang::diagnostic::Severity;
+use compozy_lang::environment::{Environment, ProjectEnvironment};
+use compozy_lang::load as lang;
+use compozy_lang::plan::{Plugin, PluginKind, Project};
+use compozy_lang::settings::Driver;
+
+use super::discovery::Keys;
+use super::failure::{Diagnostics, Failure};
+use super::record::user_id;
+use super::session::Session;
+use super::{logs, report};
+use crate::clock::random_bytes;
+use crate::node::{self, Node};
+use crate::plugin::host::{HostOptions, Services};
+use crate::plugin::template::Renderer;
+use crate::plugin::{self, Binding, Grants, Host, Source};
+use crate::provider::{self, Bundle, Parts, Providers};
+use crate::storage::row::Durability;
+use crate::storage::sqlite::{self, Role};
+use crate::storage::{self, Storage};
+
+/// Connection string of a database that lives in the process.
+const MEMORY: &str = ":memory:";
+
+/// A project that was read, with what was needed to read it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The definitions.
+    pub project: Arc<Project>,
+    /// Variables of the environment and of `.env`.
+    pub environment: ProjectEnvironment,
+    /// Loads plugins.
+    pub host: Arc<Host>,
+    /// Renders templates.
+    pub renderer: Arc<Renderer>,
+}
+
+/// What reading a project gave, errors or not.
+#[derive(Debug)]
+pub struct Read {
+    /// The project, unless an error stands in its way.
+    pub loaded: Option<Loaded>,
+    /// Everything that was found.
+    pub found: Diagnostics,
+    /// Every setting with its origin.
+    pub settings: Vec<lang::Setting>,
+    /// Every variable without value and default.
+    pub missing: Vec<compozy_lang::diagnostic::Diagnostic>,
+    /// Files that were read.
+    pub files: Vec<PathBuf>,
+}
+
+/// The variables of the process.
+#[derive(Debug)]
+struct ProcessEnvironment;
+
+impl Environment for ProcessEnvironment {
+    fn lookup(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+/// The project's variables, as plugins and providers ask for them.
+#[derive(Debug)]
+struct PluginEnvironment(ProjectEnvironment);
+
+impl plugin::Environment for PluginEnvironment {
+    fn var(&self, name: &str) -> Option<String> {
+        self.0.lookup(name)
+    }
+}
+
+/// Reads the project, shows its warnings, and stops at errors.
+///
+/// # Errors
+/// Diagnostics (exit 3), or a file that cannot be read (2).
+pub async fn load(session: &Session, config: &Path) -> Result<Loaded, Failure> {
+    let read = read(session, config, false).await?;
+    match read.loaded {
+        Some(loaded) => {
+            report::warnings(&session.output, &read.found);
+            Ok(loaded)
+        }
+        None => Err(Failure::Diagnostics(Box::new(read.found))),
+    }
+}
+
+/// Reads the project and everything it refers to.
+///
+/// # Errors
+/// The template language cannot be loaded.
+pub async fn read(session: &Session, config: &Path, strict: bool) -> Result<Read, Failure> {
+    let host = host(config)?;
+    let renderer = Arc::new(renderer(&host).await?);
+    Ok(read_with(session, config, strict, &host, &renderer).await)
+}
+
+/// Reads the project with a template language that is loaded already.
+pub async fn read_with(
+    session: &Session,
+    config: &Path,
+    strict: bool,
+    host: &Arc<Host>,
+    renderer: &Arc<Renderer>,
+) -> Read {
+    let request = lang::Request {
+        files: &lang::Disk,
+        config: Some(config.to_owned()),
+        cwd: std::env::current_dir().unwrap_or_default(),
+        env_file: session.env_file.clone(),
+        environment: Arc::new(ProcessEnvironment),
+        overrides: session.overrides.clone(),
+        strict,
+    };
+    let checked = node::project::load(&request, renderer).await;
+    logs::mask(checked.environment.masks());
+    let root = config.parent().unwrap_or(Path::new(".")).to_owned();
+    let found = Diagnostics { all: checked.diagnostics, omitted: checked.omitted, root };
+    let has_errors = found.all.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+    let loaded = checked.project.filter(|_| !has_errors).map(|project| Loaded {
+        project: Arc::new(project),
+        environment: checked.environment,
+        host: Arc::clone(host),
+        renderer: Arc::clone(renderer),
+    });
+    Read { loaded, found, settings: checked.origins, missing: checked.missing_variables, files: checked.files }
+}
+
+fn host(config: &Path) -> Result<Arc<Host>, Failure> {
+    let root = config.parent().unwrap_or(Path::new("."));
+    let options = HostOptions { cache_dir: Some(cache_folder(root)), ..HostOptions::default() };
+    Host::new(options).map_err(|error| Failure::new(error.code(), error.to_string()))
+}
+
+async fn renderer(host: &Arc<Host>) -> Result<Renderer, Failure> {
+    let failed = |error: plugin::Error| Failure::new(error.code(), format!("template language: {error}"));
+    let source: Source = plugin::bundled::source("template-go")
+        .ok_or_else(|| Failure::internal("this binary carries no template language"))?;
+    let component = host.load(source, PluginKind::Template).await.map_err(failed)?;
+    Renderer::new(component).map_err(failed)
+}
+
+/// `$XDG_CACHE_HOME/compozy/code`, else `~/.cache/compozy/code`, else a folder of the project.
+fn cache_folder(root: &Path) -> PathBuf {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+    home.map(|cache| cache.join("compozy/code"))
+        .filter(|folder| std::fs::create_dir_all(folder).is_ok())
+        .unwrap_or_else(|| root.join(".compozy/cache"))
+}
+
+/// `$XDG_RUNTIME_DIR`, where run records of unwritable roots stand.
+#[must_use]
+pub fn runtime_folder() -> Option<PathBuf> {
+    std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Nothing of this project survives the process.
+#[must_use]
+pub fn is_ephemeral(project: &Project) -> bool {
+    let database = &project.settings.database;
+    database.driver == Driver::Sqlite && database_file(project).is_none()
+}
+
+/// The database file; `None` when it lives in memory.
+#[must_use]
+pub fn database_file(project: &Project) -> Option<PathBuf> {
+    let written = project.settings.database.path.as_str();
+    let (path, query) = match written.strip_prefix("file:") {
+        Some(uri) => uri.split_once('?').unwrap_or((uri, "")),
+        None => (written, ""),
+    };
+    let in_memory = path == MEMORY || path.is_empty() || query.split('&').any(|pair| pair == "mode=memory");
+    let path = path.strip_prefix("//").unwrap_or(path);
+    (!in_memory).then(|| project.root.join(path))
+}
+
+/// Opens the database of a project.
+///
+/// # Errors
+/// It is served already, damaged, newer, or cannot be written.
+pub async fn open_storage(session: &Session, project: &Project, role: Role) -> Result<Arc<dyn Storage>, Failure> {
+    let settings = &project.settings;
+    settings.require("database").map_err(|missing| missing_variables(project, missing))?;
+    let database = &settings.database;
+    if database.driver != Driver::Sqlite {
+        return Err(Failure::new("CZ0801", "database driver 'postgres' is not supported by this version")
+            .hint("use driver: sqlite"));
+    }
+    let path = database_file(project);
+    // Nothing was stored yet: an empty database in memory answers the same, and no file is made by looking.
+    let nothing_yet = role == Role::ReadOnly && path.as_ref().is_none_or(|path| !path.exists());
+    let mut options = sqlite::Options::new(&database.path, role, session.clock.clone());
+    options.path = path.clone().filter(|_| !nothing_yet);
+    options.durability = durability(database.durability);
+    options.busy_timeout = database.busy_timeout;
+    options.max_readers = database.max_open_conns.max(1);
+    options.auto_migrate = database.auto_migrate;
+    options.pragmas = database
+        .pragmas
+        .iter()
+        .filter(|(name, _)| ["cache_size", "mmap_size", "temp_store", "journal_size_limit"].contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let opened = sqlite::open(options).await;
+    opened.map(|storage| Arc::new(storage) as Arc<dyn Storage>).map_err(|error| cannot_open(error, role, path.as_deref()))
+}
+
+/// A variable that a section needs now is missing.
+pub fn missing_variables(project: &Project, missing: Vec<compozy_lang::diagnostic::Diagnostic>) -> Failure {
+    Failure::Diagnostics(Box::new(Diagnostics { all: missing, omitted: 0, root: project.root.clone() }))
+}
+
+fn durability(level: compozy_lang::settings::Durability) -> Durability {
+    match level {
+        compozy_lang::settings::Durability::Memory => Durability::Memory,
+        compozy_lang::settings::Durability::Normal => Durability::Normal,
+        compozy_lang::settings::Durability::Full => Durability::Full,
+    }
+}
+
+fn cannot_open(error: storage::Error, role: Role, path: Option<&Path>) -> Failure {
+    let text = error.to_string();
+    let shown = path.map(|path| path.display().to_string()).unwrap_or_default();
+    match error {
+        storage::Error::Conflict(_) if role == Role::Server => {
+            Failure::new("already_served", text).hint("stop that server, or use another database")
+        }
+        storage::Error::Conflict(_) => Failure::new("database_exclusive", text).hint("try again when it is done"),
+        storage::Error::Unusable(_) => Failure::new("database_unusable", text)
+            .hint(format!("nothing was written to {shown}; restore a backup, or move the file away to begin anew")),
+        storage::Error::Unavailable(_) => {
+            let user = user_id().map(|id| format!("user {id}")).unwrap_or_else(|| "this user".to_owned());
+            Failure::new("database_unwritable", text)
+                .hint(format!("{user} must be able to write {shown} and its folder; or set database.path"))
+        }
+        storage::Error::Busy(_) => Failure::new("database_busy", text),
+        other => other.into(),
+    }
+}
+
+/// Launches a node. `limit` replaces `engine.max_concurrent_runs`; with 0 an embedded node only stores runs.
+///
+/// # Errors
+/// The database refuses.
+pub async fn launch(
+    session: &Session,
+    loaded: &Loaded,
+    storage: &Arc<dyn Storage>,
+    kind: node::Kind,
+    limit: Option<usize>,
+) -> Result<Arc<Node>, Failure> {
+    let project = Arc::clone(&loaded.project);
+    let engine = &project.settings.engine;
+    let environment: Arc<dyn plugin::Environment> = Arc::new(PluginEnvironment(loaded.environment.clone()));
+    let services = Arc::new(Services {
+        storage: Some(Arc::clone(storage)),
+        clock: session.clock.clone(),
+        ..Services::default()
+    });
+    let tools = node::step::Tools::new(
+        Arc::clone(&loaded.host),
+        Arc::clone(&services),
+        Arc::clone(&environment),
+        &project,
+        project.settings.runtime.tool_execution_timeout,
+    );
+    let llms = llm_plugins(loaded, &services, &environment).await;
+    let bundle = Bundle { llm_openai: plugin::bundled::source("llm-openai"), llm_mock: plugin::bundled::source("llm-mock") };
+    let parts = Parts { host: Arc::clone(&loaded.host), bundle, plugins: llms, environment: Arc::clone(&environment), services: Arc::clone(&services) };
+    let providers = Providers::new(parts, provider_settings(&project, session.mock_llm));
+    let options = node::Options {
+        kind,
+        storage: Arc::clone(storage),
+        clock: session.clock.clone(),
+        tools: Arc::new(tools),
+        renderer: Arc::clone(&loaded.renderer),
+        providers: Arc::new(providers),
+        environment: loaded.environment.clone(),
+        max_concurrent_runs: limit.unwrap_or(engine.max_concurrent_runs as usize),
+        max_pending: usize::try_from(engine.max_pending).unwrap_or(usize::MAX),
+        lease: project.settings.cluster.lease,
+        project,
+    };
+    Ok(Node::launch(options).await?)
+}
+
+/// Settings of `llm:` as the providers want them.
+fn provider_settings(project: &Project, mock_all: bool) -> provider::Settings {
+    let llm = &project.settings.llm;
+    provider::Settings {
+        providers: project.providers.clone(),
+        provider_timeout: llm.provider_timeout,
+        retry_attempts: llm.retry_attempts,
+        retry_backoff_base: llm.retry_backoff_base,
+        retry_backoff_max: llm.retry_backoff_max,
+        structured_output_retries: llm.structured_output_retries,
+        default_concurrency: llm.default_concurrency,
+        default_queue_size: llm.default_queue_size,
+        mock_all,
+    }
+}
+
+/// The llm plugins of the project. One that cannot be used is logged; only runs that need it fail.
+async fn llm_plugins(
+    loaded: &Loaded,
+    services: &Arc<Services>,
+    environment: &Arc<dyn plugin::Environment>,
+) -> BTreeMap<String, Binding> {
+    let project = &loaded.project;
+    let mut bindings = BTreeMap::new();
+    for entry in project.plugins.iter().filter(|entry| entry.kind == PluginKind::Llm) {
+        match bind(loaded, entry, services, environment).await {
+            Ok(binding) => drop(bindings.insert(entry.id.clone(), binding)),
+            Err(error) => tracing::warn!(plugin = entry.id, "the plugin cannot be used: {error}"),
+        }
+    }
+    bindings
+}
+
+async fn bind(
+    loaded: &Loaded,
+    entry: &Plugin,
+    services: &Arc<Services>,
+    environment: &Arc<dyn plugin::Environment>,
+) -> Result<Binding, plugin::Error> {
+    let root = &loaded.project.root;
+    let source = match entry.source.strip_prefix("builtin:").and_then(plugin::bundled::source) {
+        Some(source) => source,
+        None => Source::Path(root.join(&entry.source)),
+    };
+    let component = loaded.host.load(source, PluginKind::Llm).await?;
+    let grants = Grants::new(&entry.permissions, root, Arc::clone(environment))?;
+    Ok(Binding {
+        plugin_id: entry.id.as_str().into(),
+        component,
+        grants: Arc::new(grants),
+        limits: entry.limits.clone(),
+        config: entry.config.to_string().into(),
+        services: Arc::clone(services),
+    })
+}
+
+/// The identity key of a project's database, for the server proof.
+pub struct DatabaseKeys<'a> {
+    /// What the command starts from.
+    pub session: &'a Session,
+    /// The project.
+    pub loaded: &'a Loaded,
+}
+
+impl Keys for DatabaseKeys<'_> {
+    async fn identity_key(&self) -> Result<Option<[u8; 32]>, Failure> {
+        let Some(path) = database_file(&self.loaded.project) else { return Ok(None) };
+        if !path.exists() {
+            // No server can have a database that is not there, so no proof may hold.
+            return Ok(Some(random_bytes()));
+        }
+        let storage = open_storage(self.session, &self.loaded.project, Role::ReadOnly).await?;
+        let key = storage.info().identity_key;
+        storage.close().await;
+        Ok(Some(key))
+    }
+}
+
+/// No database to take a key from.
+#[derive(Debug)]
+pub struct NoKeys;
+
+impl Keys for NoKeys {
+    async fn identity_key(&self) -> Result<Option<[u8; 32]>, Failure> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,149 @@
+//! `compozy doctor`: whether the project can be served here.
+
+use std::path::Path;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::backend;
+use super::client::Client;
+use super::compose::{self, Loaded};
+use super::exit;
+use super::failure::Failure;
+use super::output::{Format, Table};
+use super::session::Session;
+use crate::api;
+use crate::storage::sqlite::Role;
+
+/// Examples and exit codes.
+pub const HELP: &str = "Examples:\n  compozy doctor\n  compozy doctor --health\n\nExit codes:\n  0 sound, 1 a check failed, 3 invalid project, 7 with --health: the server is not ready";
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Only ask whether the configured server is ready
+    #[arg(long)]
+    pub health: bool,
+    /// Also check the stored runs against the storage invariants
+    #[arg(long)]
+    pub deep: bool,
+}
+
+/// What one check said.
+struct Check {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+}
+
+impl Check {
+    fn new(name: &'static str, result: Result<String, String>) -> Self {
+        let ok = result.is_ok();
+        Self { name, ok, detail: result.unwrap_or_else(|detail| detail) }
+    }
+}
+
+/// Runs the checks.
+///
+/// # Errors
+/// An invalid project, or with `--health` a server that is not ready.
+pub async fn run(session: &Session, args: DoctorArgs) -> Result<u8, Failure> {
+    if args.health {
+        return health(session).await;
+    }
+    let loaded = compose::load(session, &super::config::config_file(session)?).await?;
+    let server = backend::discover(session, &loaded).await;
+    let mut checks = vec![
+        Check::new("config", Ok(format!("{} workflows", loaded.project.workflows.len()))),
+        Check::new("files", writable(&loaded.project.root)),
+        Check::new("plugins", Ok(if loaded.host.is_pooling() { "pooled instances" } else { "instances on demand" }.to_owned())),
+    ];
+    checks.push(match &server {
+        Ok(Some(server)) => Check::new("server", Ok(format!("ready at {}", server.url))),
+        Ok(None) => Check::new("server", Ok("none is running".to_owned())),
+        Err(failure) => Check::new("server", Err(failure.document()["detail"].as_str().unwrap_or("unreachable").to_owned())),
+    });
+    if matches!(server, Ok(None)) {
+        checks.push(Check::new("port", port(&loaded).await));
+    }
+    checks.extend(database(session, &loaded, args.deep).await);
+    print(session, &checks)
+}
+
+fn print(session: &Session, checks: &[Check]) -> Result<u8, Failure> {
+    let sound = checks.iter().all(|check| check.ok);
+    if session.output.format == Format::Table {
+        let mut table = Table::new(&["CHECK", "STATUS", "DETAIL"]);
+        for check in checks {
+            table.row(&[check.name, if check.ok { "ok" } else { "problem" }, &check.detail]);
+        }
+        session.output.table(&table)?;
+    } else {
+        let list: Vec<Value> =
+            checks.iter().map(|check| json!({"name": check.name, "ok": check.ok, "detail": check.detail})).collect();
+        session.output.document(&json!({"ok": sound, "checks": list}))?;
+    }
+    Ok(if sound { exit::OK } else { exit::FAILED })
+}
+
+/// Only "is the configured server ready".
+async fn health(session: &Session) -> Result<u8, Failure> {
+    let url = match &session.server {
+        Some(url) => url.clone(),
+        None => {
+            let loaded = compose::load(session, &super::config::config_file(session)?).await?;
+            let found = backend::discover(session, &loaded).await?;
+            found.map(|server| server.url).ok_or_else(|| {
+                Failure::new("server_unreachable", "no server of this project is running").hint("start it with `compozy start`")
+            })?
+        }
+    };
+    let client = Client::new(&url, session.api_key.clone(), session.insecure, session.clock.clone())?;
+    let document = client.get(&["health"], &[]).await?;
+    if session.output.format == Format::Table {
+        session.output.line(document.get("status").and_then(Value::as_str).unwrap_or("healthy"))?;
+    } else {
+        session.output.document(&document)?;
+    }
+    Ok(exit::OK)
+}
+
+fn writable(root: &Path) -> Result<String, String> {
+    let probe = root.join(format!(".compozy-doctor-{}", std::process::id()));
+    std::fs::write(&probe, b"").map_err(|error| format!("cannot write to {}: {error}", root.display()))?;
+    let _removed = std::fs::remove_file(&probe);
+    Ok(format!("{} is writable", root.display()))
+}
+
+async fn port(loaded: &Loaded) -> Result<String, String> {
+    let server = &loaded.project.settings.server;
+    let settings = api::Settings { host: server.host.clone(), port: server.port, ..api::Settings::default() };
+    match api::bind(&settings).await {
+        Ok(listener) => Ok(format!("{} is free", listener.port())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn database(session: &Session, loaded: &Loaded, deep: bool) -> Vec<Check> {
+    let shown = loaded.project.settings.database.path.clone();
+    let storage = match compose::open_storage(session, &loaded.project, Role::ReadOnly).await {
+        Ok(storage) => storage,
+        Err(failure) => {
+            let detail = failure.document()["detail"].as_str().unwrap_or("cannot be opened").to_owned();
+            return vec![Check::new("database", Err(detail))];
+        }
+    };
+    let info = storage.info().clone();
+    let exists = compose::database_file(&loaded.project).is_none_or(|path| path.exists());
+    let state = if exists { format!("schema {}", info.schema_version) } else { "not made yet".to_owned() };
+    let mut checks = vec![Check::new("database", Ok(format!("{} {shown}, {state}", info.driver)))];
+    if deep {
+        checks.push(Check::new("invariants", match storage.check().await {
+            Ok(violated) if violated.is_empty() => Ok("all hold".to_owned()),
+            Ok(violated) => Err(violated.join("; ")),
+            Err(error) => Err(error.to_string()),
+        }));
+    }
+    storage.close().await;
+    checks
+}

@@ -1,0 +1,397 @@
+//! The backend without a server: the documents come from the database, runs from a node inside this process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{broadcast, mpsc};
+
+use super::backend::{Need, Start};
+use super::compose::{self, Loaded};
+use super::events::Event;
+use super::failure::Failure;
+use super::session::Session;
+use crate::api::document::execution::{self, Expand, Viewer};
+use crate::api::document::workflow::{self, Sort, WorkflowFilter};
+use crate::api::document::{event, execution as executions};
+use crate::api::query;
+use crate::clock::Clock;
+use crate::id::ExecId;
+use crate::node::{self, Node, Notice, StartRequest};
+use crate::storage::row::{Idempotency, Journal, RunFilter};
+use crate::storage::sqlite::Role;
+use crate::storage::Storage;
+
+/// Events read from the journal at once.
+const PAGE: u32 = 500;
+/// How long an idempotency key is kept.
+const KEY_LIFE: Duration = Duration::from_secs(24 * 3_600);
+/// How often a run that another process drives is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The backend without a server.
+#[derive(Debug)]
+pub struct Embedded {
+    loaded: Loaded,
+    storage: Arc<dyn Storage>,
+    node: Option<Arc<Node>>,
+    clock: Clock,
+    queue_only: bool,
+}
+
+/// What [`events`] reads from.
+#[derive(Debug, Clone)]
+pub struct EventSource {
+    storage: Arc<dyn Storage>,
+    node: Option<Arc<Node>>,
+    clock: Clock,
+}
+
+impl Embedded {
+    /// Opens what `need` asks for.
+    ///
+    /// # Errors
+    /// There is nothing to read (`memory_server_unreachable`), or the database cannot be used.
+    pub async fn open(session: &Session, loaded: Loaded, need: Need) -> Result<Self, Failure> {
+        let ephemeral = compose::is_ephemeral(&loaded.project);
+        match (need, ephemeral) {
+            (Need::History | Need::Queue, true) => {
+                return Err(Failure::new(
+                    "memory_server_unreachable",
+                    "the project keeps its executions in the memory of a server, and none is running",
+                )
+                .hint("start it with `compozy start`"));
+            }
+            (Need::Run, true) => {
+                session.output.talk("No server is running: using a private in-memory database, nothing is kept.");
+            }
+            _ => {}
+        }
+        let role = if matches!(need, Need::Run | Need::Queue) { Role::Embedded } else { Role::ReadOnly };
+        let storage = compose::open_storage(session, &loaded.project, role).await?;
+        let node = match need {
+            Need::Run | Need::Queue => {
+                let limit = if need == Need::Run { None } else { Some(0) };
+                Some(compose::launch(session, &loaded, &storage, node::Kind::Embedded, limit).await?)
+            }
+            Need::Read | Need::History => None,
+        };
+        Ok(Self { loaded, storage, node, clock: session.clock.clone(), queue_only: need == Need::Queue })
+    }
+
+    /// This process runs what it starts.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.node.is_some() && !self.queue_only
+    }
+
+    fn viewer(&self) -> Viewer {
+        if self.runs() { Viewer::Server } else { Viewer::Database }
+    }
+
+    /// As `GET /workflows`.
+    ///
+    /// # Errors
+    /// A bad parameter; the database fails.
+    pub async fn workflows(&self, query: &[(&str, String)]) -> Result<Value, Failure> {
+        let mut filter = WorkflowFilter { limit: query::DEFAULT_LIMIT, ..WorkflowFilter::default() };
+        for (name, value) in query {
+            match *name {
+                "status" => filter.statuses = statuses(value)?,
+                "tags" => filter.tag = Some(tag(value)?),
+                "q" => filter.prefix = Some(value.clone()),
+                "sort" => filter.sort = sort(value)?,
+                "order" => filter.descending = descending(value)?,
+                "limit" => filter.limit = limit(value)?,
+                "cursor" => filter.cursor = Some(value.clone()),
+                _ => return Err(Failure::internal(&format!("unknown parameter {name}"))),
+            }
+        }
+        document(&workflow::list(&*self.storage, &self.loaded.project, &filter, self.viewer()).await?)
+    }
+
+    /// As `GET /workflows/{id}`.
+    ///
+    /// # Errors
+    /// `workflow_not_found`; the database fails.
+    pub async fn workflow(&self, id: &str) -> Result<Value, Failure> {
+        match workflow::load(&*self.storage, &self.loaded.project, id, self.viewer()).await? {
+            Some(found) => document(&found),
+            None => {
+                let names = self.loaded.project.workflows.keys().map(String::as_str);
+                let near = compozy_lang::suggest::several(id, names);
+                let failure = Failure::new("workflow_not_found", format!("workflow '{id}' not found"));
+                Err(if near.is_empty() { failure } else { failure.hint(format!("did you mean {}?", near.join(" or "))) })
+            }
+        }
+    }
+
+    /// As `GET /executions/workflows`.
+    ///
+    /// # Errors
+    /// A bad parameter; the database fails.
+    pub async fn executions(&self, query: &[(&str, String)]) -> Result<Value, Failure> {
+        let mut filter = RunFilter { limit: query::DEFAULT_LIMIT, ..RunFilter::default() };
+        let now = self.clock.now();
+        let time = |name: &str, value: &str| {
+            query::time(value, now)
+                .ok_or_else(|| Failure::usage(format!("--{name} {value}: not a time")).hint("2026-01-31T09:30:00Z, 24h or 7d"))
+        };
+        for (name, value) in query {
+            match *name {
+                "workflow_id" => filter.workflow_id = Some(value.clone()),
+                "status" => filter.statuses = statuses(value)?,
+                "since" => filter.since = Some(time("since", value)?),
+                "until" => filter.until = Some(time("until", value)?),
+                "tag" => filter.tag = Some(tag(value)?),
+                "parent" => filter.parent = Some(exec_id(value)?),
+                "limit" => filter.limit = limit(value)?,
+                "cursor" => filter.cursor = Some(value.clone()),
+                _ => return Err(Failure::internal(&format!("unknown parameter {name}"))),
+            }
+        }
+        document(&executions::list(&*self.storage, &filter, Expand::default(), self.viewer()).await?)
+    }
+
+    /// As `GET /executions/workflows/{exec}`.
+    ///
+    /// # Errors
+    /// `execution_not_found`; the database fails.
+    pub async fn execution(&self, id: &str) -> Result<Value, Failure> {
+        let exec_id = exec_id(id)?;
+        match execution::load(&*self.storage, &exec_id, self.viewer()).await? {
+            Some(found) => document(&found),
+            None => Err(Failure::new("execution_not_found", format!("execution '{id}' not found"))),
+        }
+    }
+
+    /// All journal events so far.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn journal(&self, id: &str) -> Result<Vec<Value>, Failure> {
+        let (exec_id, mut events, mut after) = (exec_id(id)?, Vec::new(), 0);
+        loop {
+            let page = self.storage.journal(&exec_id, after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(events) };
+            after = last.seq;
+            for entry in &page {
+                events.push(document(&event::item(&exec_id, entry))?);
+            }
+        }
+    }
+
+    /// Ids of runs that begin with `prefix`, at most two.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn with_prefix(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+        let runs = self.storage.runs_by_prefix(prefix, 2).await?;
+        Ok(runs.iter().map(|run| run.exec_id.to_string()).collect())
+    }
+
+    /// Starts a run.
+    ///
+    /// # Errors
+    /// What the node refuses.
+    pub async fn start(&self, start: Start) -> Result<String, Failure> {
+        let node = self.node.as_ref().ok_or_else(|| Failure::internal("this command cannot run workflows"))?;
+        let idempotency = start.key.as_ref().map(|key| self.idempotency(key, &start));
+        let request = StartRequest {
+            workflow_id: start.workflow_id,
+            input: start.input,
+            task: start.task,
+            tags: start.tags,
+            durability: start.durability,
+            priority: 0,
+            trigger: json!({"type": "manual"}),
+            idempotency,
+        };
+        Ok(node.submit(request).await?.exec_id.to_string())
+    }
+
+    fn idempotency(&self, key: &str, start: &Start) -> Idempotency {
+        use sha2::Digest as _;
+        let body = json!([start.input, start.task, start.tags, start.durability]);
+        Idempotency {
+            scope: format!("cli:start:{}", start.workflow_id),
+            key: key.to_owned(),
+            request_hash: super::record::hex(&sha2::Sha256::digest(body.to_string())),
+            expires_at: self.clock.now().after(KEY_LIFE),
+        }
+    }
+
+    /// Asks for a run to be canceled; with a node inside, the run ends soon.
+    ///
+    /// # Errors
+    /// `execution_not_found`, `execution_finished`; the database fails.
+    pub async fn cancel(&self, id: &str, reason: Option<&str>) -> Result<(), Failure> {
+        let exec_id = exec_id(id)?;
+        if let Some(node) = &self.node {
+            node.cancel(&exec_id, "user", reason).await?;
+            return Ok(());
+        }
+        self.storage.request_cancel(&exec_id, "user", reason, self.clock.now()).await?;
+        Ok(())
+    }
+
+    /// What [`events`] reads from.
+    #[must_use]
+    pub fn event_source(&self) -> EventSource {
+        EventSource { storage: Arc::clone(&self.storage), node: self.node.clone(), clock: self.clock.clone() }
+    }
+
+    /// Hands runs back after `drain` and closes the database, last of all.
+    pub async fn close(self, drain: Duration) {
+        if let Some(node) = &self.node {
+            node.shutdown(drain).await;
+        }
+        self.storage.close().await;
+    }
+}
+
+/// Sends the events of a run after `after` until its last one.
+///
+/// # Errors
+/// The database fails.
+pub async fn events(source: EventSource, id: &str, after: i64, sender: &mpsc::Sender<Event>) -> Result<(), Failure> {
+    let exec_id = exec_id(id)?;
+    // Subscribed before the journal is read, so that nothing falls between the two.
+    let mut notices = source.node.as_ref().map(|node| node.subscribe(&exec_id));
+    let mut last = after;
+    loop {
+        if read_journal(&source, &exec_id, &mut last, sender).await? {
+            return Ok(());
+        }
+        let heard = match &mut notices {
+            Some(notices) => hear(notices, &exec_id, &mut last, sender).await,
+            None => {
+                source.clock.sleep(LOOK).await;
+                Heard::Gap
+            }
+        };
+        match heard {
+            Heard::End => return Ok(()),
+            Heard::Gap => {}
+            Heard::Closed => notices = None,
+        }
+    }
+}
+
+/// Why listening stopped.
+enum Heard {
+    /// The run's last event came, or nobody listens to us.
+    End,
+    /// Notices were lost; the journal has them.
+    Gap,
+    /// There will be no more notices.
+    Closed,
+}
+
+async fn hear(
+    notices: &mut broadcast::Receiver<Notice>,
+    exec_id: &ExecId,
+    last: &mut i64,
+    sender: &mpsc::Sender<Event>,
+) -> Heard {
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Events(events)) => {
+                // A seq that is too high means that one was committed before we subscribed; the journal has both.
+                if events.first().is_some_and(|first| first.seq > *last + 1) {
+                    return Heard::Gap;
+                }
+                for entry in events.iter().filter(|entry| entry.seq > *last).collect::<Vec<_>>() {
+                    *last = entry.seq;
+                    if send(sender, exec_id, entry).await {
+                        return Heard::End;
+                    }
+                }
+            }
+            Ok(Notice::Chunk { seq, number, task_id, text }) => {
+                let data = event::chunk(exec_id, seq, number, &task_id, &text);
+                let data = serde_json::from_str(&data).unwrap_or_default();
+                let chunk = Event { id: format!("{seq}.{number}"), name: "llm_chunk".to_owned(), data };
+                if sender.send(chunk).await.is_err() {
+                    return Heard::End;
+                }
+            }
+            Err(broadcast::error::RecvError::Lagged(_)) => return Heard::Gap,
+            Err(broadcast::error::RecvError::Closed) => return Heard::Closed,
+        }
+    }
+}
+
+/// Sends what the journal has after `last`; true when that was all there will be.
+async fn read_journal(
+    source: &EventSource,
+    exec_id: &ExecId,
+    last: &mut i64,
+    sender: &mpsc::Sender<Event>,
+) -> Result<bool, Failure> {
+    // Read first: whatever is in the journal by then includes the run's last event.
+    let run = source.storage.run(exec_id).await?;
+    let run = run.ok_or_else(|| Failure::new("execution_not_found", format!("execution '{exec_id}' not found")))?;
+    loop {
+        let page = source.storage.journal(exec_id, *last, PAGE).await?;
+        if page.is_empty() {
+            return Ok(run.finished_at.is_some());
+        }
+        for entry in &page {
+            *last = entry.seq;
+            if send(sender, exec_id, entry).await {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// Sends one event; true when it was the last, or nobody listens.
+async fn send(sender: &mpsc::Sender<Event>, exec_id: &ExecId, entry: &Journal) -> bool {
+    let data = serde_json::from_str(&event::data(exec_id, entry)).unwrap_or_default();
+    let sent = Event { id: entry.seq.to_string(), name: entry.event.clone(), data };
+    let ends = sent.is_terminal();
+    sender.send(sent).await.is_err() || ends
+}
+
+fn document(document: &impl serde::Serialize) -> Result<Value, Failure> {
+    // Through text: stored JSON travels as raw text inside the documents.
+    let text = serde_json::to_string(document).map_err(|error| Failure::internal(&error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| Failure::internal(&error.to_string()))
+}
+
+fn exec_id(text: &str) -> Result<ExecId, Failure> {
+    ExecId::parse(text).ok_or_else(|| Failure::usage(format!("'{text}' is not an execution id")))
+}
+
+fn statuses(words: &str) -> Result<Vec<String>, Failure> {
+    let words = words.split(',').map(str::trim).filter(|word| !word.is_empty());
+    Ok(query::statuses(words)?)
+}
+
+fn tag(text: &str) -> Result<(String, String), Failure> {
+    match text.split_once('=').or_else(|| text.split_once(':')) {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(Failure::usage(format!("--tag {text}: expected KEY=VALUE"))),
+    }
+}
+
+fn sort(word: &str) -> Result<Sort, Failure> {
+    serde_json::from_value(word.into())
+        .map_err(|_| Failure::usage(format!("--sort {word}")).hint("one of name, created_at, updated_at, status"))
+}
+
+fn descending(word: &str) -> Result<bool, Failure> {
+    match word.to_ascii_lowercase().as_str() {
+        "asc" => Ok(false),
+        "desc" => Ok(true),
+        _ => Err(Failure::usage(format!("--order {word}")).hint("one of asc, desc")),
+    }
+}
+
+fn limit(text: &str) -> Result<u32, Failure> {
+    text.parse()
+        .ok()
+        .filter(|limit| (1..=query::MAX_LIMIT).contains(limit))
+        .ok_or_else(|| Failure::usage(format!("--limit {text}: must be 1 to {}", query::MAX_LIMIT)))
+}

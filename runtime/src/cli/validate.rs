@@ -1,0 +1,149 @@
+//! `compozy validate`: every problem of a project at once.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use compozy_lang::plan::{Project, Task, TaskKind, Typed};
+use serde_json::{Value, json};
+
+use super::compose;
+use super::exit;
+use super::failure::{Diagnostics, Failure};
+use super::output::{Format, Table, duration_text};
+use super::report;
+use super::session::{Session, absolute};
+
+/// Examples and exit codes.
+pub const HELP: &str = "Examples:\n  compozy validate\n  compozy validate examples/database/sqlite-quickstart --strict --explain\n\nExit codes:\n  0 valid, 2 unreadable file, 3 at least one error";
+
+/// Arguments of `validate`.
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// Project files or folders; default: the project here
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Warnings about keys are errors
+    #[arg(long)]
+    pub strict: bool,
+    /// Also show the resolved plan: tasks, retries, timeouts
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// Checks them all; nothing but files is read.
+///
+/// # Errors
+/// The diagnostics.
+pub async fn run(session: &Session, args: ValidateArgs) -> Result<u8, Failure> {
+    let configs = match args.paths.as_slice() {
+        [] => vec![here(session)?],
+        paths => paths.iter().map(|path| config_of(path)).collect(),
+    };
+    let mut code = exit::OK;
+    for config in configs {
+        // Unknown keys are always errors here (dialect §1.3).
+        let read = compose::read(session, &config, true).await?;
+        let mut found = read.found;
+        found.all.extend(read.missing);
+        found.all.sort_by(|one, other| one.place.cmp(&other.place));
+        match read.loaded {
+            Some(loaded) => valid(session, &args, &loaded.project, &found)?,
+            None => {
+                let failure = Failure::Diagnostics(Box::new(found));
+                report::failure(&session.output, &failure);
+                code = code.max(failure.exit());
+            }
+        }
+    }
+    Ok(code)
+}
+
+fn here(session: &Session) -> Result<PathBuf, Failure> {
+    session.config_file().ok_or_else(|| {
+        let folder = std::env::current_dir().unwrap_or_default();
+        Failure::new("CZ0101", format!("no compozy.yaml found in {}", folder.display()))
+            .hint("change to the project folder, or name a project file")
+    })
+}
+
+/// The project file that a path means.
+fn config_of(path: &Path) -> PathBuf {
+    let path = absolute(path);
+    if !path.is_dir() {
+        return path;
+    }
+    let names = ["compozy.yaml", "compozy.yml"].map(|name| path.join(name));
+    names.iter().find(|path| path.is_file()).unwrap_or(&names[0]).clone()
+}
+
+fn valid(session: &Session, args: &ValidateArgs, project: &Project, found: &Diagnostics) -> Result<(), Failure> {
+    let output = &session.output;
+    if output.format != Format::Table {
+        let mut document = json!({
+            "valid": true,
+            "project": project.name,
+            "file": project.config_file,
+            "workflows": project.workflows.keys().collect::<Vec<_>>(),
+            "definitions_digest": project.digest,
+            "diagnostics": found.all,
+        });
+        if let (true, Some(members)) = (args.explain, document.as_object_mut()) {
+            members.insert("plan".to_owned(), plan(project));
+        }
+        return output.document(&document);
+    }
+    if !found.all.is_empty() {
+        output.talk(&report::diagnostics_text(found, output.color_err));
+    }
+    output.line(&format!("Project '{}' is valid: {} workflows", project.name, project.workflows.len()))?;
+    if args.explain {
+        output.table(&plan_table(project))?;
+    }
+    Ok(())
+}
+
+fn plan(project: &Project) -> Value {
+    project
+        .workflows
+        .values()
+        .map(|workflow| json!({"id": workflow.id, "tasks": workflow.tasks.iter().map(task).collect::<Vec<_>>()}))
+        .collect()
+}
+
+fn task(task: &Task) -> Value {
+    json!({
+        "id": task.id,
+        "type": kind(task),
+        "timeout_ms": timeout(task),
+        "max_attempts": task.retry.maximum_attempts,
+        "file": &*task.place.file,
+        "line": task.place.line,
+    })
+}
+
+fn plan_table(project: &Project) -> Table {
+    let mut table = Table::new(&["WORKFLOW", "TASK", "TYPE", "ATTEMPTS", "TIMEOUT", "PLACE"]);
+    for workflow in project.workflows.values() {
+        for task in &workflow.tasks {
+            let limit = timeout(task).map_or_else(|| "-".to_owned(), duration_text);
+            let attempts = task.retry.maximum_attempts.to_string();
+            table.row(&[&workflow.id, &task.id, kind(task), &attempts, &limit, &task.place.to_string()]);
+        }
+    }
+    table
+}
+
+fn kind(task: &Task) -> &'static str {
+    match task.kind {
+        TaskKind::Prompt(_) => "prompt",
+        TaskKind::Tool(_) => "tool",
+    }
+}
+
+/// Milliseconds, where they are fixed.
+fn timeout(task: &Task) -> Option<u64> {
+    match &task.timeout {
+        Some(Typed::Fixed(timeout)) => u64::try_from(timeout.as_millis()).ok(),
+        Some(Typed::Template(_)) | None => None,
+    }
+}
