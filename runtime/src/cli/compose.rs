@@ -349,6 +349,7 @@ async fn bind(
 }
 
 /// The identity key of a project's database, for the server proof.
+#[derive(Debug)]
 pub struct DatabaseKeys<'a> {
     /// What the command starts from.
     pub session: &'a Session,
