@@ -27,7 +27,8 @@ async fn renderer() -> Renderer {
 
 #[test]
 fn every_row_holds_through_the_component() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let renderer = Arc::new(renderer().await);
         let table = table();
@@ -47,7 +48,8 @@ async fn complaint(renderer: &Renderer, row: &Value, base: &Value) -> Option<Str
     let found = evaluate(renderer, source(row), &context).await;
     let expected = row["code"].as_str().map_or_else(|| Ok(row["result"].clone()), |code| Err(code.to_owned()));
     // Numbers compare by their spelling too: 42 is not 42.0.
-    let same = found == expected && found.as_ref().map(Value::to_string).ok() == expected.as_ref().map(Value::to_string).ok();
+    let same =
+        found == expected && found.as_ref().map(Value::to_string).ok() == expected.as_ref().map(Value::to_string).ok();
     (!same).then(|| format!("row {}: {}: expected {expected:?}, found {found:?}", row["n"], row["template"]))
 }
 

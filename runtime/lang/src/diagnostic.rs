@@ -145,6 +145,21 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// Most problems kept while loading: far more than are shown, few enough for hostile files.
+const KEPT: usize = 2_000;
+
+/// Keeps a problem. Warnings and notes never crowd out errors.
+pub(crate) fn keep(all: &mut Vec<Diagnostic>, problem: Diagnostic) {
+    if is_kept(all, problem.severity) {
+        all.push(problem);
+    }
+}
+
+/// Whether one more problem of this severity would be kept; if not, it need not be worked out.
+pub(crate) fn is_kept(all: &[Diagnostic], severity: Severity) -> bool {
+    all.len() < if severity == Severity::Error { 2 * KEPT } else { KEPT }
+}
+
 /// Most problems that one load reports.
 pub const REPORTED: usize = 50;
 
@@ -174,7 +189,9 @@ mod tests {
 
     #[test]
     fn a_diagnostic_prints_code_place_and_help() {
-        let problem = Diagnostic::error("CZ0307", "no such task", place(14)).help("fix the id").related(place(2), "declared here");
+        let problem = Diagnostic::error("CZ0307", "no such task", place(14))
+            .help("fix the id")
+            .related(place(2), "declared here");
         assert_eq!(
             problem.to_string(),
             "error[CZ0307]: no such task\n  --> a.yaml:14:3\n  also: a.yaml:2:3 (declared here)\n  help: fix the id"

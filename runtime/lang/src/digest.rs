@@ -50,7 +50,11 @@ pub(crate) fn written(node: &crate::yaml::Node) -> Value {
     match &node.value {
         crate::yaml::Value::Scalar(scalar) => {
             let is_plain = scalar.style == crate::yaml::Style::Plain && scalar.tag.is_none();
-            if is_plain { crate::yaml::core::value(&scalar.text).unwrap_or_else(|_| Value::from(&*scalar.text)) } else { Value::from(&*scalar.text) }
+            if is_plain {
+                crate::yaml::core::value(&scalar.text).unwrap_or_else(|_| Value::from(&*scalar.text))
+            } else {
+                Value::from(&*scalar.text)
+            }
         }
         crate::yaml::Value::List(items) => Value::Array(items.iter().map(written).collect()),
         crate::yaml::Value::Map(entries) => {

@@ -101,7 +101,14 @@ mod tests {
         let values: Vec<_> = found.entries.iter().map(|(k, v, l)| (k.as_str(), v.as_str(), *l)).collect();
         assert_eq!(
             values,
-            [("A", "1", 1), ("B", "two words", 2), ("C", "lit\\n # x", 5), ("D", "a\n\"b\" \\", 6), ("E", "", 7), ("F", "x#y", 8)]
+            [
+                ("A", "1", 1),
+                ("B", "two words", 2),
+                ("C", "lit\\n # x", 5),
+                ("D", "a\n\"b\" \\", 6),
+                ("E", "", 7),
+                ("F", "x#y", 8)
+            ]
         );
         assert!(found.ignored.is_empty());
     }

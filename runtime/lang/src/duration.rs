@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for text in ["", "5", "-5s", "s", "5 parsecs", "1..5s", "11 years", "4000d", "999999999999999w", "1e5s", "5s x"] {
+        for text in ["", "5", "-5s", "s", "5 parsecs", "1..5s", "11 years", "4000d", "999999999999999w", "1e5s", "5s x"]
+        {
             assert_eq!(parse(text, Bare::Refused), None, "{text}");
         }
     }

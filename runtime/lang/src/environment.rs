@@ -27,9 +27,20 @@ pub fn is_name(name: &str) -> bool {
 /// Whether the values of a key or variable of this name must be masked (dialect §1.5).
 pub fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["api_key", "apikey", "password", "passwd", "secret", "token", "authorization", "private_key", "admin_key", "credential"]
-        .iter()
-        .any(|word| name.contains(word))
+    [
+        "api_key",
+        "apikey",
+        "password",
+        "passwd",
+        "secret",
+        "token",
+        "authorization",
+        "private_key",
+        "admin_key",
+        "credential",
+    ]
+    .iter()
+    .any(|word| name.contains(word))
 }
 
 /// The environment of a project: real variables win over its `.env` file.
@@ -76,8 +87,10 @@ impl ProjectEnvironment {
     /// Values under 4 bytes are left out: masking them would tear ordinary text apart.
     pub fn masks(&self) -> Vec<String> {
         let declared = self.declared().filter(|name| is_secret_name(name));
-        let names: std::collections::BTreeSet<&str> = declared.chain(self.secret_names.iter().map(String::as_str)).collect();
-        let mut masks: Vec<String> = names.into_iter().filter_map(|name| self.lookup(name)).filter(|value| value.len() >= 4).collect();
+        let names: std::collections::BTreeSet<&str> =
+            declared.chain(self.secret_names.iter().map(String::as_str)).collect();
+        let mut masks: Vec<String> =
+            names.into_iter().filter_map(|name| self.lookup(name)).filter(|value| value.len() >= 4).collect();
         masks.sort();
         masks.dedup();
         masks

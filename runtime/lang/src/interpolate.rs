@@ -24,9 +24,13 @@ impl MissingVariable {
     pub fn diagnostic(&self, path: &str) -> Diagnostic {
         let Self { name, place } = self;
         let of = if path.is_empty() { place.to_string() } else { format!("{place}, {path}") };
-        Diagnostic::error("CZ0113", format!("environment variable {name} is not set ({of}) and has no default"), place.clone())
-            .path(path)
-            .help(format!("set it, for example in .env, or write ${{{name}:-…}}"))
+        Diagnostic::error(
+            "CZ0113",
+            format!("environment variable {name} is not set ({of}) and has no default"),
+            place.clone(),
+        )
+        .path(path)
+        .help(format!("set it, for example in .env, or write ${{{name}:-…}}"))
     }
 }
 
@@ -125,7 +129,7 @@ impl Parts {
     /// Takes a decoded scalar apart; `place` gives the place of a byte range.
     pub(crate) fn of(text: &str, place: &dyn Fn(usize, usize) -> Place) -> Self {
         let mut parts = Self::default();
-        scan(text, 0, 0, place, &mut parts);
+        scan(text, &Braces::of(text), 0, 0, place, &mut parts);
         parts
     }
 
@@ -178,19 +182,24 @@ pub(crate) struct Run {
 /// The range of the decoded scalar behind a range of the resolved text.
 pub(crate) fn decoded_range(runs: &[Run], start: usize, end: usize) -> (usize, usize) {
     let last = runs.last().map_or(0, |run| run.end);
-    let begin = runs
-        .iter()
-        .find(|run| start < run.to)
-        .map_or(last, |run| if run.literal { run.start + start.saturating_sub(run.from) } else { run.start });
-    let finish = runs
-        .iter()
-        .find(|run| end <= run.to)
-        .map_or(last, |run| if run.literal { run.start + end.saturating_sub(run.from) } else { run.end });
+    let first = runs.get(runs.partition_point(|run| run.to <= start));
+    let begin =
+        first.map_or(last, |run| if run.literal { run.start + start.saturating_sub(run.from) } else { run.start });
+    let final_one = runs.get(runs.partition_point(|run| run.to < end));
+    let finish =
+        final_one.map_or(last, |run| if run.literal { run.start + end.saturating_sub(run.from) } else { run.end });
     (begin, finish.max(begin))
 }
 
 /// Appends the pieces of `text`, which begins at byte `base` of the scalar.
-fn scan(text: &str, base: usize, level: usize, place: &dyn Fn(usize, usize) -> Place, parts: &mut Parts) {
+fn scan(
+    text: &str,
+    braces: &Braces,
+    base: usize,
+    level: usize,
+    place: &dyn Fn(usize, usize) -> Place,
+    parts: &mut Parts,
+) {
     let mut literal = 0;
     let mut at = 0;
     let flush = |parts: &mut Parts, from: usize, to: usize| {
@@ -200,23 +209,23 @@ fn scan(text: &str, base: usize, level: usize, place: &dyn Fn(usize, usize) -> P
     };
     while let Some(dollar) = text.get(at..).and_then(|rest| rest.find('$')).map(|found| at + found) {
         let rest = text.get(dollar..).unwrap_or_default();
-        if let Some(body) = rest.strip_prefix("$${") {
+        if rest.starts_with("$${") {
             flush(parts, literal, dollar);
-            let length = closing(body).map_or(3, |end| 3 + end + 1);
+            let length = braces.closing(base + dollar + 2).map_or(3, |end| end + 1 - base - dollar);
             flush(parts, dollar + 1, dollar + length);
             at = dollar + length;
             literal = at;
             continue;
         }
-        let Some(body) = rest.strip_prefix("${") else {
+        if !rest.starts_with("${") {
             at = dollar + 1;
             continue;
-        };
-        let end = closing(body);
-        let inner = end.and_then(|end| body.get(..end));
-        let length = end.map_or(2, |end| 2 + end + 1);
+        }
+        let end = braces.closing(base + dollar + 1).map(|end| end - base - dollar);
+        let inner = end.and_then(|end| rest.get(2..end));
+        let length = end.map_or(2, |end| end + 1);
         let range = (base + dollar, base + dollar + length);
-        match inner.and_then(|inner| variable(inner, range.0 + 2, level, place, parts)) {
+        match inner.and_then(|inner| variable(inner, braces, range.0 + 2, level, place, parts)) {
             Some((name, default)) => {
                 flush(parts, literal, dollar);
                 let segment = Segment::Variable { name, default, place: place(range.0, range.1) };
@@ -233,6 +242,7 @@ fn scan(text: &str, base: usize, level: usize, place: &dyn Fn(usize, usize) -> P
 /// Name and default of what stands between `${` and `}`.
 fn variable(
     inner: &str,
+    braces: &Braces,
     base: usize,
     level: usize,
     place: &dyn Fn(usize, usize) -> Place,
@@ -245,24 +255,34 @@ fn variable(
         return None;
     }
     let mut nested = Parts::default();
-    scan(default, base + name.len() + 2, level + 1, place, &mut nested);
+    scan(default, braces, base + name.len() + 2, level + 1, place, &mut nested);
     let segments = nested.segments();
     parts.odd.extend(nested.odd);
     Some((name.to_owned(), Some(segments)))
 }
 
-/// Offset of the `}` that closes what begins at the start of `text`, braces inside counted.
-fn closing(text: &str) -> Option<usize> {
-    let mut depth = 0usize;
-    for (offset, byte) in text.bytes().enumerate() {
-        match byte {
-            b'{' => depth += 1,
-            b'}' if depth == 0 => return Some(offset),
-            b'}' => depth -= 1,
-            _ => {}
+/// Which `}` closes which `{` of a scalar, worked out in one pass.
+struct Braces(Vec<(usize, usize)>);
+
+impl Braces {
+    fn of(text: &str) -> Self {
+        let (mut open, mut pairs) = (Vec::new(), Vec::new());
+        for (offset, byte) in text.bytes().enumerate() {
+            match byte {
+                b'{' => open.push(offset),
+                b'}' => pairs.extend(open.pop().map(|start| (start, offset))),
+                _ => {}
+            }
         }
+        pairs.sort_unstable();
+        Self(pairs)
     }
-    None
+
+    /// Offset of the `}` that closes the `{` at an offset.
+    fn closing(&self, open: usize) -> Option<usize> {
+        let found = self.0.binary_search_by_key(&open, |(start, _)| *start).ok()?;
+        self.0.get(found).map(|(_, end)| *end)
+    }
 }
 
 #[cfg(test)]
@@ -279,7 +299,9 @@ mod tests {
     }
 
     fn environment() -> BTreeMap<String, String> {
-        [("A", "1"), ("T", "{{ .input.n }}"), ("E", ""), ("X", "${A}")].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+        [("A", "1"), ("T", "{{ .input.n }}"), ("E", ""), ("X", "${A}")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into()
     }
 
     /// Dialect §6.9, the interpolation table; what stands in an action is the template plugin's part.
@@ -339,7 +361,9 @@ mod tests {
 
     #[test]
     fn what_is_no_variable_is_kept_and_named() {
-        for (text, odd) in [("${}", vec![(0, 3)]), ("a${b.c}d", vec![(1, 7)]), ("${A", vec![(0, 2)]), ("$A $$ $${x.y}", vec![])] {
+        for (text, odd) in
+            [("${}", vec![(0, 3)]), ("a${b.c}d", vec![(1, 7)]), ("${A", vec![(0, 2)]), ("$A $$ $${x.y}", vec![])]
+        {
             assert_eq!(template(text, true).1.odd, odd, "{text}");
         }
         let deep = format!("{}x{}", "${A:-".repeat(9), "}".repeat(9));

@@ -180,8 +180,22 @@ impl Draft {
 
     /// Resolves references and builds the plan. A template without a report counts as plain text.
     pub fn link(self, reports: Vec<TemplateReport>) -> Checked {
-        let Self { project, definitions, workflows, checks, environment, mut diagnostics, mut missing, deferred, origins, files, written, root, config_file, strict } =
-            self;
+        let Self {
+            project,
+            definitions,
+            workflows,
+            checks,
+            environment,
+            mut diagnostics,
+            mut missing,
+            deferred,
+            origins,
+            files,
+            written,
+            root,
+            config_file,
+            strict,
+        } = self;
         let mut plan = None;
         if let Some(document) = project {
             link::templates::report(&checks, &reports, &workflows, &mut diagnostics);

@@ -39,7 +39,8 @@ pub(crate) fn settings(root: &Node, environment: &ProjectEnvironment) -> Vec<Set
 fn section(node: Option<&Node>, table: &Table, path: &str, environment: &ProjectEnvironment, found: &mut Vec<Setting>) {
     for key in table.keys.iter().filter(|key| !key.idle && !key.name.contains('*')) {
         let path = format!("{path}.{}", key.name);
-        let entry = node.and_then(Node::entries).and_then(|entries| entries.iter().find(|entry| key.matches(&entry.key)));
+        let entry =
+            node.and_then(Node::entries).and_then(|entries| entries.iter().find(|entry| key.matches(&entry.key)));
         let value = entry.map(|entry| &entry.value).filter(|value| !value.is_null());
         match (key.kind, value) {
             (Kind::Map(inner), value) => section(value, inner, &path, environment, found),
@@ -77,9 +78,12 @@ fn show(node: &Node, environment: &ProjectEnvironment) -> String {
             let (resolved, missing, _) = parts.fill(environment);
             if missing.is_empty() { resolved.text } else { scalar.text.to_string() }
         }
-        Value::List(items) => format!("[{}]", items.iter().map(|item| show(item, environment)).collect::<Vec<_>>().join(", ")),
+        Value::List(items) => {
+            format!("[{}]", items.iter().map(|item| show(item, environment)).collect::<Vec<_>>().join(", "))
+        }
         Value::Map(entries) => {
-            let entries: Vec<_> = entries.iter().map(|entry| format!("{}: {}", entry.key, show(&entry.value, environment))).collect();
+            let entries: Vec<_> =
+                entries.iter().map(|entry| format!("{}: {}", entry.key, show(&entry.value, environment))).collect();
             format!("{{{}}}", entries.join(", "))
         }
     }

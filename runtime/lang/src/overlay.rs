@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::diagnostic::Diagnostic;
 use crate::environment::ProjectEnvironment;
 use crate::schema::project::PROJECT;
-use crate::schema::{Kind, Table};
+use crate::schema::{Key, Kind, Table};
 use crate::source::{Origin, Source};
 use crate::suggest;
 use crate::yaml::{self, Entry, Limits, Node, Span, Value};
@@ -32,7 +32,12 @@ const SHORT_NAMES: &[(&str, &str)] = &[
 const NOT_OVERRIDDEN: &[&str] = &["workflows", "schemas", "config"];
 
 /// Lays everything over the tree of the project file.
-pub(crate) fn apply(root: &mut Node, environment: &ProjectEnvironment, overrides: &[(String, String)], problems: &mut Vec<Diagnostic>) {
+pub(crate) fn apply(
+    root: &mut Node,
+    environment: &ProjectEnvironment,
+    overrides: &[(String, String)],
+    problems: &mut Vec<Diagnostic>,
+) {
     let mut found = Vec::new();
     from_environment(Some(root), &Kind::Map(&PROJECT), &mut Vec::new(), environment, &mut found, 0);
     for (path, kind, name, value, origin) in found {
@@ -47,8 +52,14 @@ pub(crate) fn apply(root: &mut Node, environment: &ProjectEnvironment, overrides
         let segments: Vec<&str> = path.split('.').collect();
         let is_set = find(root, &PROJECT, &segments).is_some_and(|node| !node.is_null());
         // A path or host written in the file also decides the driver.
-        let decided = *name == "DB_DRIVER" && ["path", "host", "name", "conn_string"].iter().any(|key| find(root, &PROJECT, &["database", key]).is_some());
-        if !is_set && !decided && let Some((value, origin)) = environment.find(name) {
+        let decided = *name == "DB_DRIVER"
+            && ["path", "host", "name", "conn_string"]
+                .iter()
+                .any(|key| find(root, &PROJECT, &["database", key]).is_some());
+        if !is_set
+            && !decided
+            && let Some((value, origin)) = environment.find(name)
+        {
             set(root, &PROJECT, &segments, Node::given(&value, Arc::new(Source::new(name, origin, value.clone()))));
         }
     }
@@ -75,7 +86,7 @@ fn from_environment(
                 if level == 0 && NOT_OVERRIDDEN.contains(&key.name) {
                     continue;
                 }
-                let value = node.and_then(|node| child(node, table, key.name));
+                let value = node.and_then(|node| child(node, key));
                 path.push(key.name.to_owned());
                 from_environment(value, &key.kind, path, environment, found, level + 1);
                 path.pop();
@@ -139,14 +150,18 @@ fn kind_of(node: &Node, kind: &Kind, segments: &[&str]) -> Result<Kind, (String,
     match kind {
         Kind::Map(table) => match table.key(segment) {
             Some(key) => {
-                let value = child(node, table, key.name);
+                let value = child(node, key);
                 kind_of(value.unwrap_or(node), &key.kind, rest)
             }
             None => Err(((*segment).to_owned(), suggest::nearest(segment, table.spellings()).map(str::to_owned))),
         },
         Kind::List(inner) => {
-            let ids: Vec<&str> =
-                node.items().unwrap_or_default().iter().filter_map(|item| Some(&*item.get("id")?.scalar()?.text)).collect();
+            let ids: Vec<&str> = node
+                .items()
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|item| Some(&*item.get("id")?.scalar()?.text))
+                .collect();
             match ids.iter().position(|id| id == segment) {
                 Some(_) => kind_of(node, inner, rest),
                 None => Err(((*segment).to_owned(), suggest::nearest(segment, ids).map(str::to_owned))),
@@ -165,7 +180,8 @@ fn kind_of(node: &Node, kind: &Kind, segments: &[&str]) -> Result<Kind, (String,
 /// A given value: a list or map where one may stand, else text.
 fn value_node(value: &str, kind: &Kind, source: Source) -> Node {
     let source = Arc::new(source);
-    let is_structure = matches!(kind, Kind::List(_) | Kind::MapOf(_) | Kind::Any | Kind::Map(_) | Kind::Templates | Kind::Schema);
+    let is_structure =
+        matches!(kind, Kind::List(_) | Kind::MapOf(_) | Kind::Any | Kind::Map(_) | Kind::Templates | Kind::Schema);
     if is_structure && value.trim_start().starts_with(['[', '{']) {
         let (node, _) = yaml::parse(source.clone(), &Limits::default());
         if let Some(node) = node {
@@ -195,7 +211,8 @@ fn given_within(mut node: Node) -> Node {
             *items = Arc::new(inner);
         }
         Value::Map(entries) => {
-            let inner = entries.iter().cloned().map(|entry| Entry { value: given_within(entry.value), ..entry }).collect();
+            let inner =
+                entries.iter().cloned().map(|entry| Entry { value: given_within(entry.value), ..entry }).collect();
             *entries = Arc::new(inner);
         }
     }
@@ -220,16 +237,15 @@ fn from_mode(root: &mut Node) {
 }
 
 /// The value of a key in any spelling.
-fn child<'n>(node: &'n Node, table: &Table, name: &str) -> Option<&'n Node> {
-    let entries = node.entries()?;
-    entries.iter().find(|entry| table.key(&entry.key).is_some_and(|key| key.name == name)).map(|entry| &entry.value)
+fn child<'n>(node: &'n Node, key: &Key) -> Option<&'n Node> {
+    node.entries()?.iter().find(|entry| key.matches(&entry.key)).map(|entry| &entry.value)
 }
 
 /// The value at a path of maps.
 pub(crate) fn find<'n>(root: &'n Node, table: &'static Table, path: &[&str]) -> Option<&'n Node> {
     let (segment, rest) = path.split_first()?;
     let key = table.key(segment)?;
-    let value = child(root, table, key.name)?;
+    let value = child(root, key)?;
     match (rest.is_empty(), key.kind) {
         (true, _) => Some(value),
         (false, Kind::Map(inner)) => find(value, inner, rest),
@@ -282,7 +298,8 @@ fn set_in_list(node: &mut Node, table: &'static Table, path: &[&str], value: Nod
     let Some((id, rest)) = path.split_first() else { return };
     let Value::List(items) = &mut node.value else { return };
     let items = Arc::make_mut(items);
-    let item = items.iter_mut().find(|item| item.get("id").and_then(Node::scalar).is_some_and(|scalar| &*scalar.text == *id));
+    let item =
+        items.iter_mut().find(|item| item.get("id").and_then(Node::scalar).is_some_and(|scalar| &*scalar.text == *id));
     if let Some(item) = item {
         set(item, table, rest, value);
     }

@@ -49,7 +49,7 @@ pub fn compile(schema: &Value) -> Result<Schema, String> {
 impl Schema {
     /// Fills in the defaults of properties that are absent, at every depth.
     pub fn fill_defaults(&self, value: &mut Value) {
-        fill(&self.schema, &self.schema, value, 0);
+        fill(&self.schema, &self.schema, value, 0, &mut { STEPS });
     }
 
     /// Checks a value.
@@ -116,16 +116,20 @@ fn outside_reference(schema: &Value) -> Option<String> {
 /// Levels of schema in schema that defaults are followed through; a schema may refer to itself.
 const LEVELS: usize = 64;
 
-fn fill(root: &Value, schema: &Value, value: &mut Value, level: usize) {
+/// Schemas looked at while filling in the defaults of one value; branches of a schema that refers to itself multiply.
+const STEPS: u32 = 1_000_000;
+
+fn fill(root: &Value, schema: &Value, value: &mut Value, level: usize, steps: &mut u32) {
     let Value::Object(members) = schema else { return };
-    if level > LEVELS {
+    if level > LEVELS || *steps == 0 {
         return;
     }
+    *steps -= 1;
     if let Some(target) = members.get("$ref").and_then(Value::as_str).and_then(|target| resolve(root, target)) {
-        fill(root, target, value, level + 1);
+        fill(root, target, value, level + 1, steps);
     }
     for part in members.get("allOf").and_then(Value::as_array).into_iter().flatten() {
-        fill(root, part, value, level + 1);
+        fill(root, part, value, level + 1, steps);
     }
     match value {
         Value::Object(object) => {
@@ -137,7 +141,7 @@ fn fill(root: &Value, schema: &Value, value: &mut Value, level: usize) {
                     object.insert(name.clone(), default.clone());
                 }
                 if let Some(found) = object.get_mut(name) {
-                    fill(root, property, found, level + 1);
+                    fill(root, property, found, level + 1, steps);
                 }
             }
         }
@@ -146,7 +150,7 @@ fn fill(root: &Value, schema: &Value, value: &mut Value, level: usize) {
             for (index, item) in items.iter_mut().enumerate() {
                 let schema = prefix.and_then(|schemas| schemas.get(index)).or_else(|| members.get("items"));
                 if let Some(schema) = schema {
-                    fill(root, schema, item, level + 1);
+                    fill(root, schema, item, level + 1, steps);
                 }
             }
         }
@@ -193,7 +197,8 @@ mod tests {
 
     #[test]
     fn violations_are_named_with_their_place() {
-        let schema = json!({"type": "object", "required": ["city"], "properties": {"n": {"type": "integer", "minimum": 1}}});
+        let schema =
+            json!({"type": "object", "required": ["city"], "properties": {"n": {"type": "integer", "minimum": 1}}});
         let violations = accept(&schema, &mut json!({"n": 0})).unwrap_err();
         assert_eq!(describe(&violations), "\"city\" is a required property; /n: 0 is less than the minimum of 1");
         assert!(accept(&schema, &mut json!({"city": "x", "other": 1})).is_ok());
@@ -211,6 +216,17 @@ mod tests {
         ] {
             let error = compile(&schema).unwrap_err();
             assert!(error.contains(part), "{schema}: {error}");
+        }
+    }
+
+    #[test]
+    fn schemas_that_go_in_circles_end() {
+        for schema in [
+            json!({"$ref": "#"}),
+            json!({"allOf": [{"$ref": "#"}, {"$ref": "#"}]}),
+            json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}}}),
+        ] {
+            let _ = accept(&schema, &mut json!({"a": {}}));
         }
     }
 

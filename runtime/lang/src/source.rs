@@ -86,11 +86,20 @@ impl Source {
         rest.char_indices().nth(index % CHECKPOINT).map_or(self.text.len(), |(offset, _)| start + offset)
     }
 
+    /// How many characters lie before a byte offset.
+    fn char_of_byte(&self, offset: usize) -> usize {
+        let Some(index) = self.checkpoints.partition_point(|start| *start as usize <= offset).checked_sub(1) else {
+            return offset;
+        };
+        let start = self.checkpoints.get(index).copied().unwrap_or_default() as usize;
+        index * CHECKPOINT + self.text.get(start..offset).map_or(0, |text| text.chars().count())
+    }
+
     /// The place of a byte offset.
     pub fn place(&self, offset: usize) -> Place {
         let line = self.lines.partition_point(|start| *start as usize <= offset);
         let start = line.checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or_default() as usize;
-        let column = self.text.get(start..offset).map_or(0, |text| text.chars().count());
+        let column = self.char_of_byte(offset).saturating_sub(self.char_of_byte(start));
         Place { file: self.name.clone(), line: narrow(line), column: narrow(column + 1) }
     }
 

@@ -3,6 +3,9 @@
 /// Longest name compared; longer ones are no typing errors.
 const LONGEST: usize = 64;
 
+/// Most names compared with.
+const COMPARED: usize = 1_000;
+
 /// The nearest of `names` within a distance of 2 or a third of the length of `name`.
 pub fn nearest<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     ranked(name, names).into_iter().next()
@@ -23,7 +26,7 @@ fn ranked<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n s
     }
     let allowed = (wanted.len() / 3).max(if wanted.len() < 3 { 1 } else { 2 });
     let mut found: Vec<(usize, &str)> = Vec::new();
-    for candidate in names {
+    for candidate in names.into_iter().take(COMPARED) {
         let other: Vec<char> = candidate.chars().take(LONGEST + 1).map(|c| c.to_ascii_lowercase()).collect();
         if other.len().abs_diff(wanted.len()) > allowed {
             continue;
@@ -45,7 +48,8 @@ fn distance(a: &[char], b: &[char]) -> usize {
         let mut current = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
             let at = |row: &[usize], index: usize| row.get(index).copied().unwrap_or(usize::MAX / 2);
-            let mut cost = (at(&previous, j + 1) + 1).min(at(&current, j) + 1).min(at(&previous, j) + usize::from(x != y));
+            let mut cost =
+                (at(&previous, j + 1) + 1).min(at(&current, j) + 1).min(at(&previous, j) + usize::from(x != y));
             let swapped = i > 0 && j > 0 && Some(x) == b.get(j - 1) && a.get(i - 1) == Some(y);
             if swapped {
                 cost = cost.min(at(&before, j - 1) + 1);

@@ -276,7 +276,6 @@ impl From<storage::Error> for Problem {
                     .because(cause)
                     .retry_after_ms(5_000)
             }
-            Error::InvalidCursor => Self::new(code::INVALID_CURSOR, "the cursor is not one of this list"),
             Error::Fenced | Error::Conflict(_) | Error::Driver(_) => Self::internal(cause),
         }
     }
@@ -316,7 +315,7 @@ mod tests {
             .member("exec_id", &"01");
         assert_eq!(
             printed(&problem),
-            r#"{"type":"/problems/overloaded","title":"Too much work is waiting","status":429,"detail":"full","code":"overloaded","instance":"/api/v0/x","request_id":"r1","hint":"wait","retry_after_ms":1500,"errors":[{"pointer":"/input","code":"overloaded","message":"too much"}],"exec_id":"01"}"#
+            r#"{"type":"/problems/overloaded","title":"too many runs are waiting","status":429,"detail":"full","code":"overloaded","instance":"/api/v0/x","request_id":"r1","hint":"wait","retry_after_ms":1500,"errors":[{"pointer":"/input","code":"overloaded","message":"too much"}],"exec_id":"01"}"#
         );
         let response = problem.render("/api/v0/x", "r1");
         assert_eq!(response.status(), 429);

@@ -1,3 +1,5 @@
+//! Whom the browser guard lets in.
+
 use http_body_util::BodyExt as _;
 
 use super::*;

@@ -50,7 +50,7 @@ pub fn run(session: &Session, args: &SchemaArgs) -> Result<(), Failure> {
 }
 
 fn kinds() -> Vec<&'static str> {
-    compozy_lang::schema::KINDS.iter().map(|(kind, _)| *kind).collect()
+    compozy_lang::schema::json::KINDS.to_vec()
 }
 
 fn unwritable(path: &std::path::Path, error: &std::io::Error) -> Failure {
@@ -62,7 +62,7 @@ fn text_of(kind: &str) -> Result<String, Failure> {
 }
 
 fn schema_of(kind: &str) -> Result<Value, Failure> {
-    compozy_lang::schema::json_schema(kind).ok_or_else(|| {
+    compozy_lang::schema::json::json_schema(kind).ok_or_else(|| {
         let kinds = kinds().join(", ");
         Failure::new("schema_not_found", format!("no schema is called '{kind}'")).hint(format!("one of {kinds}"))
     })

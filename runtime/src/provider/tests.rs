@@ -316,7 +316,7 @@ async fn at_most_so_many_requests_run_and_so_many_wait() {
     let lab = plan::Provider { concurrency: Some(1), ..entry("lab", "openai", &base_url) };
     let settings = Settings { default_queue_size: 1, ..providers(vec![lab]).settings };
     let providers = Arc::new(with(settings));
-    let ctx = CallContext { timeout: Duration::from_millis(600), ..context() };
+    let ctx = CallContext { timeout: Duration::from_secs(2), ..context() };
     let start = || {
         let (providers, ctx) = (Arc::clone(&providers), ctx.clone());
         tokio::spawn(async move { providers.chat(None, &ask("slow"), &ctx, None).await })

@@ -11,8 +11,11 @@
 //! - State tables are projections of the journal, written in the same transaction.
 
 pub(crate) mod crash;
+pub mod named;
 pub mod row;
 pub mod sqlite;
+#[cfg(test)]
+mod suite;
 
 use std::sync::Arc;
 
@@ -20,7 +23,7 @@ use async_trait::async_trait;
 use compozy_engine::time::Timestamp;
 
 use crate::id::{ExecId, NodeId};
-use row::{Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, WorkflowSummary};
+use row::{Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, Usage, WorkflowSummary};
 
 /// Why storage refused or failed, split by what the caller can do.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -183,6 +186,9 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
 
     /// Steps of a run in the order they started.
     async fn steps(&self, exec_id: &ExecId) -> Result<Vec<Step>, Error>;
+
+    /// Tokens used by a run, by step, provider and model.
+    async fn usage(&self, exec_id: &ExecId) -> Result<Vec<Usage>, Error>;
 
     /// Events of a run with `seq > after`, at most `limit`, in order.
     async fn journal(&self, exec_id: &ExecId, after: i64, limit: u32) -> Result<Vec<Journal>, Error>;

@@ -127,7 +127,11 @@ mod tests {
             for (at, _) in text.match_indices("\"CZ") {
                 let code: String = text[at + 1..].chars().take_while(char::is_ascii_alphanumeric).collect();
                 let is_code = code.len() == 6 && code[2..].bytes().all(|byte| byte.is_ascii_digit());
-                assert!(!is_code || code == "CZ9999" || find(&code).is_some(), "{code} in {} is not registered", file.display());
+                assert!(
+                    !is_code || code == "CZ9999" || find(&code).is_some(),
+                    "{code} in {} is not registered",
+                    file.display()
+                );
             }
         }
     }

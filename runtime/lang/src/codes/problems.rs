@@ -3,7 +3,14 @@
 use super::Code;
 
 /// A problem with an HTTP status.
-const fn http(code: &'static str, status: u16, exit: u8, title: &'static str, cause: &'static str, help: &'static str) -> Code {
+const fn http(
+    code: &'static str,
+    status: u16,
+    exit: u8,
+    title: &'static str,
+    cause: &'static str,
+    help: &'static str,
+) -> Code {
     Code { code, title, http: Some(status), exit, cause, help }
 }
 
@@ -68,6 +75,8 @@ pub static PROBLEMS: &[Code] = &[
     local("port_in_use", 6, "the port is in use", "Another program listens on the port.", "Choose another port with `--port`, or stop the other program."),
     local("schema_too_new", 6, "the database is newer than this compozy", "A newer version has migrated the database.", "Update compozy."),
     local("database_exclusive", 6, "the database is in exclusive use", "Another command holds the database.", "Wait until it has ended."),
+    local("database_unusable", 6, "the database cannot be used", "The file is damaged, or is no database of compozy; nothing was written to it.", "Restore a backup, or move the file away to begin anew."),
+    local("database_unwritable", 2, "the database cannot be written", "The file or its folder may not be written by this user.", "Change the owner or permissions, or set `database.path`."),
     local("server_unreachable", 7, "the server cannot be reached", "No server answers at the address.", "Start it, or fix `--server`."),
     local("memory_server_unreachable", 7, "no server holds the database in memory", "A database in memory lives in its server, and none answers.", "Start the server first."),
     local("secret_missing", 3, "a secret is missing", "A variable that a plugin may see as a secret is not set.", "Set the variable."),

@@ -80,12 +80,18 @@ impl Reader<'_> {
         let fields = self.fields(node, &AGENT, path)?;
         let mut agent = Agent { id: self.name(&fields, "id"), ..Agent::default() };
         self.at(SiteKind::Task, |reader| {
-            agent.instructions =
-                fields.get("instructions").and_then(|node| reader.template(node, &fields.at("instructions"), TemplateMode::Text));
+            agent.instructions = fields
+                .get("instructions")
+                .and_then(|node| reader.template(node, &fields.at("instructions"), TemplateMode::Text));
             agent.with = fields.get("with").map(|node| {
                 reader.at(SiteKind::With, |reader| reader.templates(node, &fields.at("with"), TemplateMode::Value))
             });
-            agent.env = fields.get("env").map(|node| reader.template_map(node, &fields.at("env"))).unwrap_or_default().into_iter().collect();
+            agent.env = fields
+                .get("env")
+                .map(|node| reader.template_map(node, &fields.at("env")))
+                .unwrap_or_default()
+                .into_iter()
+                .collect();
             agent.actions = reader.actions(&fields);
         });
         self.model(&fields, &mut agent);
@@ -156,7 +162,9 @@ impl Reader<'_> {
             }
             actions.push(Action {
                 id,
-                prompt: fields.get("prompt").and_then(|node| self.template(node, &fields.at("prompt"), TemplateMode::Text)),
+                prompt: fields
+                    .get("prompt")
+                    .and_then(|node| self.template(node, &fields.at("prompt"), TemplateMode::Text)),
                 input: self.schema(&fields, "input"),
                 output: self.schema(&fields, "output"),
                 with: fields.get("with").map(|node| {
@@ -169,10 +177,17 @@ impl Reader<'_> {
 
     /// Keys that are recognised, checked and not part of this version: those that make a task wrong, and those it can
     /// run without.
-    pub(crate) fn unsupported_keys(&mut self, fields: &Fields<'_>, wrong: &[&str], without: &[&str]) -> Vec<Unsupported> {
+    pub(crate) fn unsupported_keys(
+        &mut self,
+        fields: &Fields<'_>,
+        wrong: &[&str],
+        without: &[&str],
+    ) -> Vec<Unsupported> {
         let mut found = Vec::new();
         for name in wrong.iter().chain(without) {
-            let Some(node) = fields.get(name).filter(|node| node.items().is_none_or(|items| !items.is_empty())) else { continue };
+            let Some(node) = fields.get(name).filter(|node| node.items().is_none_or(|items| !items.is_empty())) else {
+                continue;
+            };
             if let Some(key) = fields.key(name)
                 && !matches!(key.kind, Kind::Any)
             {

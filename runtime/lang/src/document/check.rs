@@ -37,10 +37,11 @@ impl Reader<'_> {
                 }
                 None => self.expected(node, path, "a map"),
             },
-            Kind::Either(kinds) => match kinds.iter().find(|kind| fits(node, kind)).or(kinds.first()) {
-                Some(kind) => self.check_kind(node, kind, path),
-                None => {}
-            },
+            Kind::Either(kinds) => {
+                if let Some(kind) = kinds.iter().find(|kind| fits(node, kind)).or(kinds.first()) {
+                    self.check_kind(node, kind, path);
+                }
+            }
             Kind::Typed(inner) => {
                 let is_template = node.scalar().is_some_and(|scalar| scalar.text.contains("{{"));
                 if !is_template {

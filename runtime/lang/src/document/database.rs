@@ -90,7 +90,10 @@ impl Reader<'_> {
     }
 
     fn sqlite_path(&mut self, fields: &Fields<'_>, path: &str) {
-        let reason = if path.trim().is_empty() && fields.get("path").is_some() && self.deferred.iter().all(|(at, _)| *at != fields.at("path")) {
+        let reason = if path.trim().is_empty()
+            && fields.get("path").is_some()
+            && self.deferred.iter().all(|(at, _)| *at != fields.at("path"))
+        {
             Some("it is empty")
         } else if path.contains(['\0', '\n', '\r']) {
             Some("it holds a NUL or a line break")
@@ -132,7 +135,11 @@ impl Reader<'_> {
                 self.pragma(&name, &entry.value, &path, &mut found);
             } else {
                 let place = super::fields::key_place(entry);
-                let problem = crate::diagnostic::Diagnostic::error("CZ0808", format!("pragma '{}' is not allowed", entry.key), place);
+                let problem = crate::diagnostic::Diagnostic::error(
+                    "CZ0808",
+                    format!("pragma '{}' is not allowed", entry.key),
+                    place,
+                );
                 self.report(problem.path(path).help(format!("known: {}", PRAGMAS.join(", "))));
             }
         }

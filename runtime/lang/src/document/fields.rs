@@ -60,7 +60,7 @@ impl<'n> Fields<'n> {
 
     /// Where a key is written, or the map itself.
     pub(crate) fn place(&self, name: &str) -> Place {
-        self.entry(name).map_or_else(|| self.node.place(), |entry| key_place(entry))
+        self.entry(name).map_or_else(|| self.node.place(), key_place)
     }
 
     /// A diagnostic at a key, or at the map when it is absent.
@@ -176,7 +176,8 @@ impl Reader<'_> {
         }
         let is_file = node.source.origin == crate::source::Origin::File;
         if is_file && !parts.has_variable() && !scalar.text.is_empty() && !scalar.text.contains("{{") {
-            let problem = node.diagnostic("CZ0505", format!("'{path}' holds a literal secret")).severity(Severity::Warning);
+            let problem =
+                node.diagnostic("CZ0505", format!("'{path}' holds a literal secret")).severity(Severity::Warning);
             self.report(problem.path(path).help("use ${VAR} and keep the value in the environment or in .env"));
         }
     }
@@ -198,6 +199,11 @@ impl Reader<'_> {
     }
 
     fn unknown_key(&mut self, entry: &Entry, table: &'static Table, path: &str) {
+        let is_error = self.strict || table.is_settings;
+        let severity = if is_error { Severity::Error } else { Severity::Warning };
+        if !crate::diagnostic::is_kept(&self.diagnostics, severity) {
+            return;
+        }
         let shown = crate::yaml::describe_text(&entry.key);
         let message = match suggest::nearest(&entry.key, table.spellings()) {
             Some(near) => format!("unknown key {shown}. Did you mean '{near}'?"),
@@ -210,11 +216,7 @@ impl Reader<'_> {
             let names: Vec<_> = table.names().collect();
             problem.help(format!("keys of {}: {}", table.name, names.join(", ")))
         };
-        if table.is_settings {
-            self.report(problem);
-        } else {
-            self.report_loose(problem);
-        }
+        self.report(problem.severity(severity));
     }
 
     /// Two spellings of one key.

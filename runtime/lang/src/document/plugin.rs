@@ -35,23 +35,42 @@ impl Reader<'_> {
             _ => PluginKind::Tool,
         };
         let (permissions, databases) = self.permissions(&fields);
-        if kind == PluginKind::Template && fields.get("permissions").is_some_and(|node| node.entries().is_some_and(|e| !e.is_empty())) {
-            let message = format!("'{}': not a template component: template plugins are pure and get no permissions", id.as_ref().map_or("", |id| &id.text));
+        if kind == PluginKind::Template
+            && fields.get("permissions").is_some_and(|node| node.entries().is_some_and(|e| !e.is_empty()))
+        {
+            let message = format!(
+                "'{}': not a template component: template plugins are pure and get no permissions",
+                id.as_ref().map_or("", |id| &id.text)
+            );
             self.report(fields.diagnostic("permissions", "CZ0702", message));
         }
         let digest = self.digest(&fields);
         let limits = self.plugin_limits(&fields);
-        let config = fields.get("config").map_or(Value::Null, |node| self.lazily(|reader| reader.value(node, &fields.at("config"))));
+        let config = fields
+            .get("config")
+            .map_or(Value::Null, |node| self.lazily(|reader| reader.value(node, &fields.at("config"))));
         let Some(id) = id else {
             self.report(node.diagnostic("CZ0203", "a plugin needs an id").path(path));
             return None;
         };
         let Some(source) = source else {
-            self.report(node.diagnostic("CZ0701", format!("'{}': no usable implementation: 'source' is missing", id.text)).path(path));
+            if fields.get("source").is_none() {
+                let message = format!("'{}': no usable implementation: 'source' is missing", id.text);
+                self.report(node.diagnostic("CZ0701", message).path(path));
+            }
             return None;
         };
         self.plugin_source(&id, &source);
-        let plugin = Plugin { id: id.text.clone(), source: source.text, kind, digest, permissions, limits, config, place: node.place() };
+        let plugin = Plugin {
+            id: id.text.clone(),
+            source: source.text,
+            kind,
+            digest,
+            permissions,
+            limits,
+            config,
+            place: node.place(),
+        };
         Some(PluginEntry { id, plugin, databases })
     }
 
@@ -65,7 +84,10 @@ impl Reader<'_> {
         } else if crate::files::leaves_folder(text) {
             self.report(source.diagnostic("CZ0206", format!("path '{text}' leaves the project folder")));
         } else if !(text.ends_with(".wasm") || text.ends_with(".cwasm") || text.ends_with(".wat")) {
-            let message = format!("'{}': no usable implementation: '{text}' is neither a .wasm component nor builtin:NAME", id.text);
+            let message = format!(
+                "'{}': no usable implementation: '{text}' is neither a .wasm component nor builtin:NAME",
+                id.text
+            );
             self.report(source.diagnostic("CZ0701", message));
         }
     }
@@ -76,7 +98,11 @@ impl Reader<'_> {
         if digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Some(name.text.to_ascii_lowercase());
         }
-        let message = format!("{}: expected sha256: and 64 hex digits, got {}", fields.at("digest"), crate::yaml::describe_text(&name.text));
+        let message = format!(
+            "{}: expected sha256: and 64 hex digits, got {}",
+            fields.at("digest"),
+            crate::yaml::describe_text(&name.text)
+        );
         self.report(name.diagnostic("CZ0110", message));
         None
     }
@@ -100,7 +126,8 @@ impl Reader<'_> {
         };
         permissions.http = self.texts(&fields, "http");
         let databases = self.grants(&fields, "sql", &GRANT_TABLE, "id");
-        permissions.sql = databases.iter().map(|(name, write)| Grant { id: name.text.clone(), write: *write }).collect();
+        permissions.sql =
+            databases.iter().map(|(name, write)| Grant { id: name.text.clone(), write: *write }).collect();
         permissions.vector = self.plain_grants(&fields, "vector", &GRANT_TABLE, "id");
         permissions.fs = self.fs_grants(&fields);
         permissions.kv = self.kv(&fields);
@@ -157,7 +184,11 @@ impl Reader<'_> {
             "read" | "ro" => Access::Read,
             "read-write" | "rw" | "true" => Access::ReadWrite,
             _ => {
-                let message = format!("{}: expected none, read or read-write, got {}", fields.at("kv"), crate::yaml::describe_text(&name.text));
+                let message = format!(
+                    "{}: expected none, read or read-write, got {}",
+                    fields.at("kv"),
+                    crate::yaml::describe_text(&name.text)
+                );
                 self.report(name.diagnostic("CZ0110", message));
                 Access::None
             }

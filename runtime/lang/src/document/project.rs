@@ -61,7 +61,9 @@ impl Definitions {
                 "models" => self.providers.extend(reader.models(node, &path)),
                 "vector_dbs" => self.knowledge.extend(reader.knowledge_list(node, KnowledgeKind::VectorDb, &path)),
                 "embedders" => self.knowledge.extend(reader.knowledge_list(node, KnowledgeKind::Embedder, &path)),
-                "knowledge_bases" => self.knowledge.extend(reader.knowledge_list(node, KnowledgeKind::KnowledgeBase, &path)),
+                "knowledge_bases" => {
+                    self.knowledge.extend(reader.knowledge_list(node, KnowledgeKind::KnowledgeBase, &path))
+                }
                 _ => {
                     for (index, node) in super::scalar::one_or_many(node).iter().enumerate() {
                         self.entry(reader, list, node, &item_path(&path, node, index));
@@ -81,7 +83,9 @@ impl Definitions {
             "models" => self.providers.extend(reader.model_entry(node, path)),
             "vector_dbs" => self.knowledge.extend(reader.knowledge_entry(node, KnowledgeKind::VectorDb, path)),
             "embedders" => self.knowledge.extend(reader.knowledge_entry(node, KnowledgeKind::Embedder, path)),
-            "knowledge_bases" => self.knowledge.extend(reader.knowledge_entry(node, KnowledgeKind::KnowledgeBase, path)),
+            "knowledge_bases" => {
+                self.knowledge.extend(reader.knowledge_entry(node, KnowledgeKind::KnowledgeBase, path))
+            }
             _ => {
                 let Some(key) = PROJECT.key(list) else { return };
                 let Kind::List(kind) = key.kind else { return };
@@ -102,12 +106,22 @@ impl Reader<'_> {
             self.check(author, &PROJECT.key("author").map_or(Kind::Any, |key| key.kind), "author");
         }
         let settings = self.settings(&fields);
-        if let Some(llm) = fields.get("llm").and_then(|node| self.fields(node, &LLM, "llm")) {
-            if let Some(providers) = llm.get("providers") {
-                definitions.providers.extend(self.providers(providers, "llm.providers"));
-            }
+        let llm = fields.get("llm").and_then(|node| self.fields(node, &LLM, "llm"));
+        if let Some(providers) = llm.and_then(|llm| llm.get("providers")) {
+            definitions.providers.extend(self.providers(providers, "llm.providers"));
         }
-        let lists = ["schemas", "models", "agents", "tools", "plugins", "mcps", "memories", "embedders", "vector_dbs", "knowledge_bases"];
+        let lists = [
+            "schemas",
+            "models",
+            "agents",
+            "tools",
+            "plugins",
+            "mcps",
+            "memories",
+            "embedders",
+            "vector_dbs",
+            "knowledge_bases",
+        ];
         definitions.read(self, &fields, &lists);
         self.project_knowledge(&fields, definitions);
         let config = fields.get("config").and_then(|node| self.fields(node, &CONFIG, "config"));
@@ -143,7 +157,9 @@ impl Reader<'_> {
     /// `knowledge`: definitions and defaults, or bindings.
     fn project_knowledge(&mut self, fields: &Fields<'_>, definitions: &mut Definitions) {
         let Some(node) = fields.get("knowledge") else { return };
-        if node.entries().is_none() || ["id", "knowledge_base_id", "knowledge_base"].iter().any(|key| node.get(key).is_some()) {
+        if node.entries().is_none()
+            || ["id", "knowledge_base_id", "knowledge_base"].iter().any(|key| node.get(key).is_some())
+        {
             self.check(node, &crate::schema::project::BINDINGS, "knowledge");
             let message = "'knowledge' is not part of this version yet".to_owned();
             self.warn(node, "CZ0001", message);

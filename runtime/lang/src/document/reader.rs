@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{self, Diagnostic, Severity};
 use crate::environment::ProjectEnvironment;
 use crate::interpolate::{MissingVariable, Parts, Resolved, Run};
 use crate::plan::Segment;
@@ -12,7 +12,7 @@ use crate::yaml::{Node, Style};
 
 use super::template::Check;
 
-/// Most problems kept while reading; far more than are shown, few enough for hostile files.
+/// Most missing variables kept.
 const KEPT: usize = 2_000;
 
 /// Reads trees into documents and collects what is wrong.
@@ -92,9 +92,7 @@ impl<'a> Reader<'a> {
 
     /// Reports a problem.
     pub(crate) fn report(&mut self, problem: Diagnostic) {
-        if self.diagnostics.len() < KEPT {
-            self.diagnostics.push(problem);
-        }
+        diagnostic::keep(&mut self.diagnostics, problem);
     }
 
     /// Reports a problem that is an error in strict loads and a warning otherwise.
@@ -145,7 +143,8 @@ impl<'a> Reader<'a> {
         for (start, end) in &parts.odd {
             let (place, length) = places.at(*start, *end);
             let text: String = scalar.text.get(*start..*end).unwrap_or_default().chars().take(60).collect();
-            let problem = Diagnostic::warning("CZ0115", format!("'{text}' is not a variable reference, kept as text"), place);
+            let problem =
+                Diagnostic::warning("CZ0115", format!("'{text}' is not a variable reference, kept as text"), place);
             self.report(problem.length(length).help("write $${ for a literal ${"));
         }
         parts

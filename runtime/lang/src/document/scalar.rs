@@ -66,7 +66,11 @@ impl Reader<'_> {
         if (least..=most).contains(&value) {
             return Some(value);
         }
-        let range = if most == i64::MAX { format!("an integer of at least {least}") } else { format!("an integer from {least} to {most}") };
+        let range = if most == i64::MAX {
+            format!("an integer of at least {least}")
+        } else {
+            format!("an integer from {least} to {most}")
+        };
         self.expected_text(node, path, &range, &filled.text);
         None
     }
@@ -184,13 +188,22 @@ impl Reader<'_> {
     }
 
     /// One of several words of a node.
-    pub(crate) fn choice_of(&mut self, node: &Node, path: &str, words: &'static [&'static str]) -> Option<&'static str> {
+    pub(crate) fn choice_of(
+        &mut self,
+        node: &Node,
+        path: &str,
+        words: &'static [&'static str],
+    ) -> Option<&'static str> {
         let text = self.text_of(node, path)?;
         let found = words.iter().copied().find(|word| word.eq_ignore_ascii_case(text.trim()));
         if found.is_none() {
             let message = match crate::suggest::nearest(&text, words.iter().copied()) {
-                Some(near) => format!("{path}: expected one of {}, got '{text}'. Did you mean '{near}'?", words.join(", ")),
-                None => format!("{path}: expected one of {}, got {}", words.join(", "), crate::yaml::describe_text(&text)),
+                Some(near) => {
+                    format!("{path}: expected one of {}, got '{text}'. Did you mean '{near}'?", words.join(", "))
+                }
+                None => {
+                    format!("{path}: expected one of {}, got {}", words.join(", "), crate::yaml::describe_text(&text))
+                }
             };
             self.report(node.diagnostic("CZ0110", message).path(path));
         }

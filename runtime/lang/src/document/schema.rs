@@ -42,7 +42,9 @@ impl Reader<'_> {
             self.expected(node, path, "a JSON Schema or the id of one");
             return None;
         }
-        if node.scalar().is_some() && crate::yaml::core::boolean(node.scalar().map_or("", |scalar| &scalar.text)).is_none() {
+        if node.scalar().is_some()
+            && crate::yaml::core::boolean(node.scalar().map_or("", |scalar| &scalar.text)).is_none()
+        {
             return self.name_of(node, path).map(SchemaRef::Id);
         }
         let value = self.schema_value(node, path);
@@ -53,7 +55,11 @@ impl Reader<'_> {
     pub(crate) fn schemas(&mut self, fields: &Fields<'_>) -> Vec<Schema> {
         let path = fields.at("schemas");
         let nodes = fields.get("schemas").map(one_or_many).unwrap_or_default();
-        nodes.iter().enumerate().filter_map(|(index, node)| self.schema_entry(node, &item_path(&path, node, index))).collect()
+        nodes
+            .iter()
+            .enumerate()
+            .filter_map(|(index, node)| self.schema_entry(node, &item_path(&path, node, index)))
+            .collect()
     }
 
     /// One entry of `schemas`, or a schema file.
@@ -80,7 +86,8 @@ impl Reader<'_> {
         match crate::schema_check::compile(value) {
             Ok(_) => true,
             Err(reason) => {
-                let problem = Diagnostic::error("CZ0209", format!("schema '{path}' is not valid: {reason}"), node.place());
+                let problem =
+                    Diagnostic::error("CZ0209", format!("schema '{path}' is not valid: {reason}"), node.place());
                 self.report(problem.length(node.length()).path(path));
                 false
             }

@@ -11,8 +11,8 @@ use crate::environment::ProjectEnvironment;
 use crate::plan;
 use crate::schema::project::PROJECT;
 use crate::settings::{
-    Attachments, Auth, Autoload, Cluster, Cors, Engine, Limits, Llm, Mode, Monitoring, Rate, RateLimits, Retention, Runtime,
-    Server, ServerLimits, Settings, Timeouts, Tls, Webhooks,
+    Attachments, Auth, Autoload, Cluster, Cors, Engine, Limits, Llm, Mode, Monitoring, Rate, RateLimits, Retention,
+    Runtime, Server, ServerLimits, Settings, Timeouts, Tls, Webhooks,
 };
 use crate::source::{Origin, Source};
 use crate::yaml::Node;
@@ -127,7 +127,11 @@ impl Reader<'_> {
             let message = "server.auth.admin_key: expected at least 32 characters, got fewer";
             self.report(fields.diagnostic("admin_key", "CZ0110", message));
         }
-        Auth { enabled: self.flag(fields, "enabled"), admin_key, workflow_exceptions: self.texts(fields, "workflow_exceptions") }
+        Auth {
+            enabled: self.flag(fields, "enabled"),
+            admin_key,
+            workflow_exceptions: self.texts(fields, "workflow_exceptions"),
+        }
     }
 
     fn server_limits(&mut self, server: &Fields<'_>) -> ServerLimits {
@@ -209,7 +213,11 @@ impl Reader<'_> {
         if let Some(reason) = reason {
             self.report(fields.diagnostic("path", "CZ0909", format!("monitoring.path: {reason}")));
         }
-        Monitoring { enabled: self.flag(fields, "enabled"), path, is_public: self.choice(fields, "auth") == Some("none") }
+        Monitoring {
+            enabled: self.flag(fields, "enabled"),
+            path,
+            is_public: self.choice(fields, "auth") == Some("none"),
+        }
     }
 
     fn runtime(&mut self, project: &Fields<'_>) -> Runtime {

@@ -97,7 +97,10 @@ impl Retry {
             initial_interval: self.initial_interval.or(under.initial_interval),
             backoff_coefficient: self.backoff_coefficient.or(under.backoff_coefficient),
             maximum_interval: self.maximum_interval.or(under.maximum_interval),
-            non_retryable_error_types: self.non_retryable_error_types.clone().or_else(|| under.non_retryable_error_types.clone()),
+            non_retryable_error_types: self
+                .non_retryable_error_types
+                .clone()
+                .or_else(|| under.non_retryable_error_types.clone()),
         }
     }
 
@@ -133,13 +136,15 @@ impl Reader<'_> {
             return None;
         }
         let fields = self.fields_of(node, &TASK, path, Some(kind))?;
-        let Some(id) = self.name(&fields, "id") else {
-            if fields.get("id").is_none() {
-                self.report(node.diagnostic("CZ0302", format!("task #{} has no id", index + 1)).path(path).help("add it"));
-            }
-            return None;
-        };
-        Some(self.at(SiteKind::Task, |reader| reader.basic(&fields, id)))
+        let id = self.name(&fields, "id");
+        if fields.get("id").is_none() {
+            self.report(node.diagnostic("CZ0302", format!("task #{} has no id", index + 1)).path(path).help("add it"));
+        }
+        // A task without an id is read for what else is wrong with it, and then left out.
+        let has_id = id.is_some();
+        let id = id.unwrap_or_else(|| Name { text: format!("#{}", index + 1), place: node.place(), length: 1 });
+        let task = self.at(SiteKind::Task, |reader| reader.basic(&fields, id));
+        has_id.then_some(task)
     }
 
     /// The task's type, checked.
@@ -150,11 +155,18 @@ impl Reader<'_> {
         };
         let Some(kind) = node.get("type").filter(|kind| !kind.is_null()) else {
             // A key that only another type has means a forgotten type.
-            for (key, meant) in [("routes", "router"), ("tasks", "composite"), ("items", "collection"), ("wait_for", "wait"), ("operation", "memory")] {
+            for (key, meant) in [
+                ("routes", "router"),
+                ("tasks", "composite"),
+                ("items", "collection"),
+                ("wait_for", "wait"),
+                ("operation", "memory"),
+            ] {
                 if let Some(entry) = entries.iter().find(|entry| &*entry.key == key) {
                     let message = format!("'{key}' belongs to {meant} tasks");
                     let place = entry.value.place_of(entry.key_span);
-                    let problem = crate::diagnostic::Diagnostic::error("CZ0304", message, place).length(crate::source::narrow(key.len()));
+                    let problem = crate::diagnostic::Diagnostic::error("CZ0304", message, place)
+                        .length(crate::source::narrow(key.len()));
                     self.report(problem.path(path).help(format!("add type: {meant}")));
                     return None;
                 }
@@ -164,7 +176,9 @@ impl Reader<'_> {
         let text = self.text_of(kind, &format!("{path}.type"))?;
         let known = TYPES.iter().copied().find(|known| known.eq_ignore_ascii_case(&text));
         if known.is_none() {
-            let near = suggest::nearest(&text, TYPES.iter().copied()).map(|near| format!(". Did you mean '{near}'?")).unwrap_or_default();
+            let near = suggest::nearest(&text, TYPES.iter().copied())
+                .map(|near| format!(". Did you mean '{near}'?"))
+                .unwrap_or_default();
             let problem = kind.diagnostic("CZ0303", format!("task type '{text}' does not exist{near}"));
             self.report(problem.path(path).help(format!("types: {}", TYPES.join(", "))));
         }
@@ -176,7 +190,8 @@ impl Reader<'_> {
         let config = config.as_ref();
         let outputs = self.task_outputs(fields);
         let (output, output_is_outputs) = self.task_output(fields);
-        let mut unsupported = self.unsupported_keys(fields, &["tools", "mcps", "memory", "attachments"], &["knowledge"]);
+        let mut unsupported =
+            self.unsupported_keys(fields, &["tools", "mcps", "memory", "attachments"], &["knowledge"]);
         let condition = self.condition(fields, &mut unsupported);
         Task {
             executor: self.executor(fields, &id),
@@ -249,7 +264,9 @@ impl Reader<'_> {
     fn is_final(&mut self, fields: &Fields<'_>) -> Option<Typed<bool>> {
         let node = fields.get("final")?;
         let path = fields.at("final");
-        self.at(SiteKind::Output, |reader| reader.typed(node, &path, TemplateMode::Guard, |reader, node| reader.bool_of(node, &path)))
+        self.at(SiteKind::Output, |reader| {
+            reader.typed(node, &path, TemplateMode::Guard, |reader, node| reader.bool_of(node, &path))
+        })
     }
 
     fn typed_duration(&mut self, fields: &Fields<'_>, name: &str) -> Option<Typed<Duration>> {
@@ -315,7 +332,9 @@ impl Reader<'_> {
 
     fn one_retry(&mut self, fields: &Fields<'_>) -> Retry {
         let mut retry = Retry::default();
-        if let Some(policy) = fields.get("retry_policy").and_then(|node| self.fields(node, &RETRY, &fields.at("retry_policy"))) {
+        if let Some(policy) =
+            fields.get("retry_policy").and_then(|node| self.fields(node, &RETRY, &fields.at("retry_policy")))
+        {
             retry.maximum_attempts = self.number(&policy, "maximum_attempts");
             retry.initial_interval = self.duration(&policy, "initial_interval");
             retry.maximum_interval = self.duration(&policy, "maximum_interval");
@@ -350,7 +369,8 @@ impl Reader<'_> {
         if let Some(tool) = fields.get("tool") {
             if let Some(other) = prompts.iter().copied().find(|name| fields.get(name).is_some()) {
                 let message = format!("'tool' cannot be combined with '{other}'");
-                let problem = fields.diagnostic(other, "CZ0306", message).related(fields.place("tool"), "'tool' is here");
+                let problem =
+                    fields.diagnostic(other, "CZ0306", message).related(fields.place("tool"), "'tool' is here");
                 self.report(problem.help("make it two tasks"));
             }
             return self.tool_ref(tool, &fields.at("tool")).map(Executor::Tool);

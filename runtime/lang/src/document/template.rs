@@ -46,9 +46,17 @@ impl Reader<'_> {
         Some(self.template_of_parts(node, &parts, path, mode, is_plain))
     }
 
-    fn template_of_parts(&mut self, node: &Node, parts: &Parts, path: &str, mode: TemplateMode, plain: bool) -> Template {
+    fn template_of_parts(
+        &mut self,
+        node: &Node,
+        parts: &Parts,
+        path: &str,
+        mode: TemplateMode,
+        plain: bool,
+    ) -> Template {
         let segments = parts.segments();
-        let needs_check = segments.iter().any(|segment| matches!(segment, Segment::Literal(text) if may_be_template(text)));
+        let needs_check =
+            segments.iter().any(|segment| matches!(segment, Segment::Literal(text) if may_be_template(text)));
         let (resolved, runs) = self.fill_for_check(parts, path);
         let mut checks = Vec::new();
         if needs_check {
@@ -64,8 +72,11 @@ impl Reader<'_> {
         match &node.value {
             yaml::Value::Scalar(scalar) => self.scalar_template(node, scalar, path, mode),
             yaml::Value::List(items) => {
-                let items: Vec<_> =
-                    items.iter().enumerate().map(|(index, item)| self.templates(item, &format!("{path}[{index}]"), mode)).collect();
+                let items: Vec<_> = items
+                    .iter()
+                    .enumerate()
+                    .map(|(index, item)| self.templates(item, &format!("{path}[{index}]"), mode))
+                    .collect();
                 if items.iter().all(is_fixed) {
                     return ValueTemplate::Fixed(Value::Array(items.into_iter().filter_map(fixed).collect()));
                 }
@@ -120,7 +131,11 @@ impl Reader<'_> {
             },
             yaml::Value::List(items) => {
                 let items = items.iter().enumerate();
-                Value::Array(items.map(|(index, item)| self.value_of(item, &format!("{path}[{index}]"), refuse_directives)).collect())
+                Value::Array(
+                    items
+                        .map(|(index, item)| self.value_of(item, &format!("{path}[{index}]"), refuse_directives))
+                        .collect(),
+                )
             }
             yaml::Value::Map(entries) => {
                 let mut members = Map::new();

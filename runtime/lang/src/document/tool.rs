@@ -68,9 +68,9 @@ impl Reader<'_> {
             with: fields.get("with").map(|node| {
                 self.at(SiteKind::With, |reader| reader.templates(node, &fields.at("with"), TemplateMode::Value))
             }),
-            config: fields.get("config").map_or(Value::Null, |node| {
-                self.lazily(|reader| reader.value(node, &fields.at("config")))
-            }),
+            config: fields
+                .get("config")
+                .map_or(Value::Null, |node| self.lazily(|reader| reader.value(node, &fields.at("config")))),
             input: self.schema(&fields, "input"),
             output: self.schema(&fields, "output"),
             timeout: self.duration(&fields, "timeout"),

@@ -67,13 +67,15 @@ impl Reader<'_> {
 
     fn workflow_fields(&mut self, node: &Node, definitions: &mut Definitions) -> Option<Workflow> {
         let fields = self.fields(node, &WORKFLOW, "")?;
-        let id = self.workflow_id(&fields)?;
+        let id = self.workflow_id(&fields);
         let config = fields.get("config").and_then(|node| self.fields(node, &WORKFLOW_CONFIG, "config"));
         let config = config.as_ref();
+        // What a workflow file registers is seen by every workflow, so its templates belong to none.
+        let number = self.site.workflow.take();
         definitions.read(self, &fields, &["schemas", "agents", "tools", "mcps", "knowledge_bases"]);
+        self.site.workflow = number;
         let (outputs, output_schema) = self.workflow_output(&fields);
-        let mut unsupported = self.unsupported_keys(&fields, &["triggers", "schedule"], &["knowledge"]);
-        unsupported.retain(|key| key.what != "knowledge" || fields.get("knowledge").is_some());
+        let unsupported = self.unsupported_keys(&fields, &["triggers", "schedule"], &["knowledge"]);
         let mut task_ids = Vec::new();
         if let Some(tasks) = fields.get("tasks") {
             collect_ids(tasks, &mut task_ids);
@@ -112,17 +114,21 @@ impl Reader<'_> {
         })
     }
 
-    /// The id, or the name of the file without its extension.
-    fn workflow_id(&mut self, fields: &Fields<'_>) -> Option<Name> {
-        if fields.get("id").is_some() {
-            return self.name(fields, "id");
+    /// The id, or the name of the file without its extension; that also stands for an id that cannot be read.
+    fn workflow_id(&mut self, fields: &Fields<'_>) -> Name {
+        let is_written = fields.get("id").is_some();
+        if let Some(id) = self.name(fields, "id") {
+            return id;
         }
         let file = fields.node.source.name.clone();
         let stem = file.rsplit('/').next().unwrap_or(&file);
         let stem = stem.strip_suffix(".yaml").or_else(|| stem.strip_suffix(".yml")).unwrap_or(stem);
-        let message = format!("the workflow has no id; it is called '{stem}' after its file");
-        self.report(fields.node.diagnostic("CZ0203", message).length(1).severity(crate::diagnostic::Severity::Note));
-        Some(Name { text: stem.to_owned(), place: fields.node.place(), length: 1 })
+        if !is_written {
+            let message = format!("the workflow has no id; it is called '{stem}' after its file");
+            let problem = fields.node.diagnostic("CZ0203", message).length(1);
+            self.report(problem.severity(crate::diagnostic::Severity::Note));
+        }
+        Name { text: stem.to_owned(), place: fields.node.place(), length: 1 }
     }
 
     /// `config.input`, or `input` with an optional `schema` level.
@@ -154,7 +160,8 @@ impl Reader<'_> {
                 return (None, self.schema_of(schema, "output"));
             }
         }
-        let outputs = self.at(SiteKind::WorkflowOutputs, |reader| reader.templates(node, &entry.key, TemplateMode::Outputs));
+        let outputs =
+            self.at(SiteKind::WorkflowOutputs, |reader| reader.templates(node, &entry.key, TemplateMode::Outputs));
         (Some(outputs), None)
     }
 }
@@ -182,7 +189,9 @@ fn collect_ids(node: &Node, found: &mut Vec<String>) {
             match &*entry.key {
                 "id" => found.extend(entry.value.scalar().map(|scalar| scalar.text.to_string())),
                 "tasks" | "task" | "processor" => collect_ids(&entry.value, found),
-                "routes" => entry.value.entries().unwrap_or_default().iter().for_each(|route| collect_ids(&route.value, found)),
+                "routes" => {
+                    entry.value.entries().unwrap_or_default().iter().for_each(|route| collect_ids(&route.value, found))
+                }
                 _ => {}
             }
         }

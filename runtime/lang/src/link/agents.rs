@@ -15,7 +15,9 @@ impl Linker<'_> {
                 Some(id) => with_id.push((id, agent)),
                 None => {
                     let place = agent.instructions.as_ref().map(|template| template.place.clone()).unwrap_or_default();
-                    self.report(crate::diagnostic::Diagnostic::error("CZ0203", "an agent needs an id", place).help("add it"));
+                    self.report(
+                        crate::diagnostic::Diagnostic::error("CZ0203", "an agent needs an id", place).help("add it"),
+                    );
                 }
             }
         }
@@ -60,14 +62,21 @@ impl Linker<'_> {
     }
 
     /// Values laid over each other by their top-level keys, the last wins.
-    pub(super) fn overlay(&mut self, under: Option<ValueTemplate>, over: Option<ValueTemplate>, place: &Name) -> Option<ValueTemplate> {
+    pub(super) fn overlay(
+        &mut self,
+        under: Option<ValueTemplate>,
+        over: Option<ValueTemplate>,
+        place: &Name,
+    ) -> Option<ValueTemplate> {
         let (under, over) = match (under, over) {
             (Some(under), Some(over)) => (under, over),
             (under, over) => return over.or(under),
         };
         let (Some(under), Some(over)) = (members(under), members(over)) else {
             let message = "with: expected maps to lay over each other, got another value";
-            self.report(place.diagnostic("CZ0110", message).help("write the agent's, the action's and the task's with as maps"));
+            self.report(
+                place.diagnostic("CZ0110", message).help("write the agent's, the action's and the task's with as maps"),
+            );
             return None;
         };
         let mut merged = under;

@@ -32,7 +32,8 @@ impl Linker<'_> {
                 Mode::Memory => "sqlite in memory",
                 Mode::Persistent => "an sqlite file",
             };
-            let mut problem = node.diagnostic("CZ0809", format!("mode '{}' contradicts database, which is {is}", node.text));
+            let mut problem =
+                node.diagnostic("CZ0809", format!("mode '{}' contradicts database, which is {is}", node.text));
             if let Some(place) = &document.database_place {
                 problem = problem.related(place.clone(), "database is here");
             }
@@ -85,7 +86,8 @@ impl Linker<'_> {
             (KnowledgeKind::KnowledgeBase, "knowledge_base"),
         ] {
             let of_kind = entries.iter().filter(|entry| entry.definition.kind == kind);
-            let names: Vec<Name> = of_kind.clone().filter(|entry| !entry.id.text.is_empty()).map(|entry| entry.id.clone()).collect();
+            let names: Vec<Name> =
+                of_kind.clone().filter(|entry| !entry.id.text.is_empty()).map(|entry| entry.id.clone()).collect();
             self.unique_ids(word, &names);
             for entry in of_kind {
                 if entry.id.text.is_empty() {
@@ -128,13 +130,17 @@ impl Linker<'_> {
                 }
             }
             "redis" => {
-                let message = format!("vector_db '{}': redis support is not built in; use qdrant, filesystem or pgvector", entry.id.text);
+                let message = format!(
+                    "vector_db '{}': redis support is not built in; use qdrant, filesystem or pgvector",
+                    entry.id.text
+                );
                 self.report(provider.diagnostic("CZ0603", message));
             }
             "filesystem" | "qdrant" => {}
             _ => {
                 let known = VECTOR_PROVIDERS.join(", ");
-                let message = format!("vector_db '{}': '{}' is not supported. Known: {known}", entry.id.text, provider.text);
+                let message =
+                    format!("vector_db '{}': '{}' is not supported. Known: {known}", entry.id.text, provider.text);
                 self.report(provider.diagnostic("CZ0602", message));
             }
         }

@@ -28,7 +28,13 @@ impl Linker<'_> {
     }
 
     /// Resolves the transitions of a workflow's tasks.
-    pub(super) fn links(&mut self, document: &WorkflowDocument, project: &Defaults, explicit: bool, is_complete: bool) -> Vec<Link> {
+    pub(super) fn links(
+        &mut self,
+        document: &WorkflowDocument,
+        project: &Defaults,
+        explicit: bool,
+        is_complete: bool,
+    ) -> Vec<Link> {
         let tasks = &document.tasks;
         let names: Vec<_> = tasks.iter().map(|task| task.id.clone()).collect();
         self.unique_ids("task", &names);
@@ -39,15 +45,14 @@ impl Linker<'_> {
         let defaults = [document.defaults.on_error.as_ref(), project.on_error.as_ref()];
         let mut targeted = vec![false; tasks.len()];
         for default in defaults.iter().copied().flatten() {
-            match &default.next {
-                Some(NextRef::Id(name)) => match positions.get(name.text.as_str()) {
-                    Some(index) => mark(&mut targeted, *index),
-                    None => {
-                        let message = format!("workflow '{}' has no task '{}'; this default does not apply to it", document.id.text, name.text);
-                        self.report(name.diagnostic("CZ0307", message).severity(Severity::Note));
-                    }
-                },
-                _ => {}
+            let Some(NextRef::Id(name)) = &default.next else { continue };
+            match positions.get(name.text.as_str()) {
+                Some(index) => mark(&mut targeted, *index),
+                None => {
+                    let (id, task) = (&document.id.text, &name.text);
+                    let message = format!("workflow '{id}' has no task '{task}'; this default does not apply to it");
+                    self.report(name.diagnostic("CZ0307", message).severity(Severity::Note));
+                }
             }
         }
         let mut links = Vec::with_capacity(tasks.len());
@@ -87,7 +92,10 @@ impl Linker<'_> {
         }
         for default in defaults.iter().copied().flatten() {
             let next = match &default.next {
-                Some(NextRef::Id(name)) => positions.get(name.text.as_str()).filter(|target| **target != index).map(|target| Next::Task(*target)),
+                Some(NextRef::Id(name)) => positions
+                    .get(name.text.as_str())
+                    .filter(|target| **target != index)
+                    .map(|target| Next::Task(*target)),
                 Some(NextRef::Template(template)) => Some(Next::Template(template.clone())),
                 None => None,
             };
@@ -160,7 +168,9 @@ impl Linker<'_> {
             }
             match link.on_success.next {
                 Some(Next::Task(target)) => open.push(target),
-                _ if !explicit => open.extend(links.iter().enumerate().skip(index + 1).find(|(_, link)| !link.targeted).map(|(next, _)| next)),
+                _ if !explicit => open.extend(
+                    links.iter().enumerate().skip(index + 1).find(|(_, link)| !link.targeted).map(|(next, _)| next),
+                ),
                 _ => {}
             }
         }

@@ -66,7 +66,12 @@ impl<'e> Linker<'e> {
     }
 
     /// Builds the plan.
-    pub(crate) fn project(&mut self, document: ProjectDocument, definitions: Definitions, workflows: Vec<WorkflowDocument>) -> Project {
+    pub(crate) fn project(
+        &mut self,
+        document: ProjectDocument,
+        definitions: Definitions,
+        workflows: Vec<WorkflowDocument>,
+    ) -> Project {
         let folder = self.facts.root.file_name().map(|name| name.to_string_lossy().into_owned());
         self.project_name = document.name.clone().or(folder).unwrap_or_else(|| "project".into());
         let facts = ProjectFacts {
@@ -104,7 +109,7 @@ impl<'e> Linker<'e> {
     }
 
     fn report(&mut self, problem: Diagnostic) {
-        self.diagnostics.push(problem);
+        crate::diagnostic::keep(&mut self.diagnostics, problem);
     }
 
     /// An error in strict loads, a warning otherwise.
@@ -136,7 +141,11 @@ impl<'e> Linker<'e> {
             match first.get(name.text.as_str()) {
                 Some(known) => {
                     let message = format!("duplicate {kind} id '{}': {}, {}", name.text, known.place, name.place);
-                    self.report(name.diagnostic("CZ0204", message).related(known.place.clone(), "first here").help("rename one"));
+                    self.report(
+                        name.diagnostic("CZ0204", message)
+                            .related(known.place.clone(), "first here")
+                            .help("rename one"),
+                    );
                     unique.push(false);
                 }
                 None => {

@@ -26,7 +26,11 @@ impl Linker<'_> {
         let mut names = Vec::new();
         for entry in &entries {
             let id = entry.id.clone().or_else(|| entry.kind.clone());
-            names.push(id.unwrap_or_else(|| Name { text: String::new(), place: entry.provider.place.clone(), length: 1 }));
+            names.push(id.unwrap_or_else(|| Name {
+                text: String::new(),
+                place: entry.provider.place.clone(),
+                length: 1,
+            }));
         }
         let unique = self.unique_ids("provider", &names);
         for ((entry, name), is_first) in entries.into_iter().zip(names).zip(unique) {
@@ -92,7 +96,8 @@ impl Linker<'_> {
         if let [_, second, ..] = marked.as_slice() {
             let ids: Vec<&str> = marked.iter().map(|provider| provider.id.as_str()).collect();
             let message = format!("more than one default provider: {}", ids.join(", "));
-            let problem = Diagnostic::error("CZ0503", message, second.place.clone()).help("keep default: true on one of them");
+            let problem =
+                Diagnostic::error("CZ0503", message, second.place.clone()).help("keep default: true on one of them");
             self.report(problem);
         }
         if marked_none(&self.providers)
@@ -103,7 +108,13 @@ impl Linker<'_> {
     }
 
     /// The provider of a prompt: the task's own over the agent's over the default.
-    pub(super) fn choose(&mut self, llm: Option<&Llm>, model_config: Option<&Entry>, owner: &str, place: &Name) -> Choice {
+    pub(super) fn choose(
+        &mut self,
+        llm: Option<&Llm>,
+        model_config: Option<&Entry>,
+        owner: &str,
+        place: &Name,
+    ) -> Choice {
         let mut choice = match llm {
             Some(Llm::Id(name)) => Choice { provider: self.named(name), ..Choice::default() },
             Some(Llm::Entry(entry)) => self.entry(entry, owner),

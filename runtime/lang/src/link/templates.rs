@@ -6,7 +6,9 @@ use crate::document::workflow::Workflow as WorkflowDocument;
 use crate::document::{Check, SiteKind};
 use crate::interpolate::decoded_range;
 use crate::load::{TemplateProblem, TemplateReference, TemplateReport};
-use crate::plan::{Next, Project, Provider, Reference, Task, TaskKind, Template, Tool, Transition, Typed, ValueTemplate, Workflow};
+use crate::plan::{
+    Next, Project, Provider, Reference, Task, TaskKind, Template, Tool, Transition, Typed, ValueTemplate, Workflow,
+};
 use crate::suggest;
 use crate::yaml::raw::Places;
 
@@ -27,7 +29,12 @@ fn roots(kind: SiteKind) -> Vec<&'static str> {
 }
 
 /// Reports what is wrong with the templates.
-pub(crate) fn report(checks: &[Check], reports: &[TemplateReport], workflows: &[WorkflowDocument], problems: &mut Vec<Diagnostic>) {
+pub(crate) fn report(
+    checks: &[Check],
+    reports: &[TemplateReport],
+    workflows: &[WorkflowDocument],
+    problems: &mut Vec<Diagnostic>,
+) {
     for (check, report) in checks.iter().zip(reports) {
         if report.problems.is_empty() && report.references.is_empty() {
             continue;
@@ -61,7 +68,12 @@ fn template_problem(check: &Check, problem: &TemplateProblem, places: &Places<'_
 }
 
 /// CZ0407: a root variable or a task that does not exist.
-fn unknown_variable(check: &Check, reference: &TemplateReference, workflows: &[WorkflowDocument], places: &Places<'_>) -> Option<Diagnostic> {
+fn unknown_variable(
+    check: &Check,
+    reference: &TemplateReference,
+    workflows: &[WorkflowDocument],
+    places: &Places<'_>,
+) -> Option<Diagnostic> {
     let root = reference.path.first()?;
     let known = roots(check.site.kind);
     let (variable, near, help) = if !known.contains(&root.as_str()) {
@@ -73,7 +85,8 @@ fn unknown_variable(check: &Check, reference: &TemplateReference, workflows: &[W
         if workflow.task_ids.iter().any(|id| id == task) {
             return None;
         }
-        let near = suggest::nearest(task, workflow.task_ids.iter().map(String::as_str)).map(|near| format!(".tasks.{near}"));
+        let near =
+            suggest::nearest(task, workflow.task_ids.iter().map(String::as_str)).map(|near| format!(".tasks.{near}"));
         (format!(".tasks.{task}"), near, format!("tasks here: {}", workflow.task_ids.join(", ")))
     };
     let near = near.map(|near| format!(". Did you mean '{near}'?")).unwrap_or_default();

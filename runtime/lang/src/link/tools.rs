@@ -28,20 +28,27 @@ impl Linker<'_> {
     /// A tool with its plugin checked.
     fn tool(&mut self, tool: ToolDocument, id: &str) -> Option<Tool> {
         if let Some(script) = &tool.script {
-            let unsupported = crate::document::Unsupported { what: "script tools".into(), place: script.place.clone(), is_warning: false };
+            let unsupported = crate::document::Unsupported {
+                what: "script tools".into(),
+                place: script.place.clone(),
+                is_warning: false,
+            };
             self.report(unsupported.diagnostic());
             return None;
         }
         let Some(plugin) = &tool.plugin else {
             let message = format!("'{id}': no usable implementation: 'plugin' is missing");
-            self.report(tool.node.diagnostic("CZ0701", message).length(1).help("name a plugin of plugins:, or builtin:NAME"));
+            self.report(
+                tool.node.diagnostic("CZ0701", message).length(1).help("name a plugin of plugins:, or builtin:NAME"),
+            );
             return None;
         };
         if !plugin.text.starts_with("builtin:") {
             match self.plugins.get(&plugin.text) {
                 Some(crate::plan::PluginKind::Tool) => {}
                 Some(_) => {
-                    let message = format!("'{}': not a tool component: its entry in plugins has another kind", plugin.text);
+                    let message =
+                        format!("'{}': not a tool component: its entry in plugins has another kind", plugin.text);
                     self.report(plugin.diagnostic("CZ0702", message));
                 }
                 None => {
@@ -72,7 +79,9 @@ impl Linker<'_> {
                 }
                 if name.text.starts_with("cp__") {
                     let message = format!("built-in tool '{}' is off", name.text);
-                    self.report(name.diagnostic("CZ0707", message).help("it is not part of this version; use a plugin"));
+                    self.report(
+                        name.diagnostic("CZ0707", message).help("it is not part of this version; use a plugin"),
+                    );
                     return None;
                 }
                 let known: Vec<String> = self.tools.keys().cloned().collect();

@@ -22,7 +22,12 @@ struct Executed {
 
 impl Linker<'_> {
     /// Links every workflow.
-    pub(super) fn workflows(&mut self, documents: Vec<WorkflowDocument>, defaults: &Defaults, facts: &ProjectFacts) -> BTreeMap<String, Arc<Workflow>> {
+    pub(super) fn workflows(
+        &mut self,
+        documents: Vec<WorkflowDocument>,
+        defaults: &Defaults,
+        facts: &ProjectFacts,
+    ) -> BTreeMap<String, Arc<Workflow>> {
         let names: Vec<Name> = documents.iter().map(|document| document.id.clone()).collect();
         let unique = self.unique_ids("workflow", &names);
         let mut workflows = BTreeMap::new();
@@ -95,7 +100,13 @@ impl Linker<'_> {
             Executor::Tool(reference) => {
                 let (key, tool) = self.tool_of(reference, &task.id)?;
                 tools.insert(key.clone(), tool);
-                Executed { kind: TaskKind::Tool(ToolCall { tool: key }), with: task.with, env: task.env, input: None, output: None }
+                Executed {
+                    kind: TaskKind::Tool(ToolCall { tool: key }),
+                    with: task.with,
+                    env: task.env,
+                    input: None,
+                    output: None,
+                }
             }
             Executor::Prompt(prompt) => self.prompt(*prompt, &task.id, workflow, task.with, task.env)?,
         };
@@ -126,7 +137,10 @@ impl Linker<'_> {
         match written {
             Some(Typed::Fixed(timeout)) => Some(Typed::Fixed(cap.map_or(timeout, |cap| timeout.min(cap)))),
             Some(template) => Some(template),
-            None => runtime.task_execution_timeout_default.or(cap).map(|timeout| Typed::Fixed(cap.map_or(timeout, |cap| timeout.min(cap)))),
+            None => runtime
+                .task_execution_timeout_default
+                .or(cap)
+                .map(|timeout| Typed::Fixed(cap.map_or(timeout, |cap| timeout.min(cap)))),
         }
     }
 
@@ -169,7 +183,11 @@ impl Linker<'_> {
             prompt,
             instructions: agent.instructions,
             provider: choice.provider,
-            model: if executor.model_config.is_some() { choice.model.or(agent.model) } else { agent.model.or(choice.model) },
+            model: if executor.model_config.is_some() {
+                choice.model.or(agent.model)
+            } else {
+                agent.model.or(choice.model)
+            },
             params,
         });
         let mut all_env = agent.env;

@@ -165,7 +165,10 @@ impl<'a> Loading<'a> {
         };
         for line in &parsed.ignored {
             let place = Place { file: Arc::from(name.as_str()), line: *line, column: 1 };
-            self.diagnostics.push(Diagnostic::warning("CZ0116", format!("{name}:{line}: not KEY=VALUE, ignored"), place).help("fix the line"));
+            self.diagnostics.push(
+                Diagnostic::warning("CZ0116", format!("{name}:{line}: not KEY=VALUE, ignored"), place)
+                    .help("fix the line"),
+            );
         }
         ProjectEnvironment::new(self.request.environment.clone(), parsed)
     }
@@ -180,8 +183,15 @@ impl<'a> Loading<'a> {
         let place = Place { file: Arc::from(name), line: 0, column: 0 };
         if bytes.len() as u64 > self.limits.file_bytes {
             let size = narrow(bytes.len());
-            let message = format!("{name} is more than {} bytes; the limit is {}", size.saturating_sub(1), self.limits.file_bytes);
-            self.diagnostics.push(Diagnostic::error("CZ0103", message, place).help("split the file, or raise limits.max_config_file_size"));
+            let message = format!(
+                "{name} is more than {} bytes; the limit is {}",
+                size.saturating_sub(1),
+                self.limits.file_bytes
+            );
+            self.diagnostics.push(
+                Diagnostic::error("CZ0103", message, place)
+                    .help("split the file, or raise limits.max_config_file_size"),
+            );
             return None;
         }
         let text = match String::from_utf8(bytes) {
@@ -224,7 +234,10 @@ impl<'a> Loading<'a> {
                 continue;
             }
             let source = match node.entries() {
-                Some(_) => match reader.fields(node, &crate::schema::project::SOURCE, &path).and_then(|fields| fields.get("source")) {
+                Some(_) => match reader
+                    .fields(node, &crate::schema::project::SOURCE, &path)
+                    .and_then(|fields| fields.get("source"))
+                {
                     Some(source) => source.clone(),
                     None => {
                         reader.expected(node, &path, "'source' or 'tasks'");
@@ -257,7 +270,8 @@ impl<'a> Loading<'a> {
     ) {
         let path = name.text.as_str();
         if files::leaves_folder(path) {
-            reader.report(name.diagnostic("CZ0206", format!("path '{path}' leaves the project folder")).help("move it"));
+            reader
+                .report(name.diagnostic("CZ0206", format!("path '{path}' leaves the project folder")).help("move it"));
             return;
         }
         if files::is_glob(path) {
@@ -293,7 +307,10 @@ impl<'a> Loading<'a> {
             Err(error) => {
                 match named_by {
                     Some(name) if error.kind() == std::io::ErrorKind::NotFound => {
-                        reader.report(name.diagnostic("CZ0201", format!("workflow source '{path}' not found")).help("fix the path"));
+                        reader.report(
+                            name.diagnostic("CZ0201", format!("workflow source '{path}' not found"))
+                                .help("fix the path"),
+                        );
                     }
                     _ => self.cannot_read(&clean, &error),
                 }
@@ -306,7 +323,12 @@ impl<'a> Loading<'a> {
     }
 
     /// Registers the content of a file by its `resource`.
-    fn resource(node: &Node, reader: &mut Reader<'_>, definitions: &mut Definitions, workflows: &mut Vec<WorkflowDocument>) {
+    fn resource(
+        node: &Node,
+        reader: &mut Reader<'_>,
+        definitions: &mut Definitions,
+        workflows: &mut Vec<WorkflowDocument>,
+    ) {
         let kind = resource_kind(node).and_then(|kind| reader.text_of(kind, "resource"));
         let kind = kind.map_or_else(|| "workflow".to_owned(), |kind| kind.trim().to_ascii_lowercase());
         if kind == "workflow" {
@@ -342,7 +364,11 @@ impl<'a> Loading<'a> {
         for pattern in &autoload.include {
             if files::leaves_folder(pattern) {
                 let place = Place { file: Arc::from(self.relative(&self.config_file).as_str()), line: 0, column: 0 };
-                reader.report(Diagnostic::error("CZ0206", format!("path '{pattern}' leaves the project folder"), place));
+                reader.report(Diagnostic::error(
+                    "CZ0206",
+                    format!("path '{pattern}' leaves the project folder"),
+                    place,
+                ));
                 continue;
             }
             for file in files::glob(self.request.files, &self.root, pattern) {
@@ -350,7 +376,10 @@ impl<'a> Loading<'a> {
                 let excluded = if autoload.exclude.is_empty() {
                     EXCLUDED.iter().any(|pattern| files::matches(pattern, name))
                 } else {
-                    autoload.exclude.iter().any(|pattern| files::matches(pattern, name) || files::matches(pattern, &file))
+                    autoload
+                        .exclude
+                        .iter()
+                        .any(|pattern| files::matches(pattern, name) || files::matches(pattern, &file))
                 };
                 let is_config = self.root.join(&file) == self.config_file;
                 if !excluded && !is_config && !self.read.contains(&file) {

@@ -5,8 +5,20 @@ use super::{COUNT, Kind, SPAN, TEMPLATE_MAP, TEXTS, Table, idle, key};
 
 /// Provider types, aliases last.
 pub const PROVIDER_TYPES: &[&str] = &[
-    "openai", "anthropic", "google", "groq", "mistral", "deepseek", "xai", "cerebras", "openrouter", "ollama",
-    "openai_compatible", "mock", "plugin", "gemini",
+    "openai",
+    "anthropic",
+    "google",
+    "groq",
+    "mistral",
+    "deepseek",
+    "xai",
+    "cerebras",
+    "openrouter",
+    "ollama",
+    "openai_compatible",
+    "mock",
+    "plugin",
+    "gemini",
 ];
 
 /// An entry of `llm.providers` or `models`.
@@ -31,7 +43,7 @@ pub static PROVIDER: Table = Table {
         key("params", Kind::Map(&PARAMS), "Sampling settings."),
         idle("name"),
         idle("description"),
-        idle("resource"),
+        key("resource", Kind::Text, "What the file defines."),
     ],
 };
 
@@ -91,7 +103,7 @@ pub static AGENT: Table = Table {
         key("knowledge", BINDINGS, "Knowledge bases asked before the prompt."),
         key("attachments", Kind::List(&Kind::Map(&ATTACHMENT)), "Files for the model."),
         key("max_iterations", COUNT, "Most rounds of tool calls."),
-        idle("resource"),
+        key("resource", Kind::Text, "What the file defines."),
         idle("name"),
         idle("description"),
         idle("version"),
@@ -133,7 +145,7 @@ pub static TOOL: Table = Table {
         ENV,
         key("permissions", Kind::Map(&PERMISSIONS), "What a script may do."),
         key("limits", Kind::Map(&PLUGIN_LIMITS), "Caps on a script."),
-        idle("resource"),
+        key("resource", Kind::Text, "What the file defines."),
         idle("name"),
         idle("version"),
     ],
@@ -151,7 +163,7 @@ pub static PLUGIN: Table = Table {
         key("permissions", Kind::Map(&PERMISSIONS), "What it may do; absent: nothing."),
         key("limits", Kind::Map(&PLUGIN_LIMITS), "Caps on one call."),
         key("config", Kind::Any, "Passed to the component."),
-        idle("resource"),
+        key("resource", Kind::Text, "What the file defines."),
         idle("name"),
         idle("description"),
         idle("version"),
@@ -232,7 +244,7 @@ pub static MCP: Table = Table {
         key("start_timeout", SPAN, "Limit of the start."),
         key("max_sessions", COUNT, "Sessions at once."),
         key("allow_tools", TEXTS, "Tools that may be called."),
-        idle("resource"),
+        key("resource", Kind::Text, "What the file defines."),
         idle("name"),
         idle("description"),
     ],
@@ -254,7 +266,7 @@ pub static MEMORY: Table = Table {
         key("persistence", Kind::Any, "Where it is kept."),
         key("privacy_policy", Kind::Any, "What is redacted."),
         key("default_key_template", Kind::Template, "Key when none is given."),
-        idle("resource"),
+        key("resource", Kind::Text, "What the file defines."),
         idle("version"),
         idle("locking"),
         idle("eviction_policy"),

@@ -8,8 +8,26 @@ use serde_json::{Map, Value, json};
 
 use super::{Key, Kind, Table, definitions, knowledge, project, settings, task, workflow};
 
-/// Published kinds and their tables.
-pub static KINDS: &[(&str, &Table)] = &[
+/// Published kinds.
+pub static KINDS: &[&str] = &[
+    "project",
+    "workflow",
+    "task",
+    "agent",
+    "tool",
+    "plugin",
+    "provider",
+    "mcp",
+    "memory",
+    "vector_db",
+    "embedder",
+    "knowledge_base",
+    "database",
+    "server",
+];
+
+/// The kinds and their tables.
+pub(super) static TABLES: &[(&str, &Table)] = &[
     ("project", &project::PROJECT),
     ("workflow", &workflow::WORKFLOW),
     ("task", &task::TASK),
@@ -28,7 +46,7 @@ pub static KINDS: &[(&str, &Table)] = &[
 
 /// The JSON Schema (2020-12) of a kind of [`KINDS`]; `None`: there is no such kind.
 pub fn json_schema(kind: &str) -> Option<Value> {
-    let (name, table) = KINDS.iter().find(|(name, _)| *name == kind)?;
+    let (name, table) = TABLES.iter().find(|(name, _)| *name == kind)?;
     let mut definitions = Definitions::default();
     let reference = definitions.table(table);
     let bodies: Map<String, Value> = definitions.bodies.into_iter().collect();
@@ -58,7 +76,8 @@ impl Definitions {
         if let Some((_, name)) = self.names.iter().find(|(known, _)| *known == pointer) {
             return json!(format!("#/$defs/{name}"));
         }
-        let same = self.names.iter().filter(|(known, _)| !known.is_null()).filter(|(_, name)| name.starts_with(table.name));
+        let same =
+            self.names.iter().filter(|(known, _)| !known.is_null()).filter(|(_, name)| name.starts_with(table.name));
         let name = match same.count() {
             0 => table.name.replace(' ', "_"),
             count => format!("{}_{}", table.name.replace(' ', "_"), count + 1),
@@ -75,7 +94,10 @@ impl Definitions {
                 }
                 None => {
                     for alias in key.aliases {
-                        properties.insert((*alias).into(), json!({"$ref": format!("#/$defs/{name}/properties/{}", key.name)}));
+                        properties.insert(
+                            (*alias).into(),
+                            json!({"$ref": format!("#/$defs/{name}/properties/{}", key.name)}),
+                        );
                     }
                     properties.insert(key.name.into(), value);
                 }
@@ -143,7 +165,8 @@ mod tests {
 
     #[test]
     fn every_kind_is_a_valid_schema() {
-        for (kind, _) in KINDS {
+        assert!(KINDS.iter().eq(TABLES.iter().map(|(name, _)| name)));
+        for kind in KINDS {
             let schema = json_schema(kind).unwrap();
             jsonschema::draft202012::new(&schema).unwrap();
         }

@@ -15,8 +15,16 @@ pub static PROJECT: Table = Table {
         key("version", Kind::Text, "Free text."),
         key("description", Kind::Text, "Free text."),
         key("author", Kind::Either(&[Kind::Map(&AUTHOR), Kind::Text]), "Who wrote it."),
-        key("mode", Kind::Choice(&["standalone", "persistent", "memory", "distributed"]), "Chooses the database when `database` is absent."),
-        key("workflows", Kind::List(&WORKFLOW_SOURCE), "Workflow files, globs or inline workflows; absent: workflows/*.yaml."),
+        key(
+            "mode",
+            Kind::Choice(&["standalone", "persistent", "memory", "distributed"]),
+            "Chooses the database when `database` is absent.",
+        ),
+        key(
+            "workflows",
+            Kind::List(&WORKFLOW_SOURCE),
+            "Workflow files, globs or inline workflows; absent: workflows/*.yaml.",
+        ),
         key("schemas", Kind::List(&Kind::Map(&SCHEMA)), "JSON Schemas with an id."),
         key("config", Kind::Map(&CONFIG), "Defaults of all workflows."),
         key("databases", Kind::List(&Kind::Map(&settings::NAMED_DATABASE)), "Databases that plugins may be granted."),
@@ -79,8 +87,7 @@ pub static SOURCE: Table =
 pub const BINDINGS: Kind = Kind::List(&Kind::Either(&[Kind::Map(&BINDING), Kind::Text]));
 
 /// Keys that a project's, a workflow's and a task's `config` share.
-pub(crate) const ON_ERROR: Key =
-    key("on_error", TRANSITION_OR_ID, "What runs after a failure.");
+pub(crate) const ON_ERROR: Key = key("on_error", TRANSITION_OR_ID, "What runs after a failure.");
 const TRANSITION_OR_ID: Kind = Kind::Either(&[Kind::Map(&TRANSITION), Kind::Template]);
 pub(crate) const RETRY_POLICY: Key = key("retry_policy", Kind::Map(&RETRY), "How failures are tried again.");
 pub(crate) const RETRIES: Key = key("retries", COUNT, "Attempts after the first; short for retry_policy.");
@@ -117,7 +124,8 @@ pub static LLM: Table = Table {
         key("max_concurrent_tools", Kind::Int(1, 10_000), "Most tool calls at once.").default("10"),
         key("max_sequential_tool_errors", Kind::Int(1, 10_000), "Most tool errors in a row.").default("10"),
         key("max_consecutive_successes", Kind::Int(1, 10_000), "Most equal calls in a row.").default("3"),
-        key("structured_output_retries", Kind::Int(0, 100), "Questions again after an answer that breaks its schema.").default("2"),
+        key("structured_output_retries", Kind::Int(0, 100), "Questions again after an answer that breaks its schema.")
+            .default("2"),
         key("tool_call_caps", Kind::Map(&TOOL_CALL_CAPS), "Most calls per tool."),
         key("rate_limiting", Kind::Map(&RATE_LIMITING), "Calls at once."),
         idle("proxy_url"),

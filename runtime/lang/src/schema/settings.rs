@@ -75,12 +75,42 @@ pub static NAMED_DATABASE: Table = Table {
 };
 
 /// Keys of only one driver, for the notes about the other's.
-pub const SQLITE_ONLY: &[&str] = &["path", "busy_timeout", "pragmas", "journal_mode", "synchronous", "cache_size", "mmap_size", "temp_store", "wal_autocheckpoint", "journal_size_limit", "foreign_keys"];
+pub const SQLITE_ONLY: &[&str] = &[
+    "path",
+    "busy_timeout",
+    "pragmas",
+    "journal_mode",
+    "synchronous",
+    "cache_size",
+    "mmap_size",
+    "temp_store",
+    "wal_autocheckpoint",
+    "journal_size_limit",
+    "foreign_keys",
+];
 /// See [`SQLITE_ONLY`].
-pub const POSTGRES_ONLY: &[&str] =
-    &["host", "port", "user", "password", "name", "ssl_mode", "conn_string", "conn_max_lifetime", "conn_max_idle_time", "health_check_period"];
+pub const POSTGRES_ONLY: &[&str] = &[
+    "host",
+    "port",
+    "user",
+    "password",
+    "name",
+    "ssl_mode",
+    "conn_string",
+    "conn_max_lifetime",
+    "conn_max_idle_time",
+    "health_check_period",
+];
 /// Pragmas that may be set.
-pub const PRAGMAS: &[&str] = &["journal_mode", "synchronous", "cache_size", "mmap_size", "temp_store", "wal_autocheckpoint", "journal_size_limit"];
+pub const PRAGMAS: &[&str] = &[
+    "journal_mode",
+    "synchronous",
+    "cache_size",
+    "mmap_size",
+    "temp_store",
+    "wal_autocheckpoint",
+    "journal_size_limit",
+];
 
 /// `server`.
 pub static SERVER: Table = Table {
@@ -91,7 +121,12 @@ pub static SERVER: Table = Table {
         key("port", Kind::Int(0, 65_535), "Port that is bound; 0: any free one.").default("8080"),
         key("timeout", SPAN, "Limit of an ordinary request.").default("30s"),
         key("max_body", Kind::Size, "Largest body of a start; overrides limits.start_body_bytes."),
-        key("allow_unauthenticated", Kind::Bool, "Whether a host beyond loopback may be served without authentication.").default("false"),
+        key(
+            "allow_unauthenticated",
+            Kind::Bool,
+            "Whether a host beyond loopback may be served without authentication.",
+        )
+        .default("false"),
         key("allowed_hosts", TEXTS, "Values of `Host` that are served."),
         key("trusted_proxies", TEXTS, "Addresses whose X-Forwarded-For counts."),
         key("cors_enabled", Kind::Bool, "Whether browsers of other origins may call.").default("false"),
@@ -223,7 +258,8 @@ pub static RUNTIME: Table = Table {
     name: "runtime",
     is_settings: true,
     keys: &[
-        key("log_level", Kind::Text, "trace, debug, info, warn, error, per module as info,engine=debug.").default("info"),
+        key("log_level", Kind::Text, "trace, debug, info, warn, error, per module as info,engine=debug.")
+            .default("info"),
         key("environment", Kind::Text, "Free text for logs."),
         key("entrypoint", Kind::Text, "A JavaScript module with tools."),
         key("tool_execution_timeout", SPAN, "Limit of a tool call.").default("60s"),

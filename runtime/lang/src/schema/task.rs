@@ -42,13 +42,15 @@ pub static TASK: Table = Table {
         key("knowledge", BINDINGS, "Knowledge bases asked before the prompt.").only(PROMPTS),
         key("attachments", Kind::List(&Kind::Map(&ATTACHMENT)), "Files for the model.").only(PROMPTS),
         key("memory", Kind::List(&Kind::Any), "Memories of the prompt.").alias(&["memories"]).only(PROMPTS),
-        key("tools", Kind::List(&Kind::Either(&[Kind::Map(&TOOL), Kind::Text])), "Tools the model may call.").only(PROMPTS),
+        key("tools", Kind::List(&Kind::Either(&[Kind::Map(&TOOL), Kind::Text])), "Tools the model may call.")
+            .only(PROMPTS),
         key("mcps", Kind::List(&Kind::Any), "MCP servers the model may use.").alias(&["mcp"]).only(PROMPTS),
         key("routes", Kind::MapOf(&Kind::Any), "Next tasks by the condition's value.").only(&["router"]),
         key("default", Kind::Any, "Route when no other fits.").alias(&["default_route"]).only(&["router"]),
         key("tasks", Kind::List(&Kind::Map(&TASK)), "Children.").only(CONTAINERS),
         key("task", Kind::Map(&TASK), "The child made for every item.").only(&["collection"]),
-        key("flow", Kind::Choice(&["auto", "sequential", "explicit"]), "How children follow each other.").only(&["composite"]),
+        key("flow", Kind::Choice(&["auto", "sequential", "explicit"]), "How children follow each other.")
+            .only(&["composite"]),
         key("strategy", Kind::Text, "When the container ends.").only(CONTAINERS),
         key("max_workers", Kind::Typed(&COUNT), "Most children at once.").only(&["parallel", "collection"]),
         key("items", Kind::Templates, "What is iterated.").only(&["collection"]),

@@ -154,11 +154,8 @@ impl Builder<'_> {
 
     fn syntax(&self, error: &ScanError) -> Fatal {
         let marker = error.marker();
-        let place = Place {
-            file: self.source.name.clone(),
-            line: narrow(marker.line()),
-            column: narrow(marker.col() + 1),
-        };
+        let place =
+            Place { file: self.source.name.clone(), line: narrow(marker.line()), column: narrow(marker.col() + 1) };
         let line = self.source.text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
         let indentation: String = line.chars().take_while(|c| c.is_whitespace()).collect();
         let help = if indentation.contains('\t') || error.info().contains("tab") {
@@ -217,7 +214,8 @@ impl Builder<'_> {
     }
 
     fn bad_tag(&self, tag: &saphyr_parser::Tag, span: Span) -> Fatal {
-        let problem = Diagnostic::error("CZ0105", format!("invalid YAML: the tag '{tag}' is not supported"), self.place(span));
+        let problem =
+            Diagnostic::error("CZ0105", format!("invalid YAML: the tag '{tag}' is not supported"), self.place(span));
         Box::new(problem.help("only !!str, !!int, !!float, !!bool, !!null, !!seq and !!map are known"))
     }
 
@@ -231,7 +229,8 @@ impl Builder<'_> {
         if let Some(tag) = tag {
             let expected = if matches!(content, Content::List(_)) { "seq" } else { "map" };
             let plain = tag.handle.is_empty() && tag.suffix == "!";
-            if !plain && !(tag.is_yaml_core_schema() && tag.suffix == expected) {
+            let known = tag.is_yaml_core_schema() && tag.suffix == expected;
+            if !plain && !known {
                 return Err(self.bad_tag(&tag, span));
             }
         }
@@ -287,7 +286,7 @@ impl Builder<'_> {
             for map in maps {
                 let Some(merged) = map.entries() else {
                     let message = format!("invalid YAML: '<<' takes a map or a list of maps, not {}", map.describe());
-                    self.problems.push(Diagnostic::error("CZ0105", message, map.place()));
+                    crate::diagnostic::keep(&mut self.problems, Diagnostic::error("CZ0105", message, map.place()));
                     continue;
                 };
                 entries.extend(merged.iter().filter(|entry| known.insert(entry.key.clone())).cloned());
@@ -347,7 +346,7 @@ impl Builder<'_> {
                         let problem = Diagnostic::error("CZ0106", message, self.place(key.span))
                             .length(super::span_length(&self.source.text, key.span))
                             .related(self.place(first), "first here");
-                        self.problems.push(problem);
+                        crate::diagnostic::keep(&mut self.problems, problem);
                     }
                     None => {
                         seen.insert(key.text.clone(), key.span);

@@ -12,7 +12,8 @@ use crate::support::{Options, load};
 
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cases/diagnostics");
-    let mut found: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    let mut found: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
     found.sort();
     found
 }
@@ -23,7 +24,12 @@ fn options(case: &Path) -> Options {
         text.lines().filter_map(|line| line.split_once('=')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
     };
     let loose = fs::read_to_string(case.join("flags.txt")).is_ok_and(|text| text.lines().any(|line| line == "loose"));
-    Options { environment: pairs("env.txt").into_iter().collect(), overrides: pairs("flags.txt"), strict: !loose, ..Options::default() }
+    Options {
+        environment: pairs("env.txt").into_iter().collect(),
+        overrides: pairs("flags.txt"),
+        strict: !loose,
+        ..Options::default()
+    }
 }
 
 fn show(checked: &Checked, case: &Path) -> String {
@@ -38,7 +44,9 @@ fn show(checked: &Checked, case: &Path) -> String {
     };
     parts.push(outcome.trim_end().to_owned());
     let folder = fs::canonicalize(case).unwrap();
-    format!("{}\n", parts.join("\n\n")).replace(&*folder.to_string_lossy(), "CASE").replace(&*case.to_string_lossy(), "CASE")
+    format!("{}\n", parts.join("\n\n"))
+        .replace(&*folder.to_string_lossy(), "CASE")
+        .replace(&*case.to_string_lossy(), "CASE")
 }
 
 #[test]

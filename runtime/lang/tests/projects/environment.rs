@@ -12,10 +12,23 @@ fn origin(checked: &Checked, path: &str) -> (String, String) {
 
 #[test]
 fn flags_win_over_the_environment_over_the_file_over_defaults() {
-    let files = [("compozy.yaml", "server: {port: 1000, timeout: 5s}\ndatabase:\n  path: ${DIR}/x.db\n"), (".env", "DIR=/data\nCOMPOZY_SERVER_TIMEOUT=7s\n")];
+    let files = [
+        ("compozy.yaml", "server: {port: 1000, timeout: 5s}\ndatabase:\n  path: ${DIR}/x.db\n"),
+        (".env", "DIR=/data\nCOMPOZY_SERVER_TIMEOUT=7s\n"),
+    ];
     let options = Options {
-        environment: variables(&[("COMPOZY_SERVER_PORT", "2000"), ("COMPOZY_SERVER_HOST", "0.0.0.0"), ("SERVER_PORT", "9"), ("COMPOZY_SERVER_AUTH_ENABLED", "true"), ("COMPOZY_SERVER_ALLOWED_HOSTS", "a, b")]),
-        overrides: vec![("server.host".into(), "127.0.0.2".into()), ("database.durability".into(), "normal".into()), ("server.cors.allowed_origins".into(), "[http://a]".into())],
+        environment: variables(&[
+            ("COMPOZY_SERVER_PORT", "2000"),
+            ("COMPOZY_SERVER_HOST", "0.0.0.0"),
+            ("SERVER_PORT", "9"),
+            ("COMPOZY_SERVER_AUTH_ENABLED", "true"),
+            ("COMPOZY_SERVER_ALLOWED_HOSTS", "a, b"),
+        ]),
+        overrides: vec![
+            ("server.host".into(), "127.0.0.2".into()),
+            ("database.durability".into(), "normal".into()),
+            ("server.cors.allowed_origins".into(), "[http://a]".into()),
+        ],
         ..Options::default()
     };
     let checked = load_files(&files, &options);
@@ -35,13 +48,22 @@ fn flags_win_over_the_environment_over_the_file_over_defaults() {
     }
     let settings = checked.project.unwrap().settings;
     assert_eq!((settings.server.port, settings.server.allowed_hosts.len()), (2000, 2));
-    assert_eq!(settings.server.cors.is_none(), true);
+    assert!(settings.server.cors.is_none());
 }
 
 #[test]
 fn short_names_fill_only_what_is_unset() {
-    let environment = variables(&[("DB_PATH", "env.db"), ("DB_HOST", "h"), ("SERVER_PORT", "9000"), ("MODE", "memory"), ("FOO_BAR", "1")]);
-    let project = plan(&[("compozy.yaml", "database: {path: file.db, driver: sqlite}")], &Options { environment, ..Options::default() });
+    let environment = variables(&[
+        ("DB_PATH", "env.db"),
+        ("DB_HOST", "h"),
+        ("SERVER_PORT", "9000"),
+        ("MODE", "memory"),
+        ("FOO_BAR", "1"),
+    ]);
+    let project = plan(
+        &[("compozy.yaml", "database: {path: file.db, driver: sqlite}")],
+        &Options { environment, ..Options::default() },
+    );
     assert_eq!(project.settings.database.path, "file.db");
     assert_eq!(project.settings.server.port, 9000);
     assert_eq!(project.settings.mode, Mode::Persistent);
@@ -49,7 +71,10 @@ fn short_names_fill_only_what_is_unset() {
 
 #[test]
 fn entries_of_lists_are_addressed_by_id() {
-    let environment = variables(&[("COMPOZY_LLM_PROVIDERS_MY_LAB_BASE_URL", "http://env"), ("COMPOZY_DATABASES_SHOP_PATH", "env.db")]);
+    let environment = variables(&[
+        ("COMPOZY_LLM_PROVIDERS_MY_LAB_BASE_URL", "http://env"),
+        ("COMPOZY_DATABASES_SHOP_PATH", "env.db"),
+    ]);
     let config = "llm: {providers: [{id: my-lab, type: openai_compatible, base_url: \"http://file\", model: m}]}\ndatabases: [{id: shop, path: a.db}]";
     let overrides = vec![("llm.providers.my-lab.model".into(), "big".into())];
     let project = plan(&[("compozy.yaml", config)], &Options { environment, overrides, ..Options::default() });
@@ -76,7 +101,11 @@ fn mode_chooses_the_database_when_nothing_else_does() {
         ("database: {host: db}", Mode::Distributed, Driver::Postgres, "./.compozy/compozy.db"),
     ] {
         let settings = plan(&[("compozy.yaml", config)], &Options::default()).settings;
-        assert_eq!((settings.mode, settings.database.driver, settings.database.path.as_str()), (mode, driver, path), "{config}");
+        assert_eq!(
+            (settings.mode, settings.database.driver, settings.database.path.as_str()),
+            (mode, driver, path),
+            "{config}"
+        );
     }
     let overrides = vec![("mode".into(), "memory".into())];
     let checked = load_files(&[("compozy.yaml", "")], &Options { overrides, ..Options::default() });
@@ -85,7 +114,10 @@ fn mode_chooses_the_database_when_nothing_else_does() {
 
 #[test]
 fn secrets_are_marked() {
-    let files = [("compozy.yaml", "database: {driver: postgres, password: \"${PW}\"}"), (".env", "PW=hunter22\nMY_TOKEN=tok-123\nPLAIN=visible\n")];
+    let files = [
+        ("compozy.yaml", "database: {driver: postgres, password: \"${PW}\"}"),
+        (".env", "PW=hunter22\nMY_TOKEN=tok-123\nPLAIN=visible\n"),
+    ];
     let checked = load_files(&files, &Options::default());
     let password = checked.origins.iter().find(|setting| setting.path == "database.password").unwrap();
     assert!(password.secret);
@@ -95,7 +127,11 @@ fn secrets_are_marked() {
 #[test]
 fn files_are_found_where_the_request_says() {
     let files = [("sub/other.yaml", "name: other"), ("sub/.env", "A=1"), ("my.env", "A=2")];
-    let options = |config: &str, env_file: Option<&str>| Options { config: Some(config.into()), env_file: env_file.map(Into::into), ..Options::default() };
+    let options = |config: &str, env_file: Option<&str>| Options {
+        config: Some(config.into()),
+        env_file: env_file.map(Into::into),
+        ..Options::default()
+    };
     let project = plan(&files, &options("sub/other.yaml", None));
     assert_eq!((project.name.as_str(), project.root.to_str()), ("other", Some("/project/sub")));
     let by_variable = Options { environment: variables(&[("COMPOZY_CONFIG", "sub/other.yaml")]), ..Options::default() };

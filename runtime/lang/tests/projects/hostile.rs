@@ -26,7 +26,10 @@ const WORKFLOW: &str = "id: w\nconfig: {input: s, timeout: 1h}\ntasks:\n  - id: 
 
 #[test]
 fn mutated_files_never_panic() {
-    let pieces = ["${", "}", "{{", "}}", "\"", "'", ":", "-", "[", "]", "{", "\n", "\t", "&a ", "*a", "!!int ", "<<: ", "|", ">", "#", "%", "\u{feff}", "é", "0x", "~", "?", "$${", ": : ", "\r", "\u{85}", "\u{2028}"];
+    let pieces = [
+        "${", "}", "{{", "}}", "\"", "'", ":", "-", "[", "]", "{", "\n", "\t", "&a ", "*a", "!!int ", "<<: ", "|", ">",
+        "#", "%", "\u{feff}", "é", "0x", "~", "?", "$${", ": : ", "\r", "\u{85}", "\u{2028}",
+    ];
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let started = Instant::now();
     let mut rounds = 0;
@@ -52,7 +55,10 @@ fn mutated_files_never_panic() {
             }
         }
         let [config, workflow] = texts;
-        let checked = load_files(&[("compozy.yaml", &config), ("workflows/w.yaml", &workflow), (".env", &workflow)], &Options::default());
+        let checked = load_files(
+            &[("compozy.yaml", &config), ("workflows/w.yaml", &workflow), (".env", &workflow)],
+            &Options::default(),
+        );
         for problem in &checked.diagnostics {
             assert!(!problem.message.is_empty() && problem.span_len > 0, "{problem}\n{config}\n{workflow}");
         }
@@ -65,7 +71,10 @@ fn bytes_that_are_no_text_are_refused() {
     let mut files = Memory::of(&[("workflows/w.yaml", "tasks: [")]);
     files.0.insert(Path::new(ROOT).join("compozy.yaml"), vec![b'a', b':', b' ', 0xff, 0xfe]);
     let checked = load(&files, Path::new(ROOT), &Options::default());
-    assert_eq!(checked.diagnostics[0].to_string(), "error[CZ0105]: invalid YAML: it is not UTF-8\n  --> compozy.yaml:1:1");
+    assert_eq!(
+        checked.diagnostics[0].to_string(),
+        "error[CZ0105]: invalid YAML: it is not UTF-8\n  --> compozy.yaml:1:1"
+    );
 }
 
 #[test]
@@ -92,9 +101,19 @@ fn work_grows_with_the_file_not_with_its_square() {
     let tasks: String = (0..5_000).map(|n| format!("  - {{id: t{n}, prompt: x}}\n")).collect();
     let tasks = format!("tasks:\n{tasks}");
     let dollars = format!("name: \"{}\"", "${".repeat(200_000));
-    for (config, workflow) in [(keys.as_str(), "tasks: []"), (&variables, "tasks: []"), ("llm: {providers: [{id: m, type: mock}]}", &tasks), (&dollars, "")] {
+    for (config, workflow) in [
+        (keys.as_str(), "tasks: []"),
+        (&variables, "tasks: []"),
+        ("llm: {providers: [{id: m, type: mock}]}", &tasks),
+        (&dollars, ""),
+    ] {
         let started = Instant::now();
         load_files(&[("compozy.yaml", config), ("workflows/w.yaml", workflow)], &Options::default());
-        assert!(started.elapsed() < Duration::from_secs(20), "{:?} for {}…", started.elapsed(), &config[..30.min(config.len())]);
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "{:?} for {}…",
+            started.elapsed(),
+            &config[..30.min(config.len())]
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! Tests of whole projects: one binary, a module per question.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod diagnostics;
 mod environment;
 mod hostile;

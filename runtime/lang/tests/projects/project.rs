@@ -123,7 +123,12 @@ fn the_quickstart_loads_word_for_word() {
     let checked = load_files(&files, &Options { strict: true, ..Options::default() });
     assert_eq!(checked.diagnostics, vec![]);
     assert_eq!(checked.missing_variables.len(), 1);
-    assert_eq!(checked.missing_variables[0].to_string().lines().next(), Some("warning[CZ0113]: environment variable OPENAI_API_KEY is not set (compozy.yaml:12:16, llm.providers.openai.api_key) and has no default"));
+    assert_eq!(
+        checked.missing_variables[0].to_string().lines().next(),
+        Some(
+            "warning[CZ0113]: environment variable OPENAI_API_KEY is not set (compozy.yaml:12:16, llm.providers.openai.api_key) and has no default"
+        )
+    );
     let project = checked.project.unwrap();
     assert_eq!(project.name, "project");
     assert_eq!(project.version, "1.0");
@@ -140,15 +145,25 @@ fn the_quickstart_loads_word_for_word() {
 
 #[test]
 fn the_other_shapes_of_the_plan_load_with_no_more_than_warnings() {
-    for (config, workflow) in [(QDRANT, RAG), (POSTGRES, HELLO), ("database: {driver: sqlite, path: \":memory:\"}\nllm: {providers: [{id: openai, type: mock}]}", HELLO)] {
-        let checked = load_files(&[("compozy.yaml", config), ("workflows/w.yaml", workflow)], &Options { strict: true, ..Options::default() });
+    for (config, workflow) in [
+        (QDRANT, RAG),
+        (POSTGRES, HELLO),
+        ("database: {driver: sqlite, path: \":memory:\"}\nllm: {providers: [{id: openai, type: mock}]}", HELLO),
+    ] {
+        let checked = load_files(
+            &[("compozy.yaml", config), ("workflows/w.yaml", workflow)],
+            &Options { strict: true, ..Options::default() },
+        );
         assert!(checked.project.is_some(), "{:?}", checked.diagnostics);
     }
     let environment = variables(&[("DB_PASSWORD", "pw"), ("DB_HOST", "db")]);
     let project = plan(&[("compozy.yaml", POSTGRES)], &Options { environment, ..Options::default() });
     let database = &project.settings.database;
     assert_eq!((database.driver, database.host.as_str(), database.port), (Driver::Postgres, "db", 5432));
-    assert_eq!((database.user.as_str(), database.password.as_deref(), database.name.as_str()), ("compozy", Some("pw"), "compozy"));
+    assert_eq!(
+        (database.user.as_str(), database.password.as_deref(), database.name.as_str()),
+        ("compozy", Some("pw"), "compozy")
+    );
     assert_eq!(project.settings.mode, Mode::Distributed);
     assert_eq!(project.knowledge[0].id, "main");
 }
@@ -190,7 +205,10 @@ outputs: {all: "{{ .tasks.a.output.text }}", fixed: [1, two]}
 #[test]
 fn no_value_of_a_variable_is_in_the_plan() {
     let environment = variables(&[("SECRET_THING", "do-not-store-me")]);
-    let files = [("compozy.yaml", MOCK), ("workflows/w.yaml", "tasks: [{id: a, prompt: \"x ${SECRET_THING}\", with: {k: \"${SECRET_THING}\"}}]")];
+    let files = [
+        ("compozy.yaml", MOCK),
+        ("workflows/w.yaml", "tasks: [{id: a, prompt: \"x ${SECRET_THING}\", with: {k: \"${SECRET_THING}\"}}]"),
+    ];
     let project = plan(&files, &Options { environment, ..Options::default() });
     let json = serde_json::to_string(&*project.workflows["w"]).unwrap();
     assert!(!json.contains("do-not-store-me") && json.contains("SECRET_THING"), "{json}");
@@ -198,7 +216,10 @@ fn no_value_of_a_variable_is_in_the_plan() {
 
 #[test]
 fn flow_is_derived_from_what_is_written() {
-    let sequential = one(MOCK, "tasks: [{id: a, prompt: x, on_error: c}, {id: b, prompt: x}, {id: c, prompt: x}, {id: d, prompt: x}]");
+    let sequential = one(
+        MOCK,
+        "tasks: [{id: a, prompt: x, on_error: c}, {id: b, prompt: x}, {id: c, prompt: x}, {id: d, prompt: x}]",
+    );
     assert!(!sequential.explicit);
     assert_eq!(sequential.tasks.iter().map(|task| task.targeted).collect::<Vec<_>>(), [false, false, true, false]);
     assert!(matches!(sequential.tasks[0].on_error.next, Some(Next::Task(2))));
@@ -210,14 +231,19 @@ fn flow_is_derived_from_what_is_written() {
 
 #[test]
 fn defaults_of_workflow_and_project_are_folded_in() {
-    let config = format!("{MOCK}config: {{on_error: oops, retry_policy: {{maximum_attempts: 7, initial_interval: 2s}}, env: {{A: project, B: project}}, timeout: 2h}}\n");
+    let config = format!(
+        "{MOCK}config: {{on_error: oops, retry_policy: {{maximum_attempts: 7, initial_interval: 2s}}, env: {{A: project, B: project}}, timeout: 2h}}\n"
+    );
     let workflow = one(
         &config,
         "config: {retry_policy: {maximum_interval: 9s}, env: {B: workflow}}\ntasks: [{id: a, prompt: x, retries: 1}, {id: b, prompt: x}, {id: oops, prompt: x}]",
     );
     let retry = |index: usize| &workflow.tasks[index].retry;
     assert_eq!((retry(0).maximum_attempts, retry(1).maximum_attempts), (2, 7));
-    assert_eq!((retry(0).initial_interval, retry(0).maximum_interval), (Duration::from_secs(2), Duration::from_secs(9)));
+    assert_eq!(
+        (retry(0).initial_interval, retry(0).maximum_interval),
+        (Duration::from_secs(2), Duration::from_secs(9))
+    );
     assert!(matches!(workflow.tasks[0].on_error.next, Some(Next::Task(2))));
     assert!(workflow.tasks[2].on_error.next.is_none() && workflow.tasks[2].targeted);
     let env: Vec<_> = workflow.env.iter().map(|(name, value)| (name.as_str(), value.fixed_text().unwrap())).collect();
@@ -255,7 +281,12 @@ agents:
     };
     let a = prompt(0);
     assert_eq!((a.provider.as_deref(), a.model.as_deref()), (Some("other"), Some("gpt-4o")));
-    let texts: String = a.prompt.segments.iter().map(|segment| if let Segment::Literal(text) = segment { text.as_str() } else { "" }).collect();
+    let texts: String = a
+        .prompt
+        .segments
+        .iter()
+        .map(|segment| if let Segment::Literal(text) = segment { text.as_str() } else { "" })
+        .collect();
     assert_eq!(texts, "Draft {{ .with.tone }}\n\nNow");
     assert!(a.prompt.is_template && a.instructions.as_ref().unwrap().is_template);
     let Some(ValueTemplate::Map(with)) = &workflow.tasks[0].with else { panic!() };
@@ -286,12 +317,24 @@ tools:
   - {id: stock, plugin: shop, description: Units left, input: {type: object, required: [sku]}, with: {site: main}, timeout: 5s}
   - {id: echo, plugin: "builtin:echo", function: say, config: {loud: true}}
 "#;
-    let files = [("compozy.yaml", config), ("workflows/w.yaml", "tasks: [{id: a, tool: stock, with: {sku: \"{{ .input.sku }}\"}}, {id: b, tool: {plugin: shop, function: f}}]")];
+    let files = [
+        ("compozy.yaml", config),
+        (
+            "workflows/w.yaml",
+            "tasks: [{id: a, tool: stock, with: {sku: \"{{ .input.sku }}\"}}, {id: b, tool: {plugin: shop, function: f}}]",
+        ),
+    ];
     let project = plan(&files, &Options::default());
     let plugin = &project.plugins[0];
     assert_eq!(plugin.permissions.http, ["api.example.com"]);
-    assert_eq!(plugin.permissions.sql.iter().map(|grant| (grant.id.as_str(), grant.write)).collect::<Vec<_>>(), [("shop", true), ("own", false)]);
-    assert_eq!((plugin.limits.memory_bytes, plugin.limits.timeout, plugin.limits.fuel), (32 << 20, Duration::from_secs(10), Some(500_000_000)));
+    assert_eq!(
+        plugin.permissions.sql.iter().map(|grant| (grant.id.as_str(), grant.write)).collect::<Vec<_>>(),
+        [("shop", true), ("own", false)]
+    );
+    assert_eq!(
+        (plugin.limits.memory_bytes, plugin.limits.timeout, plugin.limits.fuel),
+        (32 << 20, Duration::from_secs(10), Some(500_000_000))
+    );
     assert_eq!(plugin.limits.output_bytes, 10 << 20);
     assert_eq!(plugin.config, json!({"currency": "EUR", "rate": 1.5, "region": "eu"}));
     assert_eq!(project.plugins[1].kind, PluginKind::Template);
@@ -304,13 +347,17 @@ tools:
 
 #[test]
 fn plain_scalars_with_variables_keep_their_style() {
-    let workflow = one(MOCK, "tasks: [{id: a, prompt: x, with: {\n  n: 1, q: '${N:-2}', t: !!str 3, d: 0o17, y: yes, z: ~}}]");
+    let workflow =
+        one(MOCK, "tasks: [{id: a, prompt: x, with: {\n  n: 1, q: '${N:-2}', t: !!str 3, d: 0o17, y: yes, z: ~}}]");
     let Some(ValueTemplate::Map(with)) = &workflow.tasks[0].with else { panic!() };
     let fixed = |name: &str| match &with.iter().find(|(key, _)| key == name).unwrap().1 {
         ValueTemplate::Fixed(value) => value.clone(),
         other => panic!("{other:?}"),
     };
-    assert_eq!((fixed("n"), fixed("t"), fixed("d"), fixed("y"), fixed("z")), (json!(1), json!("3"), json!(15), json!("yes"), json!(null)));
+    assert_eq!(
+        (fixed("n"), fixed("t"), fixed("d"), fixed("y"), fixed("z")),
+        (json!(1), json!("3"), json!(15), json!("yes"), json!(null))
+    );
     let ValueTemplate::Template(quoted) = &with[1].1 else { panic!() };
     assert!(!quoted.plain);
     let block = one(MOCK, "tasks:\n  - id: a\n    prompt: x\n    with:\n      n: ${N:-8080}\n");
@@ -321,7 +368,9 @@ fn plain_scalars_with_variables_keep_their_style() {
 
 #[test]
 fn workflows_come_from_files_globs_and_the_project_file() {
-    let config = format!("{MOCK}workflows: [flows/**/*.yaml, ./flows/a.yaml, {{source: other.yml}}, {{id: inline, tasks: [{{id: t, prompt: x}}]}}]");
+    let config = format!(
+        "{MOCK}workflows: [flows/**/*.yaml, ./flows/a.yaml, {{source: other.yml}}, {{id: inline, tasks: [{{id: t, prompt: x}}]}}]"
+    );
     let task = "tasks: [{id: t, prompt: x}]";
     let files = [
         ("compozy.yaml", config.as_str()),

@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use compozy_lang::load::{self, Checked, Files, FolderEntry, Request, TemplateProblem, TemplateReference, TemplateReport};
+use compozy_lang::load::{
+    self, Checked, Files, FolderEntry, Request, TemplateProblem, TemplateReference, TemplateReport,
+};
 
 /// Files in memory, by path below `/project`.
 #[derive(Debug, Clone, Default)]
@@ -136,9 +138,18 @@ fn references(text: &str, from: usize, to: usize, report: &mut TemplateReport) {
             Some(_) => {}
             None if matches!(byte, b'"' | b'\'') => quote = Some(byte),
             None if byte == b'.' && !bytes[at - 1].is_ascii_alphanumeric() && bytes[at - 1] != b')' => {
-                let end = (at + 1..to).find(|end| !(bytes[*end].is_ascii_alphanumeric() || b"_-.".contains(&bytes[*end]))).unwrap_or(to);
-                let path: Vec<String> = text[at + 1..end].split('.').filter(|part| !part.is_empty()).map(str::to_owned).collect();
-                report.references.push(TemplateReference { path, whole: false, guarded: false, start: at as u32, end: end as u32 });
+                let end = (at + 1..to)
+                    .find(|end| !(bytes[*end].is_ascii_alphanumeric() || b"_-.".contains(&bytes[*end])))
+                    .unwrap_or(to);
+                let path: Vec<String> =
+                    text[at + 1..end].split('.').filter(|part| !part.is_empty()).map(str::to_owned).collect();
+                report.references.push(TemplateReference {
+                    path,
+                    whole: false,
+                    guarded: false,
+                    start: at as u32,
+                    end: end as u32,
+                });
                 at = end;
                 continue;
             }

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use compozy_engine::time::Timestamp;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use super::waiting::WaitingFor;
 use super::{Json, Page, json, maybe_json, maybe_time, millis};
 use crate::id::ExecId;
-use crate::storage::row::{Durability, LoadedRun, Run, RunFilter, Step, Timer, Usage};
+use crate::storage::row::{Durability, LoadedRun, Run, RunFilter, Step, Usage};
 use crate::storage::{Error, Storage};
 
 /// Who builds the document, which decides what a queued run is said to wait for.
@@ -75,20 +75,6 @@ pub struct Execution {
     pub cancel_request: Option<Json>,
     /// What it waits for while nothing executes, else `null`.
     pub waiting_for: Option<WaitingFor>,
-}
-
-/// Why nothing executes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WaitingFor {
-    /// `signal timer child retry concurrency rate_limit capacity paused no_node`.
-    pub kind: String,
-    /// One sentence.
-    pub detail: String,
-    /// Since when.
-    pub since: String,
-    /// Until when, where that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<String>,
 }
 
 /// Tokens of one step and model.
@@ -231,7 +217,8 @@ pub struct ExecutionList {
 /// Those of the storage.
 pub async fn load(storage: &dyn Storage, exec_id: &ExecId, viewer: Viewer) -> Result<Option<Execution>, Error> {
     let Some(loaded) = storage.load(exec_id).await? else { return Ok(None) };
-    Ok(Some(build(&loaded, &[], viewer)))
+    let usage = storage.usage(exec_id).await?;
+    Ok(Some(build(&loaded, &usage, viewer)))
 }
 
 /// Builds the document of a run that has been read whole.
@@ -441,55 +428,6 @@ impl TokenUsage {
             completion_tokens: usage.completion_tokens,
             total_tokens: usage.prompt_tokens.saturating_add(usage.completion_tokens),
         }
-    }
-}
-
-impl WaitingFor {
-    /// What `run` waits for; `None` while something executes or once it has ended.
-    #[must_use]
-    pub fn of(run: &Run, steps: &[Step], timers: &[Timer], viewer: Viewer) -> Option<Self> {
-        let since = run.updated_at;
-        match run.status.as_str() {
-            "PENDING" => Some(Self::queued(run.created_at, viewer)),
-            "RUNNING" if run.owner_node.is_none() => Some(Self::queued(since, viewer)),
-            "PAUSED" => Some(Self::new("paused", run.reason.as_deref().unwrap_or("paused"), since, None)),
-            "WAITING" => Some(
-                steps
-                    .iter()
-                    .filter_map(|step| step.waiting_for.as_deref())
-                    .find_map(|text| serde_json::from_str(text).ok())
-                    .unwrap_or_else(|| Self::timer(timers, since)),
-            ),
-            _ => None,
-        }
-    }
-
-    fn queued(since: Timestamp, viewer: Viewer) -> Self {
-        match viewer {
-            Viewer::Server => Self::new("capacity", "waits for a free place to run", since, None),
-            Viewer::Database => Self::new("no_node", "no server is running", since, None),
-        }
-    }
-
-    /// The timer that fires first; limits (`timeout`) are not what a run waits for.
-    fn timer(timers: &[Timer], since: Timestamp) -> Self {
-        let next = timers.iter().filter(|timer| timer.kind != "timeout").min_by_key(|timer| timer.due_at);
-        match next {
-            Some(timer) => {
-                let of = timer.step_key.as_deref().unwrap_or("the run");
-                let (kind, detail) = match timer.kind.as_str() {
-                    "retry" => ("retry", format!("the next attempt of {of}")),
-                    "sleep" => ("timer", format!("the pause after {of}")),
-                    other => ("timer", format!("timer '{other}' of {of}")),
-                };
-                Self::new(kind, &detail, since, Some(timer.due_at))
-            }
-            None => Self::new("timer", "waits", since, None),
-        }
-    }
-
-    fn new(kind: &str, detail: &str, since: Timestamp, until: Option<Timestamp>) -> Self {
-        Self { kind: kind.into(), detail: detail.into(), since: since.to_rfc3339(), until: maybe_time(until) }
     }
 }
 

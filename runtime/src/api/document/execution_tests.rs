@@ -1,3 +1,5 @@
+//! Execution documents, member by member.
+
 use serde_json::json;
 
 use super::*;

@@ -7,6 +7,7 @@
 pub mod event;
 pub mod execution;
 pub mod project;
+mod waiting;
 pub mod workflow;
 
 use compozy_engine::time::Timestamp;

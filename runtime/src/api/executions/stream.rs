@@ -315,3 +315,7 @@ fn ending(run: &Run) -> Journal {
         data,
     }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

@@ -1,22 +1,23 @@
-//! `GET /problems/{code}`: what a problem code means.
+//! `GET /problems/{code}`: what a problem code, or the number of a diagnostic, means.
 
 use axum::extract::Path;
+use compozy_lang::codes;
 use serde_json::json;
 
 use crate::api::answer::{self, Answer};
-use crate::api::code::{self, Code};
+use crate::api::code;
 use crate::api::error::Problem;
 
 pub(in crate::api) async fn get(Path(word): Path<String>) -> Answer {
-    let Some(code) = Code::find(&word) else {
-        return Err(Problem::new(code::PROBLEM_NOT_FOUND, "no problem has this code"));
+    let Some(code) = codes::find(&word) else {
+        return Err(Problem::new(code::PROBLEM_NOT_FOUND, "no problem or diagnostic has this code"));
     };
     answer::ok(&json!({
-        "code": code.word,
+        "code": code.code,
         "title": code.title,
-        "status": (code.status != 0).then_some(code.status),
+        "status": code.http,
         "exit_code": code.exit,
         "cause": code.cause,
-        "fix": code.fix,
+        "fix": code.help,
     }))
 }

@@ -10,9 +10,9 @@ use tokio::net::TcpStream;
 use super::support::{server, server_with};
 use crate::api::Settings;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn slow_headers_are_cut_off() {
-    let settings = Settings { read_header_timeout: Duration::from_millis(60), ..Settings::default() };
+    let settings = Settings { read_header_timeout: Duration::from_millis(300), ..Settings::default() };
     let server = server_with(settings).await;
     for head in ["GET /healthz HTTP/1.1\r\nHost: local", "P", ""] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -24,16 +24,16 @@ async fn slow_headers_are_cut_off() {
     assert_eq!(server.get("/healthz").await.status, 200);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn answers_may_outlive_every_read_timeout() {
-    let limit = Duration::from_millis(40);
+    let limit = Duration::from_millis(300);
     let server =
         server_with(Settings { read_header_timeout: limit, body_idle_timeout: limit, ..Settings::default() }).await;
-    let reply = server.post("/api/v0/workflows/slow/executions/sync", r#"{"timeout": 0.2}"#).await;
+    let reply = server.post("/api/v0/workflows/slow/executions/sync", r#"{"timeout": 0.9}"#).await;
     assert_eq!((reply.status, reply.json()["code"].as_str()), (408, Some("sync_timeout")));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_stops_arriving_is_refused() {
     let settings = Settings { body_idle_timeout: Duration::from_millis(60), ..Settings::default() };
     let server = server_with(settings).await;
@@ -47,7 +47,7 @@ async fn a_body_that_stops_arriving_is_refused() {
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("invalid_request"), "{answer}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn http_2_is_spoken_too() {
     let server = server().await;
     let stream = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
@@ -60,7 +60,7 @@ async fn http_2_is_spoken_too() {
     assert!(body.starts_with(br#"{"status":200,"message":"Success","data":{"name":"compozy""#));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_are_limited() {
     let mut settings = Settings::default();
     settings.limits.connections = 1;

@@ -4,12 +4,13 @@ use serde_json::{Value, json};
 
 use super::support::{server, url};
 use crate::api::identity;
+use crate::storage::row::{Changes, Usage};
 
 fn names(object: &Value) -> Vec<&str> {
     object.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_execution_has_every_member() {
     let server = server().await;
     let exec_id = server.run("quick").await;
@@ -52,7 +53,36 @@ async fn an_execution_has_every_member() {
     assert!(tasks["tasks"].as_array().is_some_and(|tasks| tasks.iter().all(|task| task["children"].is_array())));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_run_says_for_what_and_shows_its_tokens() {
+    let server = server().await;
+    let exec_id = server.start("slow").await;
+    let mut run = server.get(&url(&exec_id)).await.data();
+    while run["status"] != "WAITING" {
+        server.app.clock.sleep(std::time::Duration::from_millis(10)).await;
+        run = server.get(&url(&exec_id)).await.data();
+    }
+    assert_eq!(run["waiting_for"]["kind"], "retry");
+    assert!(run["waiting_for"]["until"].is_string());
+    let listed = server.get("/api/v0/executions/workflows?status=waiting").await.data();
+    assert_eq!(listed["executions"][0]["waiting_for"], run["waiting_for"]);
+    let usage = Usage {
+        step_key: "only#1".into(),
+        provider: "p".into(),
+        model: "m".into(),
+        prompt_tokens: 3,
+        completion_tokens: 4,
+    };
+    let changes = Changes { usage: vec![usage], at: server.app.clock.now(), ..Changes::default() };
+    server.storage.commit(&exec_id.as_str().into(), server.app.node.id(), 1, changes).await.unwrap();
+    let tokens = json!({
+        "step_key": "only#1", "provider": "p", "model": "m",
+        "prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7,
+    });
+    assert_eq!(server.get(&url(&exec_id)).await.data()["usage"], json!([tokens]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lists_are_paged_and_filtered() {
     let server = server().await;
     let mut all = Vec::new();
@@ -95,7 +125,7 @@ async fn lists_are_paged_and_filtered() {
     assert!(of["executions"][0]["tasks"].is_object());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn workflows_are_joined_with_their_latest_run() {
     let server = server().await;
     server.run("quick").await;
@@ -119,7 +149,7 @@ async fn workflows_are_joined_with_their_latest_run() {
     assert_eq!((again.status, again.body.len()), (304, 0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn cancel_is_final_and_can_be_repeated() {
     let server = server().await;
     let exec_id = server.start("slow").await;
@@ -131,7 +161,7 @@ async fn cancel_is_final_and_can_be_repeated() {
     assert_eq!(again.json()["execution_status"], "CANCELED");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_journal_is_paged() {
     let server = server().await;
     let exec_id = server.run("quick").await;
@@ -152,7 +182,7 @@ async fn the_journal_is_paged() {
     assert_eq!(server.get(&format!("{events}?from=2")).await.data()["events"], json!(all[1..]));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_server_says_what_it_is() {
     let server = server().await;
     let index = server.get("/api/v0").await.data();

@@ -6,4 +6,4 @@ mod problems;
 mod start;
 mod stopping;
 mod stream;
-mod support;
+pub(in crate::api) mod support;

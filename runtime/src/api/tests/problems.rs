@@ -22,7 +22,7 @@ fn check(reply: &Reply, status: u16, word: &str, path: &str) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_corpus() {
     let server = server().await;
     let start = "/api/v0/workflows/quick/executions";
@@ -99,7 +99,7 @@ async fn the_corpus() {
     assert_eq!(allow.header("allow"), Some("GET,HEAD,POST"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn large_bodies_are_refused() {
     let mut settings = Settings::default();
     settings.limits.start_body_bytes = 64;
@@ -109,7 +109,7 @@ async fn large_bodies_are_refused() {
     check(&server.post(start, &body).await, 413, "payload_too_large", start);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_closed_database_is_503_and_says_no_more() {
     let server = server().await;
     server.storage.close().await;
@@ -120,7 +120,7 @@ async fn a_closed_database_is_503_and_says_no_more() {
     assert_eq!((ready.status, ready.json()["data"]["status"].as_str()), (503, Some("not_ready")));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn every_code_is_explained() {
     let server = server().await;
     for code in ALL {

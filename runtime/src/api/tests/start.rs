@@ -8,7 +8,7 @@ use crate::api::{Auth, Settings};
 const START: &str = "/api/v0/workflows/quick/executions";
 const SYNC: &str = "/api/v0/workflows/quick/executions/sync";
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_answers_202_with_its_place() {
     let server = server().await;
     let body = r#"{"input": {"b": 1, "a": 2.50}, "tags": {"env": "test"}, "priority": 3, "durability": "normal"}"#;
@@ -27,7 +27,7 @@ async fn a_start_answers_202_with_its_place() {
     assert_eq!(run["trigger"], json!({"type": "manual", "correlation_id": "c-1"}));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn ten_posts_with_one_key_start_one_run() {
     let server = server().await;
     let post = |body: &'static str| server.call("POST", START, &[("idempotency-key", "k1")], body);
@@ -45,13 +45,13 @@ async fn ten_posts_with_one_key_start_one_run() {
     assert_eq!(alias.data()["exec_id"], first);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sync_call_answers_with_the_output() {
     let server = server().await;
     let reply = server.post(SYNC, r#"{"input":{"a":1}}"#).await;
     assert_eq!((reply.status, reply.header("compozy-status")), (200, Some("SUCCESS")));
     let data = reply.data();
-    assert_eq!((&data["output"], &data["workflow"]["status"]), (&json!({"a": 1}), &json!("SUCCESS")));
+    assert_eq!((&data["output"], &data["workflow"]["status"]), (&json!({"sum": 3}), &json!("SUCCESS")));
     assert_eq!(data["exec_id"], data["workflow"]["exec_id"]);
     let failed = server.post("/api/v0/workflows/fails/executions/sync", "").await;
     assert_eq!((failed.status, failed.header("compozy-status")), (200, Some("FAILED")));
@@ -61,7 +61,7 @@ async fn a_sync_call_answers_with_the_output() {
     assert_eq!(strict.json()["workflow"]["status"], "FAILED");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sync_call_that_is_too_slow_names_the_run_and_attaches_again() {
     let server = server().await;
     let path = "/api/v0/workflows/slow/executions/sync";
@@ -83,7 +83,7 @@ async fn a_sync_call_that_is_too_slow_names_the_run_and_attaches_again() {
     assert_eq!(again.header("compozy-status"), Some("CANCELED"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn waiters_are_limited() {
     let mut settings = Settings::default();
     settings.limits.sync_waiters = 0;
@@ -91,7 +91,7 @@ async fn waiters_are_limited() {
     assert_eq!((reply.status, reply.header("retry-after")), (429, Some("1")));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn anonymous_callers_start_excepted_workflows_only() {
     let key = "0123456789abcdef0123456789abcdef";
     let auth = Some(Auth::new(Some(key), vec!["quick".into()]));

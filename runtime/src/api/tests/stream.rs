@@ -42,7 +42,7 @@ async fn stream(server: &Server, exec_id: &str, query: &str, headers: &[(&str, &
     read(body, |_| false).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_live_stream_shows_every_event_once_and_closes() {
     let server = server().await;
     let exec_id = server.start("quick").await;
@@ -64,7 +64,7 @@ async fn a_live_stream_shows_every_event_once_and_closes() {
     assert_eq!(status, 204);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_filter_leaves_the_end_in() {
     let server = server().await;
     let exec_id = server.run("fails").await;
@@ -74,7 +74,7 @@ async fn a_filter_leaves_the_end_in() {
     assert!(frames[1].data.contains(r#""status":"FAILED""#), "{}", frames[1].data);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_over_reconnects_misses_nothing() {
     let server = server().await;
     let exec_id = server.start("slow").await;
@@ -97,7 +97,7 @@ async fn a_stream_over_reconnects_misses_nothing() {
     assert_eq!(together.last().unwrap().event, "error");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn streams_are_limited() {
     let mut settings = Settings::default();
     settings.limits.streams = 1;

@@ -1,66 +1,73 @@
 //! A server with three workflows, and a client.
 //!
-//! `quick` ends well with its input as output, `fails` fails, `slow` waits until it is canceled.
+//! `quick` adds two numbers, `fails` fails, `slow` waits an hour for its next attempt unless it is canceled.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use compozy_lang::plan::{Limits, Project, ProjectFacts, Workflow};
+use compozy_lang::environment::ProjectEnvironment;
+use compozy_lang::plan::{Plugin, PluginKind, Project, RetryPolicy, Workflow};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
 use crate::api::{AppState, Instance, Settings, bind, serve};
 use crate::clock::Clock;
-use crate::node::Node;
+use crate::node::step::Tools;
+use crate::node::{Kind, Node, Options};
+use crate::plugin::template::Renderer;
+use crate::plugin::{Host, HostOptions, Services, bundled};
+use crate::provider::{self, Parts, Providers};
 use crate::storage::Storage;
-use crate::storage::sqlite::{Options, Role, open};
+use crate::storage::sqlite::{self, Role};
 
 /// A running server.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
-    pub(super) app: Arc<AppState>,
-    pub(super) storage: Arc<dyn Storage>,
-    pub(super) serving: JoinHandle<()>,
+pub(in crate::api) struct Server {
+    pub(in crate::api) address: SocketAddr,
+    pub(in crate::api) app: Arc<AppState>,
+    pub(in crate::api) storage: Arc<dyn Storage>,
+    pub(in crate::api) serving: JoinHandle<()>,
 }
 
 /// An answer read whole.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(in crate::api) struct Reply {
+    pub(in crate::api) status: u16,
+    pub(in crate::api) headers: HeaderMap,
+    pub(in crate::api) body: Bytes,
 }
 
 impl Reply {
-    pub(super) fn json(&self) -> Value {
+    pub(in crate::api) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
-    pub(super) fn data(&self) -> Value {
+    pub(in crate::api) fn data(&self) -> Value {
         assert!((200..300).contains(&self.status) || self.status == 503, "{} {:?}", self.status, self.body);
         self.json()["data"].clone()
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::api) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }
 
-pub(super) async fn server() -> Server {
+pub(in crate::api) async fn server() -> Server {
     server_with(Settings::default()).await
 }
 
-pub(super) async fn server_with(settings: Settings) -> Server {
+pub(in crate::api) async fn server_with(settings: Settings) -> Server {
     let clock = Clock::system();
-    let storage: Arc<dyn Storage> =
-        Arc::new(open(Options::new(":memory:", Role::Server, clock.clone())).await.unwrap());
-    let node = Node::fake(Arc::clone(&storage), Arc::new(project()), clock.clone());
+    let options = sqlite::Options::new(":memory:", Role::Server, clock.clone());
+    let storage: Arc<dyn Storage> = Arc::new(sqlite::open(options).await.unwrap());
+    let node = node(Arc::clone(&storage), clock.clone()).await;
     let settings = Settings { port: 0, ..settings };
     let listener = bind(&settings).await.unwrap();
     let instance = Instance { id: "instance-1".into(), version: "1.2.3".into(), port: listener.port() };
@@ -70,57 +77,126 @@ pub(super) async fn server_with(settings: Settings) -> Server {
     Server { address, app, storage, serving }
 }
 
+/// The wasm engine and the template plugin, once for all tests.
+async fn engine() -> (Arc<Host>, Arc<Renderer>) {
+    static ENGINE: OnceCell<(Arc<Host>, Arc<Renderer>)> = OnceCell::const_new();
+    let ready = ENGINE.get_or_init(|| async {
+        let cache_dir = Some(std::env::temp_dir().join("compozy-test-code"));
+        let host = Host::new(HostOptions { cache_dir, ..HostOptions::default() }).unwrap();
+        let template = host.load(bundled::source("template-go").unwrap(), PluginKind::Template).await.unwrap();
+        (host, Arc::new(Renderer::new(template).unwrap()))
+    });
+    ready.await.clone()
+}
+
+async fn node(storage: Arc<dyn Storage>, clock: Clock) -> Arc<Node> {
+    let project = Arc::new(project());
+    let (host, renderer) = engine().await;
+    let services = Arc::new(Services::default());
+    let environment = ProjectEnvironment::new(Arc::new(BTreeMap::<String, String>::new()), Default::default());
+    let parts = Parts {
+        host: host.clone(),
+        bundle: Default::default(),
+        plugins: BTreeMap::new(),
+        environment: Arc::new(environment.clone()),
+        services: services.clone(),
+    };
+    let tools = Tools::new(host, services, environment.clone(), &project, Duration::from_secs(60));
+    let options = Options {
+        kind: Kind::Server,
+        storage,
+        clock,
+        project,
+        tools: Arc::new(tools),
+        renderer,
+        providers: Arc::new(Providers::new(parts, provider::Settings::default())),
+        prompt_timeout: Duration::from_secs(60),
+        environment,
+        max_concurrent_runs: 256,
+        max_pending: 100_000,
+        lease: Duration::from_secs(10),
+    };
+    Node::launch(options).await.unwrap()
+}
+
 fn project() -> Project {
-    let workflow = |id: &str| Workflow {
-        id: id.to_owned(),
-        name: format!("The {id} one"),
-        version: String::new(),
-        description: String::new(),
-        file: format!("workflows/{id}.yaml"),
-        input_schema: None,
-        output_schema: None,
-        timeout: None,
-        tasks: Vec::new(),
-        explicit: false,
-        outputs: None,
-        env: BTreeMap::new(),
-        project: ProjectFacts::default(),
-        limits: Limits::default(),
-        tools: BTreeMap::new(),
-        digest: format!("digest-of-{id}"),
+    let failing = json!({"times": 9, "code": "broke", "retryable": false});
+    let waiting = json!({"times": 9, "code": "flaky", "retryable": true});
+    let workflows = [
+        workflow("quick", "add", &json!({"a": 1, "b": 2})),
+        workflow("fails", "fail", &failing),
+        workflow("slow", "fail", &waiting),
+    ];
+    let zoo = Plugin {
+        id: "zoo".into(),
+        source: "plugins/target/components/guests/zoo.wasm".into(),
+        kind: PluginKind::Tool,
+        digest: None,
+        permissions: Default::default(),
+        limits: Default::default(),
+        config: Value::Null,
+        place: Default::default(),
     };
     Project {
         name: "demo".into(),
         version: "0.1".into(),
         description: String::new(),
-        root: "/nowhere".into(),
-        config_file: "/nowhere/compozy.yaml".into(),
-        settings: compozy_lang::settings::Settings::default(),
-        workflows: ["quick", "fails", "slow"].map(|id| (id.to_owned(), Arc::new(workflow(id)))).into(),
+        root: env!("CARGO_MANIFEST_DIR").into(),
+        config_file: "compozy.yaml".into(),
+        settings: Default::default(),
+        workflows: workflows.into_iter().map(|workflow| (workflow.id.clone(), Arc::new(workflow))).collect(),
         providers: Vec::new(),
-        plugins: Vec::new(),
+        plugins: vec![zoo],
         databases: Vec::new(),
+        knowledge: Vec::new(),
         digest: "digest-of-all".into(),
     }
 }
 
+/// One task that calls `function` of the zoo. Its input may have a `city`, which is a string.
+fn workflow(id: &str, function: &str, with: &Value) -> Workflow {
+    let an_hour = Duration::from_secs(3_600);
+    let retry = RetryPolicy { initial_interval: an_hour, maximum_interval: an_hour, ..RetryPolicy::default() };
+    let transition = json!({"next": null, "with": null});
+    serde_json::from_value(json!({
+        "id": id, "name": format!("The {id} one"), "version": "", "description": "",
+        "file": format!("workflows/{id}.yaml"),
+        "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}},
+        "output_schema": null, "timeout": null, "explicit": false, "outputs": null, "env": {},
+        "project": {"name": "demo", "version": "", "description": ""},
+        "limits": compozy_lang::plan::Limits::default(),
+        "tools": {"call": {
+            "id": "call", "plugin": "zoo", "function": function, "description": "", "with": null, "config": null,
+            "input_schema": null, "output_schema": null, "timeout": null,
+        }},
+        "tasks": [{
+            "id": "only", "kind": {"type": "tool", "tool": "call"}, "with": {"fixed": with}, "input_schema": null,
+            "output_schema": null, "outputs": null, "env": {}, "condition": null, "on_success": transition,
+            "on_error": transition, "sleep": null, "is_final": null, "timeout": null, "retry": retry,
+            "targeted": false, "place": {"file": "", "line": 7, "column": 1},
+        }],
+        "digest": format!("digest-of-{id}"),
+    }))
+    .unwrap()
+}
+
 impl Server {
     /// Sends a request; the body, if any, as JSON.
-    pub(super) async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+    pub(in crate::api) async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
         let (status, headers, body) = self.open(method, path, headers, body).await;
         Reply { status: status.as_u16(), headers, body: body.collect().await.unwrap().to_bytes() }
     }
 
-    pub(super) async fn get(&self, path: &str) -> Reply {
+    pub(in crate::api) async fn get(&self, path: &str) -> Reply {
         self.call("GET", path, &[], "").await
     }
 
-    pub(super) async fn post(&self, path: &str, body: &str) -> Reply {
+    pub(in crate::api) async fn post(&self, path: &str, body: &str) -> Reply {
         self.call("POST", path, &[], body).await
     }
 
     /// Sends a request and leaves the body to be read.
-    pub(super) async fn open(
+    pub(in crate::api) async fn open(
         &self,
         method: &str,
         path: &str,
@@ -151,19 +227,19 @@ impl Server {
     }
 
     /// Starts `workflow` and returns the run's id.
-    pub(super) async fn start(&self, workflow: &str) -> String {
+    pub(in crate::api) async fn start(&self, workflow: &str) -> String {
         let reply = self.post(&format!("/api/v0/workflows/{workflow}/executions"), "{}").await;
         reply.data()["exec_id"].as_str().unwrap().to_owned()
     }
 
     /// Runs `workflow` to its end and returns the run's id.
-    pub(super) async fn run(&self, workflow: &str) -> String {
+    pub(in crate::api) async fn run(&self, workflow: &str) -> String {
         let reply = self.post(&format!("/api/v0/workflows/{workflow}/executions/sync"), "{}").await;
         reply.data()["exec_id"].as_str().unwrap().to_owned()
     }
 }
 
 /// Where an execution is found.
-pub(super) fn url(exec_id: &str) -> String {
+pub(in crate::api) fn url(exec_id: &str) -> String {
     format!("/api/v0/executions/workflows/{exec_id}")
 }

@@ -8,7 +8,7 @@ use wasmtime_wasi::async_trait;
 
 use crate::id::{ExecId, NodeId};
 use crate::storage::row::{
-    Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, WorkflowSummary,
+    Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, Usage, WorkflowSummary,
 };
 use crate::storage::{CancelOutcome, Error, Info, Storage};
 
@@ -62,6 +62,9 @@ impl Storage for Memory {
     fn info(&self) -> &Info {
         panic!("this storage has no description")
     }
+    fn announce(&self, _: &str) -> Result<(), Error> {
+        none()
+    }
     async fn start(&self, _: NewRun) -> Result<Started, Error> {
         none()
     }
@@ -105,6 +108,9 @@ impl Storage for Memory {
         none()
     }
     async fn steps(&self, _: &ExecId) -> Result<Vec<Step>, Error> {
+        none()
+    }
+    async fn usage(&self, _: &ExecId) -> Result<Vec<Usage>, Error> {
         none()
     }
     async fn journal(&self, _: &ExecId, _: i64, _: u32) -> Result<Vec<Journal>, Error> {

@@ -1,10 +1,247 @@
-//! The invariants of cli-and-api §9.2, checked over the whole database.
+//! The invariants of cli-and-api §9.2, checked over the whole database at one moment.
 
-use sqlx::SqliteConnection;
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 
 use super::super::Error;
+use super::encode::TERMINAL;
+use super::error::from_sqlx;
+use super::read::{Columns, JOURNAL};
+
+/// Runs replayed at a time.
+const PAGE: i64 = 256;
+
+const ACTIVE: &str = "status IN ('PENDING', 'RUNNING', 'WAITING', 'PAUSED')";
+const ENDED: &str = "status IN ('SUCCESS', 'FAILED', 'TIMED_OUT', 'CANCELED')";
+
+/// Columns that may hold a reference to a payload.
+const REFERENCES: [(&str, &str, &str); 8] = [
+    ("executions", "exec_id", "input"),
+    ("executions", "exec_id", "output"),
+    ("executions", "exec_id", "error"),
+    ("steps", "exec_id || '/' || step_key", "input"),
+    ("steps", "exec_id || '/' || step_key", "output"),
+    ("steps", "exec_id || '/' || step_key", "error"),
+    ("attempts", "task_exec_id || '/' || attempt", "error"),
+    ("journal", "exec_id || '/' || seq", "data"),
+];
 
 /// Every violation, one sentence each.
-pub(super) async fn check(_connection: &mut SqliteConnection) -> Result<Vec<String>, Error> {
-    Ok(Vec::new())
+pub(super) async fn check(connection: &mut SqliteConnection) -> Result<Vec<String>, Error> {
+    let mut snapshot = connection.begin().await.map_err(from_sqlx)?;
+    let mut found = Vec::new();
+    structure(&mut snapshot, &mut found).await?;
+    rows(&mut snapshot, &mut found).await?;
+    replay_all(&mut snapshot, &mut found).await?;
+    snapshot.rollback().await.map_err(from_sqlx)?;
+    Ok(found)
+}
+
+/// SQLite's own view of the file.
+async fn structure(connection: &mut SqliteConnection, found: &mut Vec<String>) -> Result<(), Error> {
+    for sql in [
+        "PRAGMA integrity_check(20)",
+        "SELECT 'table ' || \"table\" || ' misses a parent' FROM pragma_foreign_key_check",
+    ] {
+        let verdicts = sentences(connection, sql.to_owned()).await?;
+        found
+            .extend(verdicts.into_iter().filter(|verdict| verdict != "ok").map(|verdict| format!("SQLite: {verdict}")));
+    }
+    Ok(())
+}
+
+/// What one statement each can find.
+async fn rows(connection: &mut SqliteConnection, found: &mut Vec<String>) -> Result<(), Error> {
+    let mut checks = vec![
+        format!("SELECT 'run ' || exec_id || ' has ended but node ' || owner_node || ' owns it' \
+                 FROM executions WHERE {ENDED} AND owner_node IS NOT NULL"),
+        format!("SELECT 'run ' || exec_id || ' has ended but waits in the queue' \
+                 FROM executions JOIN ready USING (exec_id) WHERE {ENDED}"),
+        format!("SELECT 'run ' || exec_id || ' has ended but timer ' || timer_id || ' is pending' \
+                 FROM executions JOIN timers USING (exec_id) WHERE {ENDED}"),
+        format!("SELECT 'run ' || e.exec_id || ' has ended but step ' || s.step_key || ' is ' || s.status \
+                 FROM executions AS e JOIN steps AS s USING (exec_id) WHERE e.{ENDED} AND s.{ACTIVE}"),
+        format!("SELECT 'run ' || exec_id || ' has ended without a time' FROM executions \
+                 WHERE {ENDED} AND finished_at IS NULL"),
+        format!("SELECT 'run ' || exec_id || ' is ' || status || ' but nothing will ever continue it' \
+                 FROM executions AS e WHERE {ACTIVE} AND status <> 'PAUSED' AND owner_node IS NULL \
+                 AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.exec_id = e.exec_id) \
+                 AND NOT EXISTS (SELECT 1 FROM timers AS t WHERE t.exec_id = e.exec_id) \
+                 AND NOT EXISTS (SELECT 1 FROM steps AS s WHERE s.exec_id = e.exec_id AND s.status = 'WAITING') \
+                 AND NOT EXISTS (SELECT 1 FROM executions AS c WHERE c.parent_exec_id = e.exec_id AND c.{ACTIVE})"),
+        "SELECT 'run ' || exec_id || ' is owned by node ' || owner_node || ' and waits in the queue' \
+         FROM executions JOIN ready USING (exec_id) WHERE owner_node IS NOT NULL".to_owned(),
+        "SELECT 'step ' || s.exec_id || '/' || s.step_key || ' has result event ' || s.result_seq || ' that is not in the journal' \
+         FROM steps AS s WHERE s.result_seq IS NOT NULL \
+         AND NOT EXISTS (SELECT 1 FROM journal AS j WHERE j.exec_id = s.exec_id AND j.seq = s.result_seq)".to_owned(),
+        "SELECT 'task execution ' || task_exec_id || ' belongs to ' || count(*) || ' steps' \
+         FROM steps GROUP BY task_exec_id HAVING count(*) > 1".to_owned(),
+        "SELECT 'attempt ' || a.task_exec_id || '/' || a.attempt || ' has epoch ' || a.epoch || ' after epoch ' || e.epoch || ' of its run' \
+         FROM attempts AS a JOIN steps AS s USING (task_exec_id) JOIN executions AS e ON e.exec_id = s.exec_id \
+         WHERE a.epoch > e.epoch".to_owned(),
+        "SELECT 'run ' || exec_id || ' is owned without an epoch' FROM executions \
+         WHERE owner_node IS NOT NULL AND epoch < 1".to_owned(),
+        "SELECT 'workflow ' || coalesce(w.workflow_id, e.workflow_id) || ' counts ' || coalesce(w.runs, 0) || ' runs and has ' || coalesce(e.runs, 0) \
+         FROM workflow_runs AS w FULL JOIN (SELECT workflow_id, count(*) AS runs FROM executions GROUP BY workflow_id) AS e \
+         ON e.workflow_id = w.workflow_id WHERE coalesce(w.runs, 0) <> coalesce(e.runs, 0)".to_owned(),
+        "SELECT 'run ' || e.exec_id || ' has definition ' || e.definition_digest || ' that is not stored' FROM executions AS e \
+         WHERE EXISTS (SELECT 1 FROM definitions) \
+         AND NOT EXISTS (SELECT 1 FROM definitions AS d WHERE d.digest = e.definition_digest)".to_owned(),
+    ];
+    for table in ["journal", "steps", "timers", "ready", "usage"] {
+        checks.push(format!(
+            "SELECT DISTINCT '{table} has rows of run ' || exec_id || ', which does not exist' FROM {table} AS t \
+             WHERE NOT EXISTS (SELECT 1 FROM executions AS e WHERE e.exec_id = t.exec_id)"
+        ));
+    }
+    for (table, key, column) in REFERENCES {
+        checks.push(format!(
+            "SELECT '{table} ' || {key} || ' refers to a payload of {column} that is not stored' FROM {table} AS t \
+             WHERE {column} GLOB '@sha256:*' \
+             AND NOT EXISTS (SELECT 1 FROM payloads AS p WHERE p.hash = substr(t.{column}, 9))"
+        ));
+    }
+    for sql in checks {
+        found.extend(sentences(connection, sql).await?);
+    }
+    Ok(())
+}
+
+async fn sentences(connection: &mut SqliteConnection, sql: String) -> Result<Vec<String>, Error> {
+    let rows = sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await.map_err(from_sqlx)?;
+    rows.iter().map(|row| Columns { row, next: 0 }.text()).collect()
+}
+
+/// Rebuilds every run from its journal and compares.
+async fn replay_all(connection: &mut SqliteConnection, found: &mut Vec<String>) -> Result<(), Error> {
+    let mut after = 0;
+    loop {
+        let query = sqlx::query(
+            "SELECT rowid, exec_id, status, last_seq FROM executions WHERE rowid > ? ORDER BY rowid LIMIT ?",
+        );
+        let rows = query.bind(after).bind(PAGE).fetch_all(&mut *connection).await.map_err(from_sqlx)?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for row in &rows {
+            let mut columns = Columns { row, next: 0 };
+            after = columns.number()?;
+            let (exec_id, status, last_seq) = (columns.text()?, columns.text()?, columns.number()?);
+            replay_one(connection, &exec_id, &status, last_seq, found).await?;
+        }
+    }
+}
+
+/// Fields of an event that move state.
+#[derive(Debug, Deserialize)]
+struct Data {
+    step_key: Option<String>,
+    status: Option<String>,
+    attempt: Option<i64>,
+}
+
+/// What the journal says.
+#[derive(Debug, Default)]
+struct Replayed {
+    status: Option<String>,
+    steps: HashMap<String, (String, i64)>,
+}
+
+impl Replayed {
+    fn apply(&mut self, exec_id: &str, event: &str, data: Data, found: &mut Vec<String>) {
+        match event {
+            "workflow_start" | "workflow_status" | "complete" | "error" => {
+                let word = data.status.or_else(|| (event == "workflow_start").then(|| "RUNNING".to_owned()));
+                let Some(word) = word else { return };
+                if let Some(before) = self.status.as_deref().filter(|before| !moves(before, &word)) {
+                    found.push(format!("run {exec_id} went from {before} to {word}"));
+                }
+                self.status = Some(word);
+            }
+            "task_start" | "task_status" | "task_retry" => {
+                let Some(key) = data.step_key else {
+                    found.push(format!("run {exec_id} has a {event} event without step_key"));
+                    return;
+                };
+                let (status, attempt) = self.steps.entry(key.clone()).or_insert_with(|| ("PENDING".to_owned(), 1));
+                let word = data.status.or_else(|| (event == "task_start").then(|| "RUNNING".to_owned()));
+                if let Some(word) = word {
+                    if TERMINAL.contains(&status.as_str()) {
+                        found.push(format!("step {exec_id}/{key} was recorded as {status} and then as {word}"));
+                    }
+                    *status = word;
+                }
+                *attempt = data.attempt.unwrap_or(*attempt);
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn replay_one(
+    connection: &mut SqliteConnection,
+    exec_id: &str,
+    status: &str,
+    last_seq: i64,
+    found: &mut Vec<String>,
+) -> Result<(), Error> {
+    let sql = format!("SELECT {JOURNAL} FROM journal AS e WHERE e.exec_id = ? ORDER BY e.seq");
+    let events = sqlx::query(AssertSqlSafe(sql)).bind(exec_id).fetch_all(&mut *connection).await.map_err(from_sqlx)?;
+    let mut replayed = Replayed::default();
+    let mut expected = 1;
+    for row in &events {
+        let mut columns = Columns { row, next: 0 };
+        let (seq, _at, event, _task) = (columns.number()?, columns.number()?, columns.text()?, columns.text_option()?);
+        if seq != expected {
+            found.push(format!("run {exec_id} misses event {expected} before event {seq}"));
+        }
+        expected = seq + 1;
+        // A missing payload is told by the check of references.
+        let Some(data) = columns.text_option()? else { continue };
+        match serde_json::from_str(&data) {
+            Ok(data) => replayed.apply(exec_id, &event, data, found),
+            Err(_) => found.push(format!("run {exec_id} event {seq} holds no JSON object")),
+        }
+    }
+    if expected - 1 != last_seq {
+        found.push(format!("run {exec_id} has last_seq {last_seq} but its journal ends at {}", expected - 1));
+    }
+    if let Some(word) = replayed.status.as_deref().filter(|word| *word != status) {
+        found.push(format!("run {exec_id} is {status} but its journal says {word}"));
+    }
+    let query = sqlx::query("SELECT step_key, status, attempt FROM steps WHERE exec_id = ? ORDER BY position");
+    let steps = query.bind(exec_id).fetch_all(connection).await.map_err(from_sqlx)?;
+    for row in &steps {
+        let mut columns = Columns { row, next: 0 };
+        let (key, status, attempt) = (columns.text()?, columns.text()?, columns.number()?);
+        match replayed.steps.remove(&key) {
+            Some((word, number)) if word == status && number == attempt => {}
+            Some((word, number)) => found.push(format!(
+                "step {exec_id}/{key} is {status} in attempt {attempt} but the journal says {word} in attempt {number}"
+            )),
+            None => found.push(format!("step {exec_id}/{key} is not in the journal")),
+        }
+    }
+    let mut lost: Vec<_> = replayed.steps.into_keys().collect();
+    lost.sort();
+    found.extend(lost.into_iter().map(|key| format!("step {exec_id}/{key} is in the journal but not stored")));
+    Ok(())
+}
+
+/// Whether a run may go from one status to another (cli-and-api §9.2 f).
+fn moves(from: &str, to: &str) -> bool {
+    if TERMINAL.contains(&from) {
+        return false;
+    }
+    from == to
+        || TERMINAL.contains(&to)
+        || matches!(
+            (from, to),
+            ("PENDING", "RUNNING")
+                | ("RUNNING", "WAITING" | "PAUSED")
+                | ("WAITING", "RUNNING" | "PAUSED")
+                | ("PAUSED", "RUNNING" | "WAITING")
+        )
 }

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{Row, SqliteConnection};
-use std::sync::atomic::{AtomicU64, Ordering};
+use sqlx::{Connection as _, Row, SqliteConnection};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 use super::super::Error;
@@ -34,6 +34,7 @@ pub(super) struct Progress {
     committed: Notify,
     batches: AtomicU64,
     members: AtomicU64,
+    stopped: AtomicBool,
 }
 
 impl Progress {
@@ -44,6 +45,12 @@ impl Progress {
         self.committed.notify_one();
     }
 
+    /// Ends the checkpoint's task.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.committed.notify_one();
+    }
+
     /// Mean members per batch since the last call, at least 1.
     fn mean(&self) -> u64 {
         let batches = self.batches.swap(0, Ordering::Relaxed);
@@ -51,10 +58,14 @@ impl Progress {
     }
 }
 
-/// Runs until the task is aborted.
+/// Runs until [`Progress::stop`].
 pub(super) async fn work(mut connection: SqliteConnection, writer: Connection, progress: Arc<Progress>, clock: Clock) {
     loop {
         progress.committed.notified().await;
+        if progress.stopped.load(Ordering::Relaxed) {
+            drop(connection.close().await);
+            return;
+        }
         clock.sleep(STEP).await;
         let load = i64::try_from(progress.mean().clamp(1, LOADED)).unwrap_or(1);
         if let Err(error) = step(&mut connection, &writer, PASSIVE_BYTES * load).await {

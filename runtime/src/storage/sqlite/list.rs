@@ -83,7 +83,7 @@ pub(super) async fn runs(connection: &mut SqliteConnection, filter: &RunFilter) 
     })
 }
 
-fn restrict<'a>(query: &mut QueryBuilder<Sqlite>, filter: &'a RunFilter) {
+fn restrict(query: &mut QueryBuilder<Sqlite>, filter: &RunFilter) {
     if let Some(workflow_id) = &filter.workflow_id {
         query.push(" AND e.workflow_id = ").push_bind(workflow_id.clone());
     }

@@ -11,6 +11,8 @@ mod open;
 mod operation;
 mod read;
 mod statement;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::sync::Arc;
@@ -31,7 +33,7 @@ use self::operation::Operation;
 use self::read::Reader;
 use self::writer::{Connection, Outcome, Request, Work};
 use super::row::{
-    Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, WorkflowSummary,
+    Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, Usage, WorkflowSummary,
 };
 use super::{CancelOutcome, Error, Info, Storage};
 use crate::clock::Clock;
@@ -57,10 +59,13 @@ pub struct SqliteStorage {
     locks: std::sync::Mutex<Option<Locks>>,
 }
 
+/// The checkpoint's task and how it is stopped.
+type Checkpoint = (Arc<checkpoint::Progress>, JoinHandle<()>);
+
 #[derive(Debug, Default)]
 struct Tasks {
     writer: Option<JoinHandle<()>>,
-    checkpoint: Option<JoinHandle<()>>,
+    checkpoint: Option<Checkpoint>,
     poll: Option<JoinHandle<()>>,
 }
 
@@ -71,7 +76,7 @@ impl SqliteStorage {
         connection: Connection,
         reader: Reader,
         writer: Option<(mpsc::Sender<Request>, JoinHandle<()>)>,
-        checkpoint: Option<JoinHandle<()>>,
+        checkpoint: Option<Checkpoint>,
         locks: Option<Locks>,
     ) -> Self {
         let (queue, writer) = writer.unzip();
@@ -238,6 +243,10 @@ impl Storage for SqliteStorage {
         read::steps(&mut *self.reader.get().await?, exec_id).await
     }
 
+    async fn usage(&self, exec_id: &ExecId) -> Result<Vec<Usage>, Error> {
+        read::usage(&mut *self.reader.get().await?, exec_id).await
+    }
+
     async fn journal(&self, exec_id: &ExecId, after: i64, limit: u32) -> Result<Vec<Journal>, Error> {
         read::journal(&mut *self.reader.get().await?, exec_id, after, limit).await
     }
@@ -326,9 +335,14 @@ impl Storage for SqliteStorage {
         if let Some(writer) = tasks.writer {
             let _panicked = writer.await;
         }
-        for task in [tasks.poll, tasks.checkpoint].into_iter().flatten() {
-            task.abort();
-            let _aborted = task.await;
+        if let Some(poll) = tasks.poll {
+            poll.abort();
+            let _aborted = poll.await;
+        }
+        // It closes its connection itself: the last one to close finishes the log.
+        if let Some((progress, task)) = tasks.checkpoint {
+            progress.stop();
+            let _panicked = task.await;
         }
         if let Reader::Pool(pool) = &self.reader {
             pool.close().await;
@@ -343,8 +357,11 @@ impl Storage for SqliteStorage {
 impl Drop for SqliteStorage {
     fn drop(&mut self) {
         let tasks = lock(&self.tasks);
-        for task in [&tasks.poll, &tasks.checkpoint].into_iter().flatten() {
-            task.abort();
+        if let Some(poll) = &tasks.poll {
+            poll.abort();
+        }
+        if let Some((progress, _)) = &tasks.checkpoint {
+            progress.stop();
         }
     }
 }

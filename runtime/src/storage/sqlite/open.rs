@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Row, SqliteConnection};
+use sqlx::{ConnectOptions, Connection as _, Row, SqliteConnection};
 use tokio::sync::Mutex;
 
 use super::super::row::Durability;
@@ -131,9 +131,21 @@ async fn open_file(options: Options, path: &Path) -> Result<SqliteStorage, Error
     }
     let read_only = options.role == Role::ReadOnly;
     let mut connection = connect(path, read_only, &options).await?;
-    prepare(&mut connection, &locks, path, &options).await?;
+    let info = match prepare(&mut connection, &locks, path, &options).await {
+        Ok(()) => info(&mut connection, &options).await,
+        Err(error) => Err(error),
+    };
+    let info = match info {
+        Ok(info) => info,
+        Err(error) => {
+            // Closed before the locks are let go: the next one to open it finds nobody there.
+            drop(connection.close().await);
+            return Err(error);
+        }
+    };
     set_synchronous(&mut connection, options.durability).await?;
-    let info = info(&mut connection, &options).await?;
+    // From now on the writer tries a held lock again itself, at shorter steps than SQLite's own handler.
+    execute(&mut connection, "PRAGMA busy_timeout = 0").await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(options.max_readers.max(1))
         .test_before_acquire(false)
@@ -145,9 +157,10 @@ async fn open_file(options: Options, path: &Path) -> Result<SqliteStorage, Error
         (None, None)
     } else {
         let progress: Arc<checkpoint::Progress> = Arc::default();
-        let own = connect(path, false, &options).await?;
+        let mut own = connect(path, false, &options).await?;
+        execute(&mut own, "PRAGMA busy_timeout = 0").await?;
         let task = checkpoint::work(own, Arc::clone(&connection), Arc::clone(&progress), options.clock.clone());
-        let checkpoint = tokio::spawn(task);
+        let checkpoint = (Arc::clone(&progress), tokio::spawn(task));
         let settings = settings(&options, options.durability.max(Durability::Normal));
         (Some(writer::spawn(Arc::clone(&connection), settings, progress)), Some(checkpoint))
     };
@@ -258,9 +271,7 @@ fn with_pragmas(connect: SqliteConnectOptions, writes: bool, options: &Options) 
 }
 
 async fn connect(path: &Path, read_only: bool, options: &Options) -> Result<SqliteConnection, Error> {
-    // The writer tries a held lock again itself, at shorter steps than SQLite's own handler.
-    let connect = file_options(path, read_only).busy_timeout(Duration::ZERO);
-    connect_with(connect, options).await
+    connect_with(file_options(path, read_only).busy_timeout(options.busy_timeout), options).await
 }
 
 async fn connect_with(connect: SqliteConnectOptions, options: &Options) -> Result<SqliteConnection, Error> {
@@ -339,7 +350,7 @@ pub(super) async fn close(mut connection: SqliteConnection) {
         // Another process reads it: the log stays and is read at the next start.
         tracing::debug!(error = %error, "final checkpoint left the log");
     }
-    let _closed_anyway = sqlx::raw_sql(AssertSqlSafe("PRAGMA optimize")).execute(&mut connection).await;
+    let _closed_anyway = sqlx::raw_sql("PRAGMA optimize").execute(&mut connection).await;
     if let Err(error) = connection.close().await {
         tracing::warn!(error = %error, "closing the database failed");
     }

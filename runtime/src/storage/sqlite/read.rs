@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Row, Sqlite, SqliteConnection, Sqlite
 use tokio::sync::{OwnedMappedMutexGuard, OwnedMutexGuard};
 
 use super::super::Error;
-use super::super::row::{Durability, Journal, LoadedRun, Run, Step, Timer};
+use super::super::row::{Durability, Journal, LoadedRun, Run, Step, Timer, Usage};
 use super::error::from_sqlx;
 use super::writer::Connection;
 use crate::id::{ExecId, NodeId};
@@ -53,7 +53,7 @@ const STEP: &str = concat!(
     ", e.waiting_for, e.state, e.result_seq, e.started_at, e.finished_at"
 );
 
-const JOURNAL: &str = concat!("e.seq, e.at, e.event, e.task_id, ", json!("data"));
+pub(super) const JOURNAL: &str = concat!("e.seq, e.at, e.event, e.task_id, ", json!("data"));
 
 /// Where reads come from.
 #[derive(Debug)]
@@ -141,6 +141,14 @@ pub(super) async fn steps(connection: &mut SqliteConnection, exec_id: &ExecId) -
     query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(step_row).collect()
 }
 
+/// Tokens used by a run.
+pub(super) async fn usage(connection: &mut SqliteConnection, exec_id: &ExecId) -> Result<Vec<Usage>, Error> {
+    let sql = "SELECT step_key, provider, model, prompt_tokens, completion_tokens FROM usage WHERE exec_id = ? \
+               ORDER BY step_key, provider, model";
+    let query = sqlx::query(sql).bind(exec_id.as_str());
+    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(usage_row).collect()
+}
+
 /// Events of a run after a seq.
 pub(super) async fn journal(
     connection: &mut SqliteConnection,
@@ -190,6 +198,17 @@ pub(super) fn run_row(row: &SqliteRow) -> Result<Run, Error> {
         finished_at: columns.time_option()?,
     };
     Ok(run)
+}
+
+fn usage_row(row: &SqliteRow) -> Result<Usage, Error> {
+    let mut columns = Columns { row, next: 0 };
+    Ok(Usage {
+        step_key: columns.text()?,
+        provider: columns.text()?,
+        model: columns.text()?,
+        prompt_tokens: columns.number()?,
+        completion_tokens: columns.number()?,
+    })
 }
 
 fn step_row(row: &SqliteRow) -> Result<Step, Error> {

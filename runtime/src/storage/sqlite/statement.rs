@@ -205,6 +205,23 @@ pub(super) struct Calls {
     sql: String,
     arguments: SqliteArguments,
     single: bool,
+    /// Rows that the last statement must have changed; the next one checks it.
+    unchecked: Option<usize>,
+}
+
+/// An expression that is `value` if the statement before changed as many rows as it must, and an error if not.
+///
+/// `abs` of the smallest integer is an error (<https://www.sqlite.org/lang_corefunc.html#abs>): the only way for plain SQL
+/// to stop a string of statements. It rides in a statement that is there anyway, since each costs a message.
+struct Check {
+    expected: usize,
+    value: &'static str,
+}
+
+impl std::fmt::Display for Check {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "iif(changes() = {}, {}, abs(-9223372036854775808))", self.expected, self.value)
+    }
 }
 
 impl Calls {
@@ -215,6 +232,7 @@ impl Calls {
 
     /// Adds a statement without values.
     pub(super) fn push(&mut self, sql: &str) {
+        self.check();
         self.sql.push_str(sql);
         self.sql.push(';');
     }
@@ -227,11 +245,15 @@ impl Calls {
             let rows = self.rows_of_next(rest.len() / columns, columns);
             let (now, later) = rest.split_at((rows * columns).min(rest.len()));
             rest = later;
+            let check = self.unchecked.take();
             self.sql.push_str(head);
             for row in 0..rows {
                 self.sql.push_str(if row == 0 { "(" } else { ",(" });
                 for column in 0..columns {
-                    self.sql.push_str(if column == 0 { "?" } else { ",?" });
+                    match check.filter(|_| row == 0 && column == 0) {
+                        Some(expected) => write!(self.sql, "{}", Check { expected, value: "?" })?,
+                        None => self.sql.push_str(if column == 0 { "?" } else { ",?" }),
+                    }
                 }
                 self.sql.push(')');
             }
@@ -240,11 +262,7 @@ impl Calls {
             for value in now {
                 self.arguments.add(value)?;
             }
-            if slot.must_match() {
-                // `abs` of the smallest integer is an error (<https://www.sqlite.org/lang_corefunc.html#abs>): the
-                // only way for plain SQL to stop a string of statements.
-                write!(self.sql, "SELECT iif(changes() = {rows}, 0, abs(-9223372036854775808));")?;
-            }
+            self.unchecked = slot.must_match().then_some(rows);
             if !self.single {
                 self.cut();
             }
@@ -261,6 +279,13 @@ impl Calls {
         1 << fits.ilog2()
     }
 
+    /// Checks the last statement if no other does.
+    fn check(&mut self) {
+        if let Some(expected) = self.unchecked.take() {
+            self.push(&format!("SELECT {}", Check { expected, value: "0" }));
+        }
+    }
+
     fn cut(&mut self) {
         if !self.sql.is_empty() {
             self.done.push((std::mem::take(&mut self.sql), std::mem::take(&mut self.arguments)));
@@ -269,6 +294,7 @@ impl Calls {
 
     /// Runs everything in order; stops at the first error and leaves the transaction as it is then.
     pub(super) async fn run(mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        self.check();
         self.cut();
         for (sql, arguments) in self.done {
             sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *connection).await?;

@@ -15,7 +15,8 @@ fn show(node: &Node) -> String {
         Value::Scalar(scalar) => scalar.text.to_string(),
         Value::List(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(", ")),
         Value::Map(entries) => {
-            let entries: Vec<_> = entries.iter().map(|entry| format!("{}: {}", entry.key, show(&entry.value))).collect();
+            let entries: Vec<_> =
+                entries.iter().map(|entry| format!("{}: {}", entry.key, show(&entry.value))).collect();
             format!("{{{}}}", entries.join(", "))
         }
     }
@@ -81,6 +82,11 @@ fn aliases_are_counted_before_they_are_built() {
 
 #[test]
 fn anchors_inside_each_other_cost_nothing() {
-    let text = format!("{}{}{}", (0..99).map(|n| format!("&a{n} [")).collect::<String>(), "x, ".repeat(100_000), "]".repeat(99));
+    let text = format!(
+        "{}{}{}",
+        (0..99).map(|n| format!("&a{n} [")).collect::<String>(),
+        "x, ".repeat(100_000),
+        "]".repeat(99)
+    );
     assert_eq!(read(&text).1, Vec::<String>::new());
 }

@@ -1,0 +1,58 @@
+//! How long does one durable step take when it runs alone?
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use compozy::node::Notice;
+use serde_json::json;
+
+use crate::report::Report;
+use crate::sample::Sample;
+use crate::{disk, machine, node, runtime};
+
+const STEPS: usize = 200;
+const RUNS: usize = 10;
+
+pub(crate) fn measure(report: &mut Report) -> Result<()> {
+    let scratch = machine::scratch()?;
+    node::project(scratch.path(), &[("chain", &node::chain(STEPS))])?;
+    let mut flushes = disk::flushes(scratch.path(), 500)?;
+    let steps = runtime()?.block_on(steps(scratch.path()))?;
+    flushes.extend(disk::flushes(scratch.path(), 500)?);
+    let ratio = steps.p50().as_secs_f64() / flushes.p50().as_secs_f64();
+    report.duration("fdatasync_p50", "one `fdatasync` of 4 KiB, p50", flushes.p50(), "");
+    report.duration("step_p50", "sequential durable step, p50", steps.p50(), "");
+    report.duration("step_p99", "sequential durable step, p99", steps.p99(), "");
+    report.number("step_per_fdatasync", "step p50 against `fdatasync` p50", ratio, "×", "≤ 2 ×");
+    Ok(())
+}
+
+/// Times between the commits of consecutive steps, as a watcher hears of them.
+async fn steps(folder: &std::path::Path) -> Result<Sample> {
+    let (node, storage) = node::launch(folder).await?;
+    let mut sample = Sample::default();
+    for number in 0..=RUNS {
+        let accepted = node.submit(node::start("chain", json!({"n": 0}))).await.context("start a run")?;
+        let mut notices = node.subscribe(&accepted.exec_id);
+        let mut last: Option<Instant> = None;
+        let mut ended = false;
+        while !ended {
+            let Notice::Events(events) = notices.recv().await.context("hear of a step")? else { continue };
+            let now = Instant::now();
+            for event in events.iter() {
+                ended |= matches!(event.event.as_str(), "complete" | "error");
+                if event.event == "task_status" {
+                    // The first run warms caches and is not counted.
+                    if let Some(last) = last.filter(|_| number > 0) {
+                        sample.push(now - last);
+                    }
+                    last = Some(now);
+                }
+            }
+        }
+    }
+    anyhow::ensure!(sample.len() > STEPS * RUNS / 2, "only {} steps were seen", sample.len());
+    node.shutdown(Duration::from_secs(1)).await;
+    storage.close().await;
+    Ok(sample)
+}

@@ -1,0 +1,65 @@
+//! `cargo measure`: what compozy promises, measured beside what this machine's disk can do, as a table and as JSON.
+//!
+//! One question per file. Without arguments all of them; names of questions choose. What a question needs of the built
+//! binary is measured on `target/release/compozy`, which is built first; the rest calls the library in this process.
+
+mod calls;
+mod disk;
+mod flight;
+mod growth;
+mod latency;
+mod machine;
+mod node;
+mod process;
+mod report;
+mod sample;
+mod starts;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use report::Report;
+
+/// A question's name and how it is answered.
+type Question = (&'static str, fn(&mut Report) -> Result<()>);
+
+const QUESTIONS: &[Question] = &[
+    ("latency", latency::measure),
+    ("flight", flight::measure),
+    ("growth", growth::measure),
+    ("calls", calls::measure),
+    ("process", process::measure),
+    ("starts", starts::measure),
+];
+
+fn main() -> ExitCode {
+    match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: failed to {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(names: &[String]) -> Result<()> {
+    if let Some(unknown) = names.iter().find(|name| QUESTIONS.iter().all(|(known, _)| known != name)) {
+        let known: Vec<&str> = QUESTIONS.iter().map(|(name, _)| *name).collect();
+        bail!("find the question '{unknown}'; there are {}", known.join(", "));
+    }
+    let mut report = Report::new(machine::describe()?);
+    for (name, measure) in QUESTIONS {
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            eprintln!("measuring {name} …");
+            measure(&mut report).with_context(|| format!("measure {name}"))?;
+        }
+    }
+    print!("{}", report.table());
+    let path = machine::root().join("benches/results.json");
+    std::fs::write(&path, report.json()).with_context(|| format!("write {}", path.display()))
+}
+
+/// A runtime as the server has it.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("make a runtime")
+}

@@ -1,0 +1,173 @@
+//! What a project defines beside its workflows: providers, plugins, databases, knowledge.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Template;
+use crate::source::Place;
+
+/// An entry of `llm.providers`. Its texts are resolved at the first use.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// Id.
+    pub id: String,
+    /// `openai`, `groq`, `mock`, … (dialect §8), aliases folded.
+    pub kind: String,
+    /// Plugin entry, for `type: plugin`.
+    pub plugin: Option<String>,
+    /// `default: true`.
+    pub default: bool,
+    /// Model; `None`: the type's default.
+    pub model: Option<Template>,
+    /// Base URL; `None`: the type's default.
+    pub base_url: Option<Template>,
+    /// Key; `None`: the type's key variable.
+    pub api_key: Option<Template>,
+    /// OpenAI organization.
+    pub organization: Option<Template>,
+    /// Further request headers.
+    pub headers: Vec<(String, Template)>,
+    /// `config`, a JSON object (for `mock`: scripted answers).
+    pub config: Value,
+    /// `params` under the agent's and task's, a JSON object.
+    pub params: serde_json::Map<String, Value>,
+    /// Limit of one call; `None`: `llm.provider_timeout`.
+    pub timeout: Option<Duration>,
+    /// Most calls at once; `None`: `llm.rate_limiting.default_concurrency`.
+    pub concurrency: Option<u32>,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// An entry of `plugins`.
+#[derive(Debug, Clone)]
+pub struct Plugin {
+    /// Id.
+    pub id: String,
+    /// A path relative to the project folder, or `builtin:NAME`.
+    pub source: String,
+    /// What it must export.
+    pub kind: PluginKind,
+    /// Expected digest, `sha256:` and 64 hex digits.
+    pub digest: Option<String>,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// Caps on one call.
+    pub limits: PluginLimits,
+    /// Its `config:`.
+    pub config: Value,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// What a component must export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PluginKind {
+    /// `tool`.
+    Tool,
+    /// `llm-provider`.
+    Llm,
+    /// `embedder`.
+    Embedder,
+    /// `template`.
+    Template,
+}
+
+/// `permissions` (dialect §10.2). Empty: nothing is granted.
+#[derive(Debug, Clone, Default)]
+pub struct Permissions {
+    /// Patterns `[scheme://]host[:port]`.
+    pub http: Vec<String>,
+    /// Named databases.
+    pub sql: Vec<Grant>,
+    /// Vector DBs.
+    pub vector: Vec<Grant>,
+    /// The plugin's key-value space.
+    pub kv: Access,
+    /// Environment variables readable in clear.
+    pub env: Vec<String>,
+    /// Environment variables seen as placeholders.
+    pub secrets: Vec<String>,
+    /// Folders inside the project.
+    pub fs: Vec<Grant>,
+    /// Provider entries it may ask.
+    pub llm: bool,
+}
+
+/// Leave to use one named thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Id of the database or vector DB, or a path.
+    pub id: String,
+    /// Whether it may also write.
+    pub write: bool,
+}
+
+/// How far a grant goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Not at all.
+    #[default]
+    None,
+    /// Reading only.
+    Read,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// `limits` of a plugin (dialect §10.1).
+#[derive(Debug, Clone)]
+pub struct PluginLimits {
+    /// Linear memory of one instance in bytes.
+    pub memory_bytes: u64,
+    /// Longest call.
+    pub timeout: Duration,
+    /// Bytes of one answer.
+    pub output_bytes: u64,
+    /// Fuel of one call; `None`: off.
+    pub fuel: Option<u64>,
+}
+
+impl Default for PluginLimits {
+    fn default() -> Self {
+        Self { memory_bytes: 64 << 20, timeout: Duration::from_secs(30), output_bytes: 10 << 20, fuel: None }
+    }
+}
+
+/// An entry of `databases`.
+#[derive(Debug, Clone)]
+pub struct NamedDatabase {
+    /// Label that plugins use.
+    pub id: String,
+    /// Settings as in `database:`.
+    pub database: crate::settings::Database,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// A definition of the knowledge sections, kept as it is written for the part of compozy that reads it.
+#[derive(Debug, Clone)]
+pub struct KnowledgeDefinition {
+    /// Which list it stands in.
+    pub kind: KnowledgeKind,
+    /// Id.
+    pub id: String,
+    /// Its keys with the variables that are set filled in.
+    pub value: Value,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// Lists of the knowledge sections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KnowledgeKind {
+    /// `vector_dbs`.
+    VectorDb,
+    /// `embedders`.
+    Embedder,
+    /// `knowledge_bases`.
+    KnowledgeBase,
+}

@@ -1,0 +1,135 @@
+//! Named databases as a guest meets them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::{NamedConnection, NamedDatabases, Value};
+
+const MIB: usize = 1 << 20;
+
+fn open(folder: &TempDir, write: bool) -> NamedConnection {
+    let paths = BTreeMap::from([("shop".to_owned(), folder.path().join("shop.db"))]);
+    NamedDatabases::new(paths).open("shop", write).unwrap()
+}
+
+async fn filled() -> (TempDir, NamedConnection) {
+    let folder = TempDir::new().unwrap();
+    let shop = open(&folder, true);
+    shop.execute(
+        "CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, price REAL, raw BLOB)",
+        vec![],
+    )
+    .await
+    .unwrap();
+    (folder, shop)
+}
+
+fn item(id: i64, name: &str) -> Vec<Value> {
+    vec![Value::Integer(id), Value::Text(name.into()), Value::Real(1.5), Value::Blob(vec![0, 255])]
+}
+
+const INSERT: &str = "INSERT INTO items VALUES (?, ?, ?, ?)";
+
+#[tokio::test]
+async fn values_come_back_as_they_went() {
+    let (_folder, shop) = filled().await;
+    assert_eq!(shop.execute(INSERT, item(7, "it's")).await.unwrap(), 1);
+    let none = vec![Value::Boolean(true), Value::Text("".into()), Value::Null, Value::Null];
+    let rows = shop.query("INSERT INTO items VALUES (?, ?, ?, ?) RETURNING id + 1", none, MIB).await.unwrap();
+    assert_eq!(rows.rows, [[Value::Integer(2)]]);
+}
+
+#[tokio::test]
+async fn rows_and_columns_are_typed() {
+    let (_folder, shop) = filled().await;
+    shop.execute(INSERT, item(7, "tea")).await.unwrap();
+    let set = shop.query("SELECT *, NULL AS empty FROM items", vec![], MIB).await.unwrap();
+    assert_eq!(set.columns, ["id", "name", "price", "raw", "empty"]);
+    let mut expected = item(7, "tea");
+    expected.push(Value::Null);
+    assert_eq!(set.rows, [expected]);
+    let empty = shop.query("SELECT id FROM items WHERE id = ?", vec![Value::Integer(0)], MIB).await.unwrap();
+    assert_eq!((empty.columns, empty.rows.len()), (vec!["id".to_owned()], 0));
+}
+
+#[tokio::test]
+async fn refusals_and_errors_have_codes() {
+    let (folder, shop) = filled().await;
+    shop.execute(INSERT, item(1, "a")).await.unwrap();
+    let reader = open(&folder, false);
+    for (result, code, sqlstate) in [
+        (shop.execute(INSERT, item(1, "b")).await, "database", "23505"),
+        (shop.execute(INSERT, item(2, "a")).await, "database", "23505"),
+        (shop.execute(INSERT, vec![]).await, "database", "07001"),
+        (shop.execute("INSERT INTO items (id) VALUES (5)", vec![]).await, "database", "23502"),
+        (shop.execute("SELEC", vec![]).await, "CZ0703", "42501"),
+        (shop.execute("SELECT FROM", vec![]).await, "database", "42601"),
+        (shop.execute("SELECT * FROM nowhere", vec![]).await, "database", "42P01"),
+        (shop.execute("SELECT load_extension('x')", vec![]).await, "database", "HY000"),
+        (shop.execute("ATTACH 'other.db' AS other", vec![]).await, "CZ0703", "42501"),
+        (reader.execute("DELETE FROM items", vec![]).await, "database", "25006"),
+        (reader.execute("WITH a AS (SELECT 1) DELETE FROM items", vec![]).await, "database", "25006"),
+        (reader.execute("DROP TABLE items", vec![]).await, "database", "25006"),
+    ] {
+        let error = result.unwrap_err();
+        assert_eq!((error.code, error.sqlstate), (code, Some(sqlstate)), "{error}");
+    }
+    assert_eq!(reader.query("SELECT count(*) FROM items", vec![], MIB).await.unwrap().rows, [[Value::Integer(1)]]);
+    let missing = open(&TempDir::new().unwrap(), false).query("SELECT 1", vec![], MIB).await.unwrap_err();
+    assert_eq!((missing.code, missing.message.as_str()), ("unavailable", "database 'shop' cannot be opened"));
+    assert_eq!(NamedDatabases::default().open("shop", false).unwrap_err().code, "unavailable");
+}
+
+#[tokio::test]
+async fn transactions_end_once_and_undo_when_dropped() {
+    let (folder, shop) = filled().await;
+    let count = async || shop.query("SELECT count(*) FROM items", vec![], MIB).await.unwrap().rows[0][0].clone();
+    let mut kept = shop.begin().await.unwrap();
+    kept.execute(INSERT, item(1, "a")).await.unwrap();
+    assert_eq!(count().await, Value::Integer(0), "not visible before the commit");
+    kept.commit().await.unwrap();
+    let mut undone = shop.begin().await.unwrap();
+    undone.execute(INSERT, item(2, "b")).await.unwrap();
+    undone.rollback().await.unwrap();
+    let mut dropped = shop.begin().await.unwrap();
+    dropped.execute(INSERT, item(3, "c")).await.unwrap();
+    assert!(dropped.execute("COMMIT", vec![]).await.is_err(), "the end belongs to the host");
+    drop(dropped);
+    // The lock is free again.
+    open(&folder, true).execute(INSERT, item(4, "d")).await.unwrap();
+    assert_eq!(count().await, Value::Integer(2));
+}
+
+#[tokio::test]
+async fn rows_are_capped_and_cursors_fetch_in_pieces() {
+    let (_folder, shop) = filled().await;
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT i FROM n";
+    let error = shop.query(many, vec![Value::Integer(1_000_000)], 1_000).await.unwrap_err();
+    assert_eq!(error.code, "CZ0704");
+    let mut cursor = shop.cursor(many, vec![Value::Integer(100)]).await.unwrap();
+    assert_eq!(cursor.columns(), ["i"]);
+    let mut sizes = Vec::new();
+    loop {
+        let rows = cursor.next(30, 16 * 40).await.unwrap();
+        sizes.push(rows.len());
+        if rows.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(sizes, [30, 30, 30, 10, 0]);
+    let mut cursor = shop.cursor("VALUES ('x'), (hex(zeroblob(50))), ('y')", vec![]).await.unwrap();
+    assert_eq!(cursor.next(9, 64).await.unwrap().len(), 1);
+    assert_eq!(cursor.next(9, 64).await.unwrap_err().code, "CZ0704");
+}
+
+#[tokio::test]
+async fn an_endless_query_stops_with_its_caller() {
+    let (_folder, shop) = filled().await;
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    let call = tokio::time::timeout(Duration::from_millis(50), shop.query(endless, vec![], MIB));
+    assert!(call.await.is_err());
+    // The handle works on, with a new connection.
+    assert_eq!(shop.query("SELECT 1", vec![], MIB).await.unwrap().rows, [[Value::Integer(1)]]);
+}
