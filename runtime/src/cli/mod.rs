@@ -9,6 +9,7 @@ pub mod client;
 pub mod completions;
 pub mod compose;
 pub mod config;
+pub mod databases;
 pub mod discovery;
 pub mod doctor;
 pub mod embedded;
@@ -60,7 +61,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Changes the directory and lays flags over the environment.
 fn prepare(cli: &Cli) -> Result<Session, Failure> {
-    let folder = cli.global.cwd.clone().or_else(|| std::env::var_os("COMPOZY_CWD").filter(|cwd| !cwd.is_empty()).map(Into::into));
+    let folder = cli
+        .global
+        .cwd
+        .clone()
+        .or_else(|| std::env::var_os("COMPOZY_CWD").filter(|cwd| !cwd.is_empty()).map(Into::into));
     if let Some(folder) = folder {
         std::env::set_current_dir(&folder)
             .map_err(|error| Failure::usage(format!("cannot change to {}: {error}", folder.display())))?;

@@ -382,9 +382,11 @@ mod tests {
 
     #[test]
     fn control_and_reordering_characters_are_escaped() {
-        for (text, expected) in
-            [("plain\n\tä", "plain\n\tä"), ("\x1b]0;x\x07", "\\u001b]0;x\\u0007"), ("\u{9b}1m\u{202e}\r", "\\u009b1m\\u202e\\u000d")]
-        {
+        for (text, expected) in [
+            ("plain\n\tä", "plain\n\tä"),
+            ("\x1b]0;x\x07", "\\u001b]0;x\\u0007"),
+            ("\u{9b}1m\u{202e}\r", "\\u009b1m\\u202e\\u000d"),
+        ] {
             assert_eq!(escaped(text), expected);
         }
     }
