@@ -375,7 +375,7 @@ mod tests {
             ]
         );
         let narrow = table.lines(Some(20), false);
-        assert_eq!(narrow, ["ID           NAME", "hello-world  Hello", "b            \\u001…"]);
+        assert_eq!(narrow, ["ID           NAME", "hello-world  Hello", "b            \\u001b…"]);
         assert!(narrow.iter().all(|line| line.chars().count() <= 20));
         assert!(table.lines(None, true)[1].ends_with("\x1b[32mSUCCESS\x1b[0m"));
     }
