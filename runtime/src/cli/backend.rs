@@ -89,15 +89,14 @@ impl Backend {
         }
         let Some(config) = session.config_file() else { return Self::without_project(session).await };
         let loaded = compose::load(session, &config).await?;
-        if !session.local {
-            if let Some(server) = discover(session, &loaded).await? {
-                session.output.detail(&format!("using the server at {}", server.url));
-                let client = client(session, &server.url)?;
-                if matches!(need, Need::Run | Need::Queue) {
-                    warn_if_older(session, &client, &loaded).await;
-                }
-                return Ok(Self::Remote(client));
+        let server = if session.local { None } else { discover(session, &loaded).await? };
+        if let Some(server) = server {
+            session.output.detail(&format!("using the server at {}", server.url));
+            let client = client(session, &server.url)?;
+            if matches!(need, Need::Run | Need::Queue) {
+                warn_if_older(session, &client, &loaded).await;
             }
+            return Ok(Self::Remote(client));
         }
         Ok(Self::Embedded(Box::new(Embedded::open(session, loaded, need).await?)))
     }

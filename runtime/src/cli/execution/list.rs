@@ -93,10 +93,10 @@ async fn collect(backend: &Backend, workflow: Option<String>, args: FilterArgs) 
     ];
     let mut query: Vec<(&str, String)> = query.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let mut document = backend.executions(&query).await?;
-    while args.all {
-        let Some(cursor) = document.pointer("/page/next_cursor").and_then(Value::as_str).map(str::to_owned) else {
-            break;
-        };
+    if !args.all {
+        return Ok(document);
+    }
+    while let Some(cursor) = document.pointer("/page/next_cursor").and_then(Value::as_str).map(str::to_owned) {
         query.retain(|(name, _)| *name != "cursor");
         query.push(("cursor", cursor));
         let next = backend.executions(&query).await?;
