@@ -33,7 +33,10 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         _ => {
-            eprint!("error: unknown arguments: {}\n\n{USAGE}", arguments.join(" "));
+            eprint!(
+                "error: unknown arguments: {}\n\n{USAGE}",
+                arguments.join(" ")
+            );
             return ExitCode::from(2);
         }
     };
