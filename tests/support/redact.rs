@@ -46,6 +46,10 @@ fn ulid(text: &str) -> Option<usize> {
 fn time(text: &str) -> Option<usize> {
     let shape = "0000-00-00T00:00:00";
     let bytes = text.as_bytes();
+    // In tables a space stands for the `T`, and there is no `Z`.
+    if text.get(10..11) == Some(" ") {
+        return time(&format!("{}Z", text.get(..19)?.replacen(' ', "T", 1))).map(|_| 19);
+    }
     let fits = bytes.len() > shape.len()
         && shape
             .bytes()
@@ -82,6 +86,7 @@ fn what_differs_is_replaced() {
         ("Execution: 01KBQ2W3E4R5T6Y7U8I9O0P1A2\n", "Execution: [exec]\n"),
         ("ready in 12ms, 1.25s", "ready in [duration], [duration]"),
         ("at 2026-11-22T10:00:00.123Z.", "at [time]."),
+        ("hello  2026-11-22 10:00:00  12ms", "hello  [time]  [duration]"),
         ("Server listening on :8080", "Server listening on :[port]"),
         ("http://127.0.0.1:41233/v1", "http://127.0.0.1:[port]/v1"),
         ("compozy.yaml:12:3: a1ms b", "compozy.yaml:12:3: a1ms b"),

@@ -25,6 +25,8 @@ pub struct Decision {
     pub commands: Vec<Command>,
     /// Tasks (paths) whose step changed.
     pub touched: Vec<String>,
+    /// Executions that ended now and whose task began its next at once, so that the state no longer has them.
+    pub replaced: Vec<Step>,
     /// Attempts that ended without success.
     pub attempts: Vec<EndedAttempt>,
     /// Tokens used, by step.
@@ -54,6 +56,7 @@ impl Decision {
         for task in later.touched {
             touch(&mut self.touched, &task);
         }
+        self.replaced.append(&mut later.replaced);
         self.attempts.append(&mut later.attempts);
         self.usage.append(&mut later.usage);
     }
@@ -155,7 +158,8 @@ impl Turn<'_> {
             finished_at: None,
         };
         self.state.lists.insert(ROOT.to_owned(), ListState::Running { task: index });
-        self.state.steps.insert(task.id.clone(), step);
+        let before = self.state.steps.insert(task.id.clone(), step);
+        self.out.replaced.extend(before.filter(|before| before.finished_at == Some(self.now)));
         self.state.open.insert(task.id.clone());
         touch(&mut self.out.touched, &task.id);
         self.record(Record::TaskStart { key: key.clone(), attempt: 1 });

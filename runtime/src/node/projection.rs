@@ -36,7 +36,8 @@ pub(crate) fn changes(
         task_id: record.task().map(str::to_owned),
         data: record.data(),
     });
-    let steps = decision.touched.iter().filter_map(|task| state.steps.get(task)).map(|step| self::step(plan, step));
+    let latest = decision.touched.iter().filter_map(|task| state.steps.get(task));
+    let steps = decision.replaced.iter().chain(latest).map(|step| self::step(plan, step));
     let timers = decision.commands.iter().filter_map(|command| match command {
         Command::Arm { timer, due } => Some(row::Timer {
             timer_id: timer.to_string(),

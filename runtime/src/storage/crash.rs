@@ -28,6 +28,8 @@ pub(crate) fn point(side: Side) {
         Side::After => COMMITS.load(Ordering::SeqCst),
     };
     if side == *wanted && commits == *number {
+        // Whoever was told of this commit too early has the time to say so, and is caught.
+        std::thread::sleep(std::time::Duration::from_millis(50));
         std::process::abort();
     }
 }
