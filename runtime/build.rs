@@ -15,10 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     println!("cargo::rerun-if-changed=runtime/build.rs");
     embed_plugins(&root, &PathBuf::from(env::var("OUT_DIR")?))?;
-    println!(
-        "cargo::rustc-env=COMPOZY_COMMIT={}",
-        commit(&root).unwrap_or_else(|| "unknown".to_owned())
-    );
+    println!("cargo::rustc-env=COMPOZY_COMMIT={}", commit(&root).unwrap_or_else(|| "unknown".to_owned()));
     println!("cargo::rustc-env=COMPOZY_BUILD_DATE={}", build_date());
     Ok(())
 }
@@ -35,11 +32,7 @@ fn embed_plugins(root: &Path, out: &Path) -> io::Result<()> {
             missing.push(*name);
         }
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            entries,
-            "    ({name:?}, include_bytes!({:?})),",
-            component.display().to_string()
-        );
+        let _ = writeln!(entries, "    ({name:?}, include_bytes!({:?})),", component.display().to_string());
     }
     if !missing.is_empty() {
         println!(
@@ -57,20 +50,14 @@ fn embed_plugins(root: &Path, out: &Path) -> io::Result<()> {
 /// The commit being built, outside a repository none.
 fn commit(root: &Path) -> Option<String> {
     let git = |arguments: &[&str]| {
-        let output = Command::new("git")
-            .current_dir(root)
-            .args(arguments)
-            .output()
-            .ok()?;
+        let output = Command::new("git").current_dir(root).args(arguments).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
         (output.status.success() && !text.is_empty()).then_some(text)
     };
     // A release names its commit exactly; a debug build is not made again for each.
     if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
-        let log =
-            git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| root.join(log).is_file());
-        log.iter()
-            .for_each(|log| println!("cargo::rerun-if-changed={log}"));
+        let log = git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| root.join(log).is_file());
+        log.iter().for_each(|log| println!("cargo::rerun-if-changed={log}"));
     }
     git(&["rev-parse", "--short=12", "HEAD"])
 }
@@ -80,28 +67,17 @@ fn commit(root: &Path) -> Option<String> {
 #[allow(clippy::disallowed_methods, reason = "a build has no other clock")]
 fn build_date() -> String {
     println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
-    let given = env::var("SOURCE_DATE_EPOCH")
-        .ok()
-        .and_then(|seconds| seconds.parse::<u64>().ok());
-    let now = || {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |elapsed| elapsed.as_secs())
-    };
+    let given = env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse::<u64>().ok());
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     let days = given.unwrap_or_else(now) / 86_400;
     // Civil from days, counting years from March: https://howardhinnant.github.io/date_algorithms.html
     let shifted = days + 719_468;
     let day_of_era = shifted % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     let year = year_of_era + shifted / 146_097 * 400 + u64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
 }

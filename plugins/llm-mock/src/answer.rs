@@ -17,27 +17,15 @@ pub(crate) fn respond(request: &Request, entry: Option<&Entry>) -> Result<Respon
     }
     let tool_calls = entry.map(tool_calls).unwrap_or_default();
     let text = match entry {
-        Some(Entry {
-            text: Some(text), ..
-        }) => text.clone(),
-        Some(Entry {
-            json: Some(value), ..
-        }) => value.to_string(),
+        Some(Entry { text: Some(text), .. }) => text.clone(),
+        Some(Entry { json: Some(value), .. }) => value.to_string(),
         Some(_) if !tool_calls.is_empty() => String::new(),
         _ => usual(request)?,
     };
     Ok(Response {
-        finish: if tool_calls.is_empty() {
-            Finish::Stop
-        } else {
-            Finish::ToolCalls
-        },
+        finish: if tool_calls.is_empty() { Finish::Stop } else { Finish::ToolCalls },
         usage: Usage {
-            prompt_tokens: request
-                .messages
-                .iter()
-                .map(|message| tokens(&message.content))
-                .sum(),
+            prompt_tokens: request.messages.iter().map(|message| tokens(&message.content)).sum(),
             completion_tokens: tokens(&text),
             cached_tokens: 0,
         },
@@ -62,23 +50,12 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
 
 fn usual(request: &Request) -> Result<String> {
     if let Some(schema) = &request.output_schema {
-        let schema: Value = serde_json::from_str(schema).map_err(|error| {
-            Error::new(
-                "invalid_schema",
-                format!("the output schema is no JSON: {error}"),
-            )
-        })?;
+        let schema: Value = serde_json::from_str(schema)
+            .map_err(|error| Error::new("invalid_schema", format!("the output schema is no JSON: {error}")))?;
         return Ok(sample::smallest(&schema).to_string());
     }
-    let prompt = request
-        .messages
-        .iter()
-        .rev()
-        .find(|message| message.role == Role::User);
-    Ok(format!(
-        "[mock] {}",
-        prompt.map_or("", |message| message.content.as_str())
-    ))
+    let prompt = request.messages.iter().rev().find(|message| message.role == Role::User);
+    Ok(format!("[mock] {}", prompt.map_or("", |message| message.content.as_str())))
 }
 
 fn tool_calls(entry: &Entry) -> Vec<ToolCall> {
@@ -106,30 +83,13 @@ pub(crate) mod tests {
     use compozy_plugin::llm::{Finish, Message, Parameters, Request, Response, Role};
 
     pub(crate) fn message(role: Role, content: &str) -> Message {
-        Message {
-            role,
-            content: content.to_owned(),
-            tool_calls: vec![],
-            tool_call_id: None,
-        }
+        Message { role, content: content.to_owned(), tool_calls: vec![], tool_call_id: None }
     }
 
     pub(crate) fn request(messages: &[Message]) -> Request {
-        let parameters = Parameters {
-            temperature: None,
-            top_p: None,
-            max_tokens: None,
-            seed: None,
-            stop: vec![],
-            extra: None,
-        };
-        Request {
-            model: "m".to_owned(),
-            messages: messages.to_vec(),
-            tools: vec![],
-            output_schema: None,
-            parameters,
-        }
+        let parameters =
+            Parameters { temperature: None, top_p: None, max_tokens: None, seed: None, stop: vec![], extra: None };
+        Request { model: "m".to_owned(), messages: messages.to_vec(), tools: vec![], output_schema: None, parameters }
     }
 
     fn check(script: &str, output_schema: Option<&str>) -> Result<Response> {
@@ -149,68 +109,34 @@ pub(crate) mod tests {
     fn answers_the_last_prompt() {
         let response = check("{}", None).expect("answer");
         assert_eq!(response.text, "[mock] second  one");
-        assert_eq!(
-            (response.finish, response.model.as_str()),
-            (Finish::Stop, "mock")
-        );
-        assert_eq!(
-            (
-                response.usage.prompt_tokens,
-                response.usage.completion_tokens
-            ),
-            (6, 3)
-        );
+        assert_eq!((response.finish, response.model.as_str()), (Finish::Stop, "mock"));
+        assert_eq!((response.usage.prompt_tokens, response.usage.completion_tokens), (6, 3));
     }
 
     #[test]
     fn answers_the_schema() {
         let response = check(
             "{}",
-            Some(
-                r#"{"type": "object", "required": ["n"], "properties": {"n": {"minimum": 2, "type": "integer"}}}"#,
-            ),
+            Some(r#"{"type": "object", "required": ["n"], "properties": {"n": {"minimum": 2, "type": "integer"}}}"#),
         );
         assert_eq!(response.expect("answer").text, r#"{"n":2}"#);
-        assert_eq!(
-            check("{}", Some("{")).expect_err("no JSON").code,
-            "invalid_schema"
-        );
+        assert_eq!(check("{}", Some("{")).expect_err("no JSON").code, "invalid_schema");
     }
 
     #[test]
     fn follows_the_script() {
         let text = |script| check(script, None).expect("answer").text;
         assert_eq!(text(r#"{"answers": [{"text": "t"}]}"#), "t");
-        assert_eq!(
-            text(r#"{"answers": [{"json": {"b": 1, "a": [2]}}]}"#),
-            r#"{"b":1,"a":[2]}"#
-        );
-        assert_eq!(
-            text(r#"{"answers": [{"delay_ms": 5}]}"#),
-            "[mock] second  one"
-        );
+        assert_eq!(text(r#"{"answers": [{"json": {"b": 1, "a": [2]}}]}"#), r#"{"b":1,"a":[2]}"#);
+        assert_eq!(text(r#"{"answers": [{"delay_ms": 5}]}"#), "[mock] second  one");
         let calls = check(r#"{"answers": [{"tool_calls": [{"name": "f", "arguments": {"x": 1}}, {"name": "g"}, {"name": "h", "arguments": "{"}]}]}"#, None)
             .expect("answer");
-        let seen: Vec<_> = calls
-            .tool_calls
-            .iter()
-            .map(|call| (call.id.as_str(), call.arguments.as_str()))
-            .collect();
-        assert_eq!(
-            seen,
-            [
-                ("mock-call-1", r#"{"x":1}"#),
-                ("mock-call-2", "{}"),
-                ("mock-call-3", "{")
-            ]
-        );
+        let seen: Vec<_> = calls.tool_calls.iter().map(|call| (call.id.as_str(), call.arguments.as_str())).collect();
+        assert_eq!(seen, [("mock-call-1", r#"{"x":1}"#), ("mock-call-2", "{}"), ("mock-call-3", "{")]);
         assert_eq!((calls.text.as_str(), calls.finish), ("", Finish::ToolCalls));
         let error = check(r#"{"answers": [{"error": {"code": "CZ0507", "message": "down", "retryable": true, "retry_after_ms": 9}}]}"#, None)
             .expect_err("scripted");
-        assert_eq!(
-            (error.code.as_str(), error.message.as_str()),
-            ("CZ0507", "[mock] down")
-        );
+        assert_eq!((error.code.as_str(), error.message.as_str()), ("CZ0507", "[mock] down"));
         assert_eq!((error.retryable, error.retry_after_ms), (true, Some(9)));
     }
 

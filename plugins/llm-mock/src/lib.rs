@@ -26,9 +26,7 @@ impl Guest for Mock {
 
     fn stream(request: Request) -> Result<ChatStream> {
         let response = respond(&request)?;
-        let mut events: Vec<Event> = answer::words(&response.text)
-            .map(|word| Event::Text(word.to_owned()))
-            .collect();
+        let mut events: Vec<Event> = answer::words(&response.text).map(|word| Event::Text(word.to_owned())).collect();
         events.push(Event::Done(response));
         Ok(ChatStream::new(Words(RefCell::new(events.into_iter()))))
     }

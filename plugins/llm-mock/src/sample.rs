@@ -33,11 +33,7 @@ impl Sampler<'_> {
             return value.clone();
         }
         if let Some(Value::Array(values)) = keywords.get("enum") {
-            return values
-                .get(variant as usize)
-                .or(values.first())
-                .cloned()
-                .unwrap_or_default();
+            return values.get(variant as usize).or(values.first()).cloned().unwrap_or_default();
         }
         match kind(keywords) {
             "object" => self.object(keywords, depth),
@@ -55,14 +51,8 @@ impl Sampler<'_> {
         if depth > DEPTH {
             return flat;
         }
-        let target = keywords
-            .get("$ref")
-            .and_then(Value::as_str)
-            .and_then(|path| path.strip_prefix('#'));
-        let mut parts: Vec<&Value> = target
-            .and_then(|pointer| self.root.pointer(pointer))
-            .into_iter()
-            .collect();
+        let target = keywords.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix('#'));
+        let mut parts: Vec<&Value> = target.and_then(|pointer| self.root.pointer(pointer)).into_iter().collect();
         if let Some(Value::Array(all)) = keywords.get("allOf") {
             parts.extend(all);
         }
@@ -83,13 +73,8 @@ impl Sampler<'_> {
     fn object(&self, keywords: &Map<String, Value>, depth: usize) -> Value {
         let mut object = Map::new();
         let empty = Map::new();
-        let properties = keywords
-            .get("properties")
-            .and_then(Value::as_object)
-            .unwrap_or(&empty);
-        let other = keywords
-            .get("additionalProperties")
-            .filter(|schema| schema.is_object());
+        let properties = keywords.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+        let other = keywords.get("additionalProperties").filter(|schema| schema.is_object());
         let required: Vec<&str> = keywords
             .get("required")
             .and_then(Value::as_array)
@@ -98,20 +83,11 @@ impl Sampler<'_> {
             .filter_map(Value::as_str)
             .collect();
         // In the order of `properties`, then what is required without being described.
-        let named = properties
-            .keys()
-            .map(String::as_str)
-            .filter(|name| required.contains(name));
-        let unnamed = required
-            .iter()
-            .copied()
-            .filter(|name| !properties.contains_key(*name));
+        let named = properties.keys().map(String::as_str).filter(|name| required.contains(name));
+        let unnamed = required.iter().copied().filter(|name| !properties.contains_key(*name));
         for name in named.chain(unnamed) {
             let schema = properties.get(name).or(other);
-            object.insert(
-                name.to_owned(),
-                schema.map_or(Value::Null, |schema| self.value(schema, 0, depth + 1)),
-            );
+            object.insert(name.to_owned(), schema.map_or(Value::Null, |schema| self.value(schema, 0, depth + 1)));
         }
         let least = at_least(keywords, "minProperties") as usize;
         for (name, schema) in properties {
@@ -132,13 +108,9 @@ impl Sampler<'_> {
         let first = keywords.get("prefixItems").and_then(Value::as_array);
         let unique = keywords.get("uniqueItems") == Some(&Value::Bool(true));
         let item = |index: u64| {
-            let schema = first
-                .and_then(|first| first.get(index as usize))
-                .or(keywords.get("items"));
+            let schema = first.and_then(|first| first.get(index as usize)).or(keywords.get("items"));
             let variant = if unique { index } else { 0 };
-            schema.map_or(Value::from(variant), |schema| {
-                self.value(schema, variant, depth + 1)
-            })
+            schema.map_or(Value::from(variant), |schema| self.value(schema, variant, depth + 1))
         };
         (0..at_least(keywords, "minItems")).map(item).collect()
     }
@@ -154,9 +126,7 @@ fn lay_over(flat: &mut Map<String, Value>, part: Map<String, Value>) {
                 }
             }
             ("required", Some(Value::Array(present)), Value::Array(more)) => present.extend(more),
-            (name, Some(present), value)
-                if name.starts_with("min") || name == "exclusiveMinimum" =>
-            {
+            (name, Some(present), value) if name.starts_with("min") || name == "exclusiveMinimum" => {
                 if value.as_f64() > present.as_f64() {
                     *present = value;
                 }
@@ -186,10 +156,7 @@ fn kind(keywords: &Map<String, Value>) -> &str {
     match keywords.get("type") {
         Some(Value::String(kind)) => kind,
         Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str).unwrap_or("null"),
-        _ => IMPLIED
-            .iter()
-            .find(|(keyword, _)| keywords.contains_key(*keyword))
-            .map_or("null", |(_, kind)| kind),
+        _ => IMPLIED.iter().find(|(keyword, _)| keywords.contains_key(*keyword)).map_or("null", |(_, kind)| kind),
     }
 }
 
@@ -216,29 +183,17 @@ fn string(keywords: &Map<String, Value>, variant: u64) -> Value {
 fn number(keywords: &Map<String, Value>, variant: u64) -> Value {
     let limit = |keyword| keywords.get(keyword).and_then(Value::as_f64);
     let is_integer = kind(keywords) == "integer";
-    let step = limit("multipleOf")
-        .filter(|step| *step > 0.0)
-        .unwrap_or(1.0);
+    let step = limit("multipleOf").filter(|step| *step > 0.0).unwrap_or(1.0);
     let lowest = limit("minimum").map(|least| (least / step).ceil() * step);
     let above = limit("exclusiveMinimum").map(|below| ((below / step).floor() + 1.0) * step);
     let highest = limit("maximum").map(|most| (most / step).floor() * step);
     let under = limit("exclusiveMaximum").map(|above| ((above / step).ceil() - 1.0) * step);
-    let low = [lowest, above]
-        .into_iter()
-        .flatten()
-        .fold(f64::NEG_INFINITY, f64::max);
-    let high = [highest, under]
-        .into_iter()
-        .flatten()
-        .fold(f64::INFINITY, f64::min);
+    let low = [lowest, above].into_iter().flatten().fold(f64::NEG_INFINITY, f64::max);
+    let high = [highest, under].into_iter().flatten().fold(f64::INFINITY, f64::min);
     let mut value = 0_f64.max(low);
     if value > high {
         // A range narrower than a step: its own end is the only value at hand.
-        value = if low > high {
-            limit("minimum").or(limit("maximum")).unwrap_or(high)
-        } else {
-            high
-        };
+        value = if low > high { limit("minimum").or(limit("maximum")).unwrap_or(high) } else { high };
     }
     value += variant as f64 * step;
     let whole = value.fract() == 0.0 && value.abs() < 9e15;
@@ -250,11 +205,7 @@ fn number(keywords: &Map<String, Value>, variant: u64) -> Value {
 }
 
 fn at_least(keywords: &Map<String, Value>, keyword: &str) -> u64 {
-    keywords
-        .get(keyword)
-        .and_then(Value::as_u64)
-        .unwrap_or(0)
-        .min(SIZE)
+    keywords.get(keyword).and_then(Value::as_u64).unwrap_or(0).min(SIZE)
 }
 
 #[cfg(test)]
@@ -276,28 +227,16 @@ mod tests {
             (r#"{"type": ["integer", "null"]}"#, "0"),
             (r#"{"type": "integer", "minimum": 3}"#, "3"),
             (r#"{"type": "integer", "minimum": 2.5}"#, "3"),
-            (
-                r#"{"type": "integer", "exclusiveMinimum": 3, "multipleOf": 5}"#,
-                "5",
-            ),
+            (r#"{"type": "integer", "exclusiveMinimum": 3, "multipleOf": 5}"#, "5"),
             (r#"{"type": "integer", "maximum": -2}"#, "-2"),
-            (
-                r#"{"type": "number", "minimum": 0.2, "maximum": 0.8}"#,
-                "0.2",
-            ),
-            (
-                r#"{"type": "number", "multipleOf": 0.5, "exclusiveMinimum": 0}"#,
-                "0.5",
-            ),
+            (r#"{"type": "number", "minimum": 0.2, "maximum": 0.8}"#, "0.2"),
+            (r#"{"type": "number", "multipleOf": 0.5, "exclusiveMinimum": 0}"#, "0.5"),
             (r#"{"type": "boolean"}"#, "false"),
             (r#"{"type": "null"}"#, "null"),
             (r#"{"const": {"a": 1}}"#, r#"{"a":1}"#),
             (r#"{"enum": ["b", "a"]}"#, r#""b""#),
             (r#"{"type": "array", "items": {"type": "string"}}"#, "[]"),
-            (
-                r#"{"type": "array", "minItems": 2, "items": {"type": "string"}}"#,
-                r#"["",""]"#,
-            ),
+            (r#"{"type": "array", "minItems": 2, "items": {"type": "string"}}"#, r#"["",""]"#),
             (
                 r#"{"type": "array", "minItems": 3, "uniqueItems": true, "items": {"type": "string"}}"#,
                 r#"["","x","xx"]"#,
@@ -316,22 +255,13 @@ mod tests {
                 r#"{"type": "object", "minProperties": 2, "properties": {"a": {"type": "integer"}}}"#,
                 r#"{"a":0,"property1":null}"#,
             ),
-            (
-                r##"{"$ref": "#/$defs/n", "$defs": {"n": {"type": "integer", "minimum": 1}}}"##,
-                "1",
-            ),
+            (r##"{"$ref": "#/$defs/n", "$defs": {"n": {"type": "integer", "minimum": 1}}}"##, "1"),
             (
                 r#"{"allOf": [{"required": ["a"], "properties": {"a": {"const": 1}}}, {"required": ["b"], "properties": {"b": {"const": 2}}}]}"#,
                 r#"{"a":1,"b":2}"#,
             ),
-            (
-                r#"{"anyOf": [{"type": "string"}, {"type": "integer"}]}"#,
-                r#""""#,
-            ),
-            (
-                r#"{"type": "integer", "minimum": 1, "allOf": [{"minimum": 4}]}"#,
-                "4",
-            ),
+            (r#"{"anyOf": [{"type": "string"}, {"type": "integer"}]}"#, r#""""#),
+            (r#"{"type": "integer", "minimum": 1, "allOf": [{"minimum": 4}]}"#, "4"),
         ] {
             assert_eq!(check(schema), expected, "{schema}");
         }
@@ -339,13 +269,9 @@ mod tests {
 
     #[test]
     fn ends_on_schemas_without_end() {
-        let text =
-            check(r##"{"type": "object", "required": ["a"], "properties": {"a": {"$ref": "#"}}}"##);
+        let text = check(r##"{"type": "object", "required": ["a"], "properties": {"a": {"$ref": "#"}}}"##);
         assert!(text.len() < 1000, "{text}");
         assert_eq!(check(r##"{"$ref": "#"}"##), "null");
-        assert_eq!(
-            check(r#"{"type": "string", "minLength": 99999999999}"#).len(),
-            10_002
-        );
+        assert_eq!(check(r#"{"type": "string", "minLength": 99999999999}"#).len(), 10_002);
     }
 }

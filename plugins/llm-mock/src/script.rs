@@ -35,10 +35,7 @@ pub(crate) struct Call {
 
 impl Default for Call {
     fn default() -> Self {
-        Self {
-            attempt: 1,
-            step_path: String::new(),
-        }
+        Self { attempt: 1, step_path: String::new() }
     }
 }
 
@@ -117,32 +114,18 @@ impl Failure {
 impl Script {
     /// The entry that applies, if any.
     pub(crate) fn entry(&self, request: &Request, call: &Call) -> Option<&Entry> {
-        self.answers
-            .iter()
-            .find(|entry| entry.applies(request, call))
+        self.answers.iter().find(|entry| entry.applies(request, call))
     }
 }
 
 impl Entry {
     fn applies(&self, request: &Request, call: &Call) -> bool {
-        let newest = request
-            .messages
-            .iter()
-            .rev()
-            .find(|message| is_asking(message));
+        let newest = request.messages.iter().rev().find(|message| is_asking(message));
         let newest = newest.map_or("", |message| message.content.as_str());
         let last_id = call.step_path.rsplit('/').next();
-        self.part
-            .as_deref()
-            .is_none_or(|part| newest.contains(part))
-            && self
-                .model
-                .as_deref()
-                .is_none_or(|model| model == request.model)
-            && self
-                .step
-                .as_deref()
-                .is_none_or(|step| step == call.step_path || Some(step) == last_id)
+        self.part.as_deref().is_none_or(|part| newest.contains(part))
+            && self.model.as_deref().is_none_or(|model| model == request.model)
+            && self.step.as_deref().is_none_or(|step| step == call.step_path || Some(step) == last_id)
             && self.attempt.is_none_or(|attempt| attempt == call.attempt)
             && self.times.is_none_or(|times| call.attempt <= times)
     }
@@ -160,13 +143,8 @@ mod tests {
 
     fn check(script: &str, prompt: &str, attempt: u32, step_path: &str) -> Option<String> {
         let script: Script = serde_json::from_str(script).expect("script");
-        let call = Call {
-            attempt,
-            step_path: step_path.to_owned(),
-        };
-        script
-            .entry(&request(&[message(Role::User, prompt)]), &call)
-            .and_then(|entry| entry.text.clone())
+        let call = Call { attempt, step_path: step_path.to_owned() };
+        script.entry(&request(&[message(Role::User, prompt)]), &call).and_then(|entry| entry.text.clone())
     }
 
     #[test]
@@ -196,14 +174,9 @@ mod tests {
 
     #[test]
     fn a_tool_result_is_newer_than_the_prompt() {
-        let script: Script =
-            serde_json::from_str(r#"{"answers": [{"match": "rain", "text": "a"}]}"#)
-                .expect("script");
-        let request = request(&[
-            message(Role::User, "rain?"),
-            message(Role::Assistant, ""),
-            message(Role::Tool, "sun"),
-        ]);
+        let script: Script = serde_json::from_str(r#"{"answers": [{"match": "rain", "text": "a"}]}"#).expect("script");
+        let request =
+            request(&[message(Role::User, "rain?"), message(Role::Assistant, ""), message(Role::Tool, "sun")]);
         assert!(script.entry(&request, &Call::default()).is_none());
     }
 

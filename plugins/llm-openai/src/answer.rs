@@ -61,9 +61,7 @@ struct Details {
 
 impl From<UsageText> for Usage {
     fn from(usage: UsageText) -> Self {
-        let cached = usage
-            .prompt_tokens_details
-            .and_then(|details| details.cached_tokens);
+        let cached = usage.prompt_tokens_details.and_then(|details| details.cached_tokens);
         Self {
             prompt_tokens: usage.prompt_tokens.unwrap_or(0),
             completion_tokens: usage.completion_tokens.unwrap_or(0),
@@ -73,11 +71,7 @@ impl From<UsageText> for Usage {
 }
 
 /// No tokens counted.
-pub(crate) const NO_USAGE: Usage = Usage {
-    prompt_tokens: 0,
-    completion_tokens: 0,
-    cached_tokens: 0,
-};
+pub(crate) const NO_USAGE: Usage = Usage { prompt_tokens: 0, completion_tokens: 0, cached_tokens: 0 };
 
 /// Reads the body of an answer of status 2xx.
 pub(crate) fn parse(body: &[u8]) -> Result<Response> {
@@ -86,17 +80,9 @@ pub(crate) fn parse(body: &[u8]) -> Result<Response> {
         return Err(error);
     }
     let completion: Completion = serde_json::from_value(body).map_err(failure::malformed)?;
-    let choice = completion
-        .choices
-        .into_iter()
-        .next()
-        .ok_or_else(|| failure::malformed("it has no choices"))?;
+    let choice = completion.choices.into_iter().next().ok_or_else(|| failure::malformed("it has no choices"))?;
     let calls = choice.message.tool_calls.unwrap_or_default();
-    let tool_calls: Vec<ToolCall> = calls
-        .into_iter()
-        .enumerate()
-        .map(|(index, call)| tool_call(index, call))
-        .collect();
+    let tool_calls: Vec<ToolCall> = calls.into_iter().enumerate().map(|(index, call)| tool_call(index, call)).collect();
     let text = text(&choice.message.content);
     let refused = choice.message.refusal.filter(|_| text.is_empty());
     Ok(Response {
@@ -127,10 +113,7 @@ pub(crate) fn finish(reason: Option<&str>, has_calls: bool) -> Finish {
 pub(crate) fn text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
-        Value::Array(parts) => parts
-            .iter()
-            .filter_map(|part| part.get("text").and_then(Value::as_str))
-            .collect(),
+        Value::Array(parts) => parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str)).collect(),
         _ => String::new(),
     }
 }
@@ -141,29 +124,15 @@ pub(crate) fn models(body: &[u8]) -> Result<Vec<String>> {
     if let Some(error) = failure::from_body(&body) {
         return Err(error);
     }
-    let list = body
-        .get("data")
-        .or_else(|| body.get("models"))
-        .unwrap_or(&body);
-    let list = list
-        .as_array()
-        .ok_or_else(|| failure::malformed("it has no list of models"))?;
-    let name = |model: &Value| {
-        model
-            .get("id")
-            .or_else(|| model.get("name"))
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
+    let list = body.get("data").or_else(|| body.get("models")).unwrap_or(&body);
+    let list = list.as_array().ok_or_else(|| failure::malformed("it has no list of models"))?;
+    let name = |model: &Value| model.get("id").or_else(|| model.get("name")).and_then(Value::as_str).map(str::to_owned);
     Ok(list.iter().filter_map(name).collect())
 }
 
 fn tool_call(index: usize, call: Call) -> ToolCall {
     ToolCall {
-        id: call
-            .id
-            .filter(|id| !id.is_empty())
-            .unwrap_or_else(|| format!("call-{}", index + 1)),
+        id: call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("call-{}", index + 1)),
         name: call.function.name,
         arguments: arguments(&call.function.arguments),
     }
@@ -187,29 +156,15 @@ mod tests {
     fn a_plain_answer() {
         let response = parse(include_bytes!("../exchanges/chat.json")).expect("answer");
         assert_eq!(response.text, "Hello! How can I assist you today?");
-        assert_eq!(
-            (response.finish, response.model.as_str()),
-            (Finish::Stop, "gpt-4o-mini-2024-07-18")
-        );
+        assert_eq!((response.finish, response.model.as_str()), (Finish::Stop, "gpt-4o-mini-2024-07-18"));
         let usage = response.usage;
-        assert_eq!(
-            (
-                usage.prompt_tokens,
-                usage.completion_tokens,
-                usage.cached_tokens
-            ),
-            (1117, 10, 1024)
-        );
+        assert_eq!((usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens), (1117, 10, 1024));
     }
 
     #[test]
     fn an_answer_with_calls() {
         let response = parse(include_bytes!("../exchanges/tool_calls.json")).expect("answer");
-        let calls: Vec<_> = response
-            .tool_calls
-            .iter()
-            .map(|call| (&*call.id, &*call.name, &*call.arguments))
-            .collect();
+        let calls: Vec<_> = response.tool_calls.iter().map(|call| (&*call.id, &*call.name, &*call.arguments)).collect();
         assert_eq!(
             calls,
             [
@@ -218,10 +173,7 @@ mod tests {
                 ("call_a3", "now", "{}")
             ]
         );
-        assert_eq!(
-            (response.text.as_str(), response.finish),
-            ("", Finish::ToolCalls)
-        );
+        assert_eq!((response.text.as_str(), response.finish), ("", Finish::ToolCalls));
     }
 
     #[test]
@@ -237,11 +189,7 @@ mod tests {
                 "I cannot",
                 Finish::ContentFilter,
             ),
-            (
-                r#"{"choices": [{"message": {"content": ""}, "finish_reason": null}], "usage": null}"#,
-                "",
-                Finish::Other,
-            ),
+            (r#"{"choices": [{"message": {"content": ""}, "finish_reason": null}], "usage": null}"#, "", Finish::Other),
             (
                 r#"{"choices": [{"message": {"tool_calls": null}, "finish_reason": "stop"}], "model": null}"#,
                 "",
@@ -249,11 +197,7 @@ mod tests {
             ),
         ] {
             let response = parse(body.as_bytes()).expect(body);
-            assert_eq!(
-                (response.text.as_str(), response.finish),
-                (text, finish),
-                "{body}"
-            );
+            assert_eq!((response.text.as_str(), response.finish), (text, finish), "{body}");
         }
     }
 
@@ -264,38 +208,24 @@ mod tests {
             ("<html>", "provider_malformed", true),
             (r#"{"choices": []}"#, "provider_malformed", true),
             (r#"{"choices": [{}]}"#, "provider_malformed", true),
-            (
-                r#"{"choices": [{"message": {"content": "a"#,
-                "provider_malformed",
-                true,
-            ),
+            (r#"{"choices": [{"message": {"content": "a"#, "provider_malformed", true),
             ("[1]", "provider_malformed", true),
             (r#"{"error": {"message": "no"}}"#, "provider_error", false),
         ] {
             let error = parse(body.as_bytes()).expect_err(body);
-            assert_eq!(
-                (error.code.as_str(), error.retryable),
-                (code, retryable),
-                "{body}"
-            );
+            assert_eq!((error.code.as_str(), error.retryable), (code, retryable), "{body}");
         }
     }
 
     #[test]
     fn lists_of_models() {
         for (body, expected) in [
-            (
-                r#"{"object": "list", "data": [{"id": "a", "object": "model"}, {"id": "b"}]}"#,
-                vec!["a", "b"],
-            ),
+            (r#"{"object": "list", "data": [{"id": "a", "object": "model"}, {"id": "b"}]}"#, vec!["a", "b"]),
             (r#"{"models": [{"name": "c"}]}"#, vec!["c"]),
             (r#"[{"id": "d"}]"#, vec!["d"]),
         ] {
             assert_eq!(models(body.as_bytes()).expect(body), expected);
         }
-        assert_eq!(
-            models(b"{}").expect_err("no list").code,
-            "provider_malformed"
-        );
+        assert_eq!(models(b"{}").expect_err("no list").code, "provider_malformed");
     }
 }

@@ -19,10 +19,7 @@ pub(crate) enum Delivery {
 pub(crate) fn write(request: &Request, settings: &Settings, delivery: Delivery) -> Result<Vec<u8>> {
     let mut body = Map::new();
     body.insert("model".to_owned(), request.model.as_str().into());
-    body.insert(
-        "messages".to_owned(),
-        request.messages.iter().map(message).collect(),
-    );
+    body.insert("messages".to_owned(), request.messages.iter().map(message).collect());
     if !request.tools.is_empty() {
         let tools = request.tools.iter().map(tool).collect::<Result<Vec<_>>>()?;
         body.insert("tools".to_owned(), tools.into());
@@ -42,9 +39,9 @@ pub(crate) fn write(request: &Request, settings: &Settings, delivery: Delivery) 
 /// Equal for equal bodies of one step, and different for the different questions of one step's tool loop.
 pub(crate) fn idempotency_key(step: &str, body: &[u8]) -> String {
     // FNV-1a, 64 bits: http://www.isthe.com/chongo/tech/comp/fnv/
-    let hash = body.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = body
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
     format!("{step}:{hash:016x}")
 }
 
@@ -72,9 +69,7 @@ fn message(message: &Message) -> Value {
 }
 
 fn tool(tool: &ToolDefinition) -> Result<Value> {
-    let parameters = parse(&tool.input_schema, || {
-        format!("the input schema of tool '{}'", tool.name)
-    })?;
+    let parameters = parse(&tool.input_schema, || format!("the input schema of tool '{}'", tool.name))?;
     Ok(json!({
         "type": "function",
         "function": {"name": tool.name, "description": tool.description, "parameters": parameters},
@@ -82,11 +77,7 @@ fn tool(tool: &ToolDefinition) -> Result<Value> {
 }
 
 fn response_format(request: &Request, mode: JsonMode) -> Result<Option<Value>> {
-    let Some(schema) = request
-        .output_schema
-        .as_deref()
-        .filter(|_| mode != JsonMode::None)
-    else {
+    let Some(schema) = request.output_schema.as_deref().filter(|_| mode != JsonMode::None) else {
         return Ok(None);
     };
     let schema = parse(schema, || "the output schema".to_owned())?;
@@ -102,20 +93,13 @@ fn response_format(request: &Request, mode: JsonMode) -> Result<Option<Value>> {
 
 fn add_parameters(body: &mut Map<String, Value>, request: &Request) {
     let parameters = &request.parameters;
-    let limit = if is_reasoning(&request.model) {
-        "max_completion_tokens"
-    } else {
-        "max_tokens"
-    };
+    let limit = if is_reasoning(&request.model) { "max_completion_tokens" } else { "max_tokens" };
     let settings = [
         ("temperature", parameters.temperature.map(Value::from)),
         ("top_p", parameters.top_p.map(Value::from)),
         (limit, parameters.max_tokens.map(Value::from)),
         ("seed", parameters.seed.map(Value::from)),
-        (
-            "stop",
-            (!parameters.stop.is_empty()).then(|| parameters.stop.clone().into()),
-        ),
+        ("stop", (!parameters.stop.is_empty()).then(|| parameters.stop.clone().into())),
     ];
     for (name, value) in settings {
         if let Some(value) = value {
@@ -127,9 +111,8 @@ fn add_parameters(body: &mut Map<String, Value>, request: &Request) {
 /// OpenAI's reasoning models (`o1`, `o3-mini`, `gpt-5…`) refuse `max_tokens`; other servers know nothing else.
 fn is_reasoning(model: &str) -> bool {
     let name = model.rsplit('/').next().unwrap_or(model);
-    let is_o = name
-        .strip_prefix('o')
-        .is_some_and(|rest| rest.starts_with(|character: char| character.is_ascii_digit()));
+    let is_o =
+        name.strip_prefix('o').is_some_and(|rest| rest.starts_with(|character: char| character.is_ascii_digit()));
     is_o || name.starts_with("gpt-5")
 }
 
@@ -137,10 +120,7 @@ fn is_reasoning(model: &str) -> bool {
 fn lay_over(body: &mut Map<String, Value>, extra: Option<&str>) -> Result<()> {
     let Some(extra) = extra else { return Ok(()) };
     let Value::Object(extra) = parse(extra, || "the extra parameters".to_owned())? else {
-        return Err(Error::new(
-            "invalid_request",
-            "the extra parameters are no JSON object",
-        ));
+        return Err(Error::new("invalid_request", "the extra parameters are no JSON object"));
     };
     for (name, value) in extra {
         if value.is_null() {
@@ -153,8 +133,7 @@ fn lay_over(body: &mut Map<String, Value>, extra: Option<&str>) -> Result<()> {
 }
 
 fn parse(text: &str, what: impl Fn() -> String) -> Result<Value> {
-    serde_json::from_str(text)
-        .map_err(|error| Error::new("invalid_request", format!("{} is no JSON: {error}", what())))
+    serde_json::from_str(text).map_err(|error| Error::new("invalid_request", format!("{} is no JSON: {error}", what())))
 }
 
 #[cfg(test)]
@@ -166,54 +145,28 @@ mod tests {
     use serde_json::{Value, json};
 
     fn request() -> Request {
-        let parameters = Parameters {
-            temperature: None,
-            top_p: None,
-            max_tokens: None,
-            seed: None,
-            stop: vec![],
-            extra: None,
-        };
-        let message = Message {
-            role: Role::User,
-            content: "Hi".to_owned(),
-            tool_calls: vec![],
-            tool_call_id: None,
-        };
-        Request {
-            model: "m".to_owned(),
-            messages: vec![message],
-            tools: vec![],
-            output_schema: None,
-            parameters,
-        }
+        let parameters =
+            Parameters { temperature: None, top_p: None, max_tokens: None, seed: None, stop: vec![], extra: None };
+        let message = Message { role: Role::User, content: "Hi".to_owned(), tool_calls: vec![], tool_call_id: None };
+        Request { model: "m".to_owned(), messages: vec![message], tools: vec![], output_schema: None, parameters }
     }
 
     fn check(request: &Request, json_mode: JsonMode, delivery: Delivery) -> Result<Value> {
         let mut settings = Settings::default();
         settings.json_mode = json_mode;
-        Ok(serde_json::from_slice(&write(
-            request, &settings, delivery,
-        )?)?)
+        Ok(serde_json::from_slice(&write(request, &settings, delivery)?)?)
     }
 
     #[test]
     fn the_smallest_body_has_only_what_was_asked() {
         let body = check(&request(), JsonMode::Schema, Delivery::Whole).expect("body");
-        assert_eq!(
-            body,
-            json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]})
-        );
+        assert_eq!(body, json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]}));
     }
 
     #[test]
     fn a_full_body_has_everything() {
         let mut request = request();
-        let call = ToolCall {
-            id: "c1".to_owned(),
-            name: "f".to_owned(),
-            arguments: "{\"x\":1}".to_owned(),
-        };
+        let call = ToolCall { id: "c1".to_owned(), name: "f".to_owned(), arguments: "{\"x\":1}".to_owned() };
         request.messages.push(Message {
             role: Role::Assistant,
             content: String::new(),
@@ -262,14 +215,10 @@ mod tests {
     #[test]
     fn json_modes() {
         let mut request = request();
-        let format = |request: &Request, mode| {
-            check(request, mode, Delivery::Whole).expect("body")["response_format"].clone()
-        };
+        let format =
+            |request: &Request, mode| check(request, mode, Delivery::Whole).expect("body")["response_format"].clone();
         request.output_schema = Some(r#"{"type":"object"}"#.to_owned());
-        assert_eq!(
-            format(&request, JsonMode::Object),
-            json!({"type": "json_object"})
-        );
+        assert_eq!(format(&request, JsonMode::Object), json!({"type": "json_object"}));
         assert_eq!(format(&request, JsonMode::None), Value::Null);
         request.output_schema = Some(r#"{"type":"array"}"#.to_owned());
         assert_eq!(format(&request, JsonMode::Schema), Value::Null);
@@ -286,11 +235,7 @@ mod tests {
             let mut request = request();
             request.model = model.to_owned();
             request.parameters.max_tokens = Some(5);
-            assert_eq!(
-                check(&request, JsonMode::Schema, Delivery::Whole).expect("body")[name],
-                5,
-                "{model}"
-            );
+            assert_eq!(check(&request, JsonMode::Schema, Delivery::Whole).expect("body")[name], 5, "{model}");
         }
     }
 
@@ -298,20 +243,10 @@ mod tests {
     fn what_is_no_json_is_refused() {
         let mut broken = request();
         broken.parameters.extra = Some("[]".to_owned());
-        assert_eq!(
-            check(&broken, JsonMode::Schema, Delivery::Whole)
-                .expect_err("list")
-                .code,
-            "invalid_request"
-        );
+        assert_eq!(check(&broken, JsonMode::Schema, Delivery::Whole).expect_err("list").code, "invalid_request");
         broken = request();
         broken.output_schema = Some("{".to_owned());
-        assert_eq!(
-            check(&broken, JsonMode::Schema, Delivery::Whole)
-                .expect_err("no JSON")
-                .code,
-            "invalid_request"
-        );
+        assert_eq!(check(&broken, JsonMode::Schema, Delivery::Whole).expect_err("no JSON").code, "invalid_request");
     }
 
     #[test]

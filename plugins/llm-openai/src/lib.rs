@@ -38,14 +38,10 @@ impl Guest for OpenAi {
     fn stream(request: Request) -> Result<ChatStream> {
         let settings = settings()?;
         let response = ask(&settings, &request, body::Delivery::Streamed)?;
-        let is_whole = response
-            .header("content-type")
-            .is_some_and(|kind| kind.starts_with("application/json"));
+        let is_whole = response.header("content-type").is_some_and(|kind| kind.starts_with("application/json"));
         let stream = if is_whole {
             // Some servers do not stream and answer as if they had not been asked to.
-            Stream::of_whole(answer::parse(
-                &response.bytes(ANSWER_LIMIT).map_err(failure::from_http)?,
-            )?)
+            Stream::of_whole(answer::parse(&response.bytes(ANSWER_LIMIT).map_err(failure::from_http)?)?)
         } else {
             Stream::new(response.body)
         };
@@ -75,9 +71,7 @@ fn settings() -> Result<Settings> {
 
 fn ask(settings: &Settings, request: &Request, delivery: body::Delivery) -> Result<http::Response> {
     let body = body::write(request, settings, delivery)?;
-    let mut call = settings
-        .request("POST", "/chat/completions")
-        .header("content-type", "application/json");
+    let mut call = settings.request("POST", "/chat/completions").header("content-type", "application/json");
     if let Some(key) = run::idempotency_key() {
         call = call.header("idempotency-key", body::idempotency_key(&key, &body));
     }

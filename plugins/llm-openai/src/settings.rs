@@ -46,40 +46,23 @@ impl Settings {
     pub(crate) fn checked(mut self) -> Result<Self> {
         let base = self.base_url.trim().trim_end_matches('/');
         let Some((_, rest)) = base.split_once("://") else {
-            return Err(Error::new(
-                "invalid_config",
-                format!("base_url '{base}' is not a URL like https://host/v1"),
-            ));
+            return Err(Error::new("invalid_config", format!("base_url '{base}' is not a URL like https://host/v1")));
         };
-        self.base_url = if rest.contains('/') {
-            base.to_owned()
-        } else {
-            format!("{base}/v1")
-        };
+        self.base_url = if rest.contains('/') { base.to_owned() } else { format!("{base}/v1") };
         Ok(self)
     }
 
     /// A request to `path` below the base URL with the headers every call has.
     pub(crate) fn request(&self, method: &str, path: &str) -> http::Request {
         let request = http::Request::new(method, format!("{}{path}", self.base_url));
-        self.headers()
-            .into_iter()
-            .fold(request, |request, (name, value)| {
-                request.header(&name, value)
-            })
+        self.headers().into_iter().fold(request, |request, (name, value)| request.header(&name, value))
     }
 
     /// Names in lower case; a configured header replaces ours.
     fn headers(&self) -> Vec<(String, String)> {
         let mut headers = vec![
-            (
-                "accept".to_owned(),
-                "application/json, text/event-stream".to_owned(),
-            ),
-            (
-                "user-agent".to_owned(),
-                concat!("compozy-llm-openai/", env!("CARGO_PKG_VERSION")).to_owned(),
-            ),
+            ("accept".to_owned(), "application/json, text/event-stream".to_owned()),
+            ("user-agent".to_owned(), concat!("compozy-llm-openai/", env!("CARGO_PKG_VERSION")).to_owned()),
         ];
         if let Some(key) = self.api_key.as_deref().filter(|key| !key.is_empty()) {
             headers.push(("authorization".to_owned(), format!("Bearer {key}")));
@@ -89,9 +72,7 @@ impl Settings {
         }
         for (name, value) in &self.headers {
             let name = name.to_ascii_lowercase();
-            let value = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             headers.retain(|(present, _)| *present != name);
             headers.push((name, value));
         }
@@ -104,34 +85,22 @@ mod tests {
     use super::{JsonMode, Settings};
 
     fn check(config: &str) -> Settings {
-        serde_json::from_str::<Settings>(config)
-            .expect("config")
-            .checked()
-            .expect("settings")
+        serde_json::from_str::<Settings>(config).expect("config").checked().expect("settings")
     }
 
     #[test]
     fn base_urls_are_completed() {
         for (base_url, expected) in [
             ("https://api.openai.com/v1", "https://api.openai.com/v1"),
-            (
-                "https://api.groq.com/openai/v1/",
-                "https://api.groq.com/openai/v1",
-            ),
+            ("https://api.groq.com/openai/v1/", "https://api.groq.com/openai/v1"),
             ("http://localhost:11434", "http://localhost:11434/v1"),
             ("http://localhost:11434/", "http://localhost:11434/v1"),
         ] {
-            assert_eq!(
-                check(&format!(r#"{{"base_url": "{base_url}"}}"#)).base_url,
-                expected
-            );
+            assert_eq!(check(&format!(r#"{{"base_url": "{base_url}"}}"#)).base_url, expected);
         }
         for config in ["{}", r#"{"base_url": "localhost:80"}"#] {
             let settings: Settings = serde_json::from_str(config).expect("config");
-            assert_eq!(
-                settings.checked().expect_err("no URL").code,
-                "invalid_config"
-            );
+            assert_eq!(settings.checked().expect_err("no URL").code, "invalid_config");
         }
     }
 
@@ -143,11 +112,8 @@ mod tests {
         );
         let headers = settings.headers();
         let value = |name: &str| {
-            let found: Vec<_> = headers
-                .iter()
-                .filter(|(present, _)| present == name)
-                .map(|(_, value)| value.as_str())
-                .collect();
+            let found: Vec<_> =
+                headers.iter().filter(|(present, _)| present == name).map(|(_, value)| value.as_str()).collect();
             found.join(",")
         };
         assert_eq!(value("authorization"), "Basic b");
@@ -159,25 +125,18 @@ mod tests {
 
     #[test]
     fn null_is_left_out() {
-        let settings = check(
-            r#"{"base_url": "http://a/v1", "headers": null, "organization": null, "json_mode": null}"#,
-        );
+        let settings =
+            check(r#"{"base_url": "http://a/v1", "headers": null, "organization": null, "json_mode": null}"#);
         assert_eq!(settings.json_mode, JsonMode::Schema);
         assert_eq!(settings.headers().len(), 2);
     }
 
     #[test]
     fn no_key_sends_no_authorization() {
-        for config in [
-            r#"{"base_url": "http://a/v1", "api_key": ""}"#,
-            r#"{"base_url": "http://a/v1", "api_key": null}"#,
-        ] {
-            assert!(
-                !check(config)
-                    .headers()
-                    .iter()
-                    .any(|(name, _)| name == "authorization")
-            );
+        for config in
+            [r#"{"base_url": "http://a/v1", "api_key": ""}"#, r#"{"base_url": "http://a/v1", "api_key": null}"#]
+        {
+            assert!(!check(config).headers().iter().any(|(name, _)| name == "authorization"));
         }
     }
 }

@@ -32,9 +32,7 @@ impl Splitter {
                 _ => self.line.push(byte),
             }
             if self.line.len() + self.data.as_ref().map_or(0, String::len) > EVENT_LIMIT {
-                return Err(failure::malformed(format!(
-                    "an event is longer than {EVENT_LIMIT} bytes"
-                )));
+                return Err(failure::malformed(format!("an event is longer than {EVENT_LIMIT} bytes")));
             }
         }
         Ok(events)
@@ -103,9 +101,6 @@ mod tests {
         let mut splitter = Splitter::default();
         let piece = vec![b'x'; EVENT_LIMIT];
         assert!(splitter.feed(&piece).is_ok());
-        assert_eq!(
-            splitter.feed(b"x").expect_err("too long").code,
-            "provider_malformed"
-        );
+        assert_eq!(splitter.feed(b"x").expect_err("too long").code, "provider_malformed");
     }
 }

@@ -26,12 +26,7 @@ pub(crate) struct Stream<I> {
 
 impl<I: Iterator<Item = std::result::Result<Vec<u8>, http::Error>>> Stream<I> {
     pub(crate) fn new(body: I) -> Self {
-        Self {
-            body: Some(body),
-            splitter: Splitter::default(),
-            answer: Partial::default(),
-            ready: VecDeque::new(),
-        }
+        Self { body: Some(body), splitter: Splitter::default(), answer: Partial::default(), ready: VecDeque::new() }
     }
 
     /// The stream of an answer that came at once.
@@ -41,11 +36,7 @@ impl<I: Iterator<Item = std::result::Result<Vec<u8>, http::Error>>> Stream<I> {
             body: None,
             splitter: Splitter::default(),
             answer: Partial::default(),
-            ready: text
-                .into_iter()
-                .chain([Event::Done(response)])
-                .map(Ok)
-                .collect(),
+            ready: text.into_iter().chain([Event::Done(response)]).map(Ok).collect(),
         }
     }
 
@@ -189,20 +180,11 @@ impl Partial {
             self.finish_reason = choice.finish_reason.or(self.finish_reason.take());
             let Some(delta) = choice.delta else { continue };
             added.push_str(&answer::text(&delta.content));
-            self.refusal
-                .push_str(delta.refusal.as_deref().unwrap_or_default());
-            delta
-                .tool_calls
-                .unwrap_or_default()
-                .into_iter()
-                .try_for_each(|call| self.add_call(call))?;
+            self.refusal.push_str(delta.refusal.as_deref().unwrap_or_default());
+            delta.tool_calls.unwrap_or_default().into_iter().try_for_each(|call| self.add_call(call))?;
         }
         self.text.push_str(&added);
-        let arguments: usize = self
-            .calls
-            .iter()
-            .map(|(_, call)| call.arguments.len())
-            .sum();
+        let arguments: usize = self.calls.iter().map(|(_, call)| call.arguments.len()).sum();
         if self.text.len() + self.refusal.len() + arguments > ANSWER_LIMIT {
             return Err(failure::from_http(http::Error::TooLong(ANSWER_LIMIT)));
         }
@@ -212,26 +194,16 @@ impl Partial {
     fn add_call(&mut self, delta: CallDelta) -> Result<()> {
         // Without an index, a piece with an id begins the next call and one without goes on with the last.
         let count = self.calls.len() as u64;
-        let index = delta.index.unwrap_or(if delta.id.is_some() {
-            count
-        } else {
-            count.saturating_sub(1)
-        });
+        let index = delta.index.unwrap_or(if delta.id.is_some() { count } else { count.saturating_sub(1) });
         let position = match self.calls.iter().position(|(present, _)| *present == index) {
             Some(position) => position,
             None if self.calls.len() < CALL_LIMIT => {
-                let empty = ToolCall {
-                    id: String::new(),
-                    name: String::new(),
-                    arguments: String::new(),
-                };
+                let empty = ToolCall { id: String::new(), name: String::new(), arguments: String::new() };
                 self.calls.push((index, empty));
                 self.calls.len() - 1
             }
             None => {
-                return Err(failure::malformed(format!(
-                    "more than {CALL_LIMIT} tool calls"
-                )));
+                return Err(failure::malformed(format!("more than {CALL_LIMIT} tool calls")));
             }
         };
         let Some((_, call)) = self.calls.get_mut(position) else {
@@ -241,8 +213,7 @@ impl Partial {
             call.id = id;
         }
         if let Some(function) = delta.function {
-            call.name
-                .push_str(function.name.as_deref().unwrap_or_default());
+            call.name.push_str(function.name.as_deref().unwrap_or_default());
             match function.arguments {
                 Value::String(piece) => call.arguments.push_str(&piece),
                 Value::Null => {}
@@ -272,11 +243,7 @@ impl Partial {
             return Err(failure::malformed("a tool call has no name"));
         }
         let is_refusal = self.text.is_empty() && !self.refusal.is_empty();
-        let reason = if is_refusal {
-            Some("content_filter")
-        } else {
-            self.finish_reason.as_deref()
-        };
+        let reason = if is_refusal { Some("content_filter") } else { self.finish_reason.as_deref() };
         Ok(Response {
             finish: answer::finish(reason, !tool_calls.is_empty()),
             text: if is_refusal { self.refusal } else { self.text },
@@ -319,16 +286,8 @@ mod tests {
     fn check(exchange: &str) -> Seen {
         let whole = read(vec![Ok(exchange.as_bytes().to_vec())]);
         for size in [1, 2, 3, 7, 64, 100] {
-            let pieces = exchange
-                .as_bytes()
-                .chunks(size)
-                .map(|piece| Ok(piece.to_vec()))
-                .collect();
-            assert_eq!(
-                format!("{:?}", read(pieces)),
-                format!("{whole:?}"),
-                "pieces of {size}"
-            );
+            let pieces = exchange.as_bytes().chunks(size).map(|piece| Ok(piece.to_vec())).collect();
+            assert_eq!(format!("{:?}", read(pieces)), format!("{whole:?}"), "pieces of {size}");
         }
         whole
     }
@@ -337,63 +296,31 @@ mod tests {
     fn a_streamed_text() {
         let (text, response) = check(include_str!("../exchanges/stream.sse"));
         let response = response.expect("answer");
-        assert_eq!(
-            (text.as_str(), response.text.as_str()),
-            ("Grüße, 世界!", "Grüße, 世界!")
-        );
-        assert_eq!(
-            (response.finish, response.model.as_str()),
-            (Finish::Stop, "gpt-4o-mini-2024-07-18")
-        );
+        assert_eq!((text.as_str(), response.text.as_str()), ("Grüße, 世界!", "Grüße, 世界!"));
+        assert_eq!((response.finish, response.model.as_str()), (Finish::Stop, "gpt-4o-mini-2024-07-18"));
         let usage = response.usage;
-        assert_eq!(
-            (
-                usage.prompt_tokens,
-                usage.completion_tokens,
-                usage.cached_tokens
-            ),
-            (12, 6, 4)
-        );
+        assert_eq!((usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens), (12, 6, 4));
     }
 
     #[test]
     fn streamed_calls() {
         let (text, response) = check(include_str!("../exchanges/stream_tool_calls.sse"));
         let response = response.expect("answer");
-        let calls: Vec<_> = response
-            .tool_calls
-            .iter()
-            .map(|call| (&*call.id, &*call.name, &*call.arguments))
-            .collect();
-        assert_eq!(
-            calls,
-            [
-                ("call_a", "get_weather", "{\"city\":\"Oslo\"}"),
-                ("call_b", "now", "{}")
-            ]
-        );
+        let calls: Vec<_> = response.tool_calls.iter().map(|call| (&*call.id, &*call.name, &*call.arguments)).collect();
+        assert_eq!(calls, [("call_a", "get_weather", "{\"city\":\"Oslo\"}"), ("call_b", "now", "{}")]);
         assert_eq!((text.as_str(), response.finish), ("", Finish::ToolCalls));
     }
 
     #[test]
     fn ends() {
-        let chunk =
-            r#"data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}"#;
+        let chunk = r#"data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}"#;
         let stop = r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
         // Without [DONE], a finish reason is enough; without either, the answer is cut.
         assert!(check(&format!("{chunk}\n\n{stop}\n\n")).1.is_ok());
         assert!(check(&format!("{chunk}\n\ndata: [DONE]\n\n")).1.is_ok());
-        for cut in [
-            format!("{chunk}\n\n"),
-            String::new(),
-            "data: [DONE]\n\n".to_owned(),
-        ] {
+        for cut in [format!("{chunk}\n\n"), String::new(), "data: [DONE]\n\n".to_owned()] {
             let error = check(&cut).1.expect_err("cut");
-            assert_eq!(
-                (error.code.as_str(), error.retryable),
-                ("provider_malformed", true),
-                "{cut}"
-            );
+            assert_eq!((error.code.as_str(), error.retryable), ("provider_malformed", true), "{cut}");
         }
     }
 
@@ -401,16 +328,8 @@ mod tests {
     fn failures_inside() {
         let chunk = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
         for (next, code, retryable) in [
-            (
-                "data: {\"error\":{\"message\":\"overloaded\",\"code\":503}}\n\n",
-                "CZ0507",
-                true,
-            ),
-            (
-                "data: {\"error\":{\"message\":\"no\"}}\n\n",
-                "provider_error",
-                false,
-            ),
+            ("data: {\"error\":{\"message\":\"overloaded\",\"code\":503}}\n\n", "CZ0507", true),
+            ("data: {\"error\":{\"message\":\"no\"}}\n\n", "provider_error", false),
             ("data: {broken\n\n", "provider_malformed", true),
             (
                 "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0}]},\"finish_reason\":\"tool_calls\"}]}\n\ndata: [DONE]\n\n",
@@ -420,28 +339,16 @@ mod tests {
         ] {
             let (text, end) = check(&format!("{chunk}{next}"));
             let error = end.expect_err(next);
-            assert_eq!(
-                (text.as_str(), error.code.as_str(), error.retryable),
-                ("a", code, retryable),
-                "{next}"
-            );
+            assert_eq!((text.as_str(), error.code.as_str(), error.retryable), ("a", code, retryable), "{next}");
         }
-        let broken = vec![
-            Ok(chunk.as_bytes().to_vec()),
-            Err(http::Error::Connection("reset".to_owned())),
-        ];
+        let broken = vec![Ok(chunk.as_bytes().to_vec()), Err(http::Error::Connection("reset".to_owned()))];
         let (text, end) = read(broken);
-        assert_eq!(
-            (text.as_str(), end.expect_err("broken").code.as_str()),
-            ("a", "CZ0507")
-        );
+        assert_eq!((text.as_str(), end.expect_err("broken").code.as_str()), ("a", "CZ0507"));
     }
 
     #[test]
     fn a_call_without_index_goes_on() {
-        let piece = |call: &str| {
-            format!("data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{call}]}}}}]}}\n\n")
-        };
+        let piece = |call: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{call}]}}}}]}}\n\n");
         let exchange = [
             piece(r#"{"id":"x","function":{"name":"f","arguments":"{\"a\":"}}"#),
             piece(r#"{"function":{"arguments":"1}"}}"#),
@@ -449,11 +356,7 @@ mod tests {
             "data: [DONE]\n\n".to_owned(),
         ];
         let response = check(&exchange.concat()).1.expect("answer");
-        let calls: Vec<_> = response
-            .tool_calls
-            .iter()
-            .map(|call| (&*call.id, &*call.arguments))
-            .collect();
+        let calls: Vec<_> = response.tool_calls.iter().map(|call| (&*call.id, &*call.arguments)).collect();
         assert_eq!(calls, [("x", "{\"a\":1}"), ("y", "{\"b\":2}")]);
     }
 }

@@ -10,8 +10,7 @@ use crate::{Error, Result};
 /// # Errors
 /// `invalid_config` when the map does not fit `T`.
 pub fn get<T: DeserializeOwned>() -> Result<T> {
-    serde_json::from_str(&config::get())
-        .map_err(|error| Error::new("invalid_config", error.to_string()))
+    serde_json::from_str(&config::get()).map_err(|error| Error::new("invalid_config", error.to_string()))
 }
 
 /// An environment variable granted with `permissions.env`; `None` when it is granted but unset.

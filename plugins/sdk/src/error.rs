@@ -13,12 +13,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// A failure that would happen again if tried again.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            code: code.into(),
-            message: message.into(),
-            retryable: false,
-            retry_after_ms: None,
-        }
+        Self { code: code.into(), message: message.into(), retryable: false, retry_after_ms: None }
     }
 
     /// Marks the failure as one that may pass; only then is the step tried again.
@@ -54,12 +49,7 @@ impl From<host::compozy::host::sql::Error> for Error {
             Some(sqlstate) => format!("{} (SQLSTATE {sqlstate})", error.message),
             None => error.message,
         };
-        Self {
-            code: error.code,
-            message,
-            retryable: error.retryable,
-            retry_after_ms: None,
-        }
+        Self { code: error.code, message, retryable: error.retryable, retry_after_ms: None }
     }
 }
 

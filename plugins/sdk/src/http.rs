@@ -46,10 +46,7 @@ impl std::fmt::Display for Error {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Invalid(reason) => write!(formatter, "invalid request: {reason}"),
-            Self::Denied(host) => write!(
-                formatter,
-                "request to {host} is not allowed by permissions.http"
-            ),
+            Self::Denied(host) => write!(formatter, "request to {host} is not allowed by permissions.http"),
             Self::Connection(reason) => write!(formatter, "connection failed: {reason}"),
             Self::TooLong(limit) => write!(formatter, "the body is longer than {limit} bytes"),
         }
@@ -93,13 +90,7 @@ impl Request {
             "PATCH" => Method::Patch,
             other => Method::Other(other.to_owned()),
         };
-        Self {
-            method,
-            url: url.into(),
-            headers: Vec::new(),
-            body: Vec::new(),
-            timeout: None,
-        }
+        Self { method, url: url.into(), headers: Vec::new(), body: Vec::new(), timeout: None }
     }
 
     /// A `GET` request.
@@ -131,9 +122,7 @@ impl Request {
     /// # Errors
     /// `value` cannot be written as JSON.
     pub fn json(self, value: &impl Serialize) -> crate::Result<Self> {
-        Ok(self
-            .header("content-type", "application/json")
-            .body(serde_json::to_vec(value)?))
+        Ok(self.header("content-type", "application/json").body(serde_json::to_vec(value)?))
     }
 
     /// The longest wait for the connection, for the first byte of the answer and between two pieces of it.
@@ -154,40 +143,27 @@ impl Request {
     }
 
     fn start(&mut self, url: &Url) -> Result<FutureIncomingResponse, Error> {
-        if !self.body.is_empty()
-            || matches!(self.method, Method::Post | Method::Put | Method::Patch)
-        {
+        if !self.body.is_empty() || matches!(self.method, Method::Post | Method::Put | Method::Patch) {
             // Without it the body is sent in chunks, which not every server takes.
-            self.headers.push((
-                "content-length".to_owned(),
-                self.body.len().to_string().into_bytes(),
-            ));
+            self.headers.push(("content-length".to_owned(), self.body.len().to_string().into_bytes()));
         }
-        let headers = Fields::from_list(&self.headers)
-            .map_err(|error| Error::Invalid(format!("headers: {error}")))?;
+        let headers = Fields::from_list(&self.headers).map_err(|error| Error::Invalid(format!("headers: {error}")))?;
         let request = OutgoingRequest::new(headers);
-        let scheme = if url.secure {
-            Scheme::Https
-        } else {
-            Scheme::Http
-        };
+        let scheme = if url.secure { Scheme::Https } else { Scheme::Http };
         let set = request
             .set_method(&self.method)
             .and_then(|()| request.set_scheme(Some(&scheme)))
             .and_then(|()| request.set_authority(Some(&url.authority)))
             .and_then(|()| request.set_path_with_query(Some(&url.path)));
-        set.map_err(|()| {
-            Error::Invalid("the method or URL holds a character that cannot be sent".to_owned())
-        })?;
-        let body = request
-            .body()
-            .map_err(|()| Error::Invalid("the body was taken".to_owned()))?;
-        let answer = outgoing_handler::handle(request, self.options()?)
-            .map_err(|code| from_code(code, &url.authority))?;
+        set.map_err(|()| Error::Invalid("the method or URL holds a character that cannot be sent".to_owned()))?;
+        let body = request.body().map_err(|()| Error::Invalid("the body was taken".to_owned()))?;
+        let answer =
+            outgoing_handler::handle(request, self.options()?).map_err(|code| from_code(code, &url.authority))?;
         // A peer that answers early closes the body; its answer then says why, so the answer decides.
-        drop(self.write_body(&body).and_then(|()| {
-            OutgoingBody::finish(body, None).map_err(|code| from_code(code, &url.authority))
-        }));
+        drop(
+            self.write_body(&body)
+                .and_then(|()| OutgoingBody::finish(body, None).map_err(|code| from_code(code, &url.authority))),
+        );
         Ok(answer)
     }
 
@@ -206,14 +182,9 @@ impl Request {
     }
 
     fn write_body(&self, body: &OutgoingBody) -> Result<(), Error> {
-        let closed =
-            |_: StreamError| Error::Connection("the peer closed the request's body".to_owned());
-        let stream = body
-            .write()
-            .map_err(|()| Error::Invalid("the body was taken".to_owned()))?;
-        self.body
-            .chunks(WRITE_PIECE)
-            .try_for_each(|piece| stream.blocking_write_and_flush(piece).map_err(closed))
+        let closed = |_: StreamError| Error::Connection("the peer closed the request's body".to_owned());
+        let stream = body.write().map_err(|()| Error::Invalid("the body was taken".to_owned()))?;
+        self.body.chunks(WRITE_PIECE).try_for_each(|piece| stream.blocking_write_and_flush(piece).map_err(closed))
     }
 }
 
@@ -223,11 +194,7 @@ fn wait(answer: &FutureIncomingResponse, authority: &str) -> Result<Response, Er
             Some(Ok(Ok(response))) => {
                 let headers = response.headers().entries();
                 let status = response.status();
-                return Ok(Response {
-                    status,
-                    headers,
-                    body: Body::new(response)?,
-                });
+                return Ok(Response { status, headers, body: Body::new(response)? });
             }
             Some(Ok(Err(code))) => return Err(from_code(code, authority)),
             Some(Err(())) => return Err(Error::Connection("the answer was taken".to_owned())),
@@ -239,9 +206,7 @@ fn wait(answer: &FutureIncomingResponse, authority: &str) -> Result<Response, Er
 fn from_code(code: ErrorCode, authority: &str) -> Error {
     match code {
         ErrorCode::HttpRequestDenied => Error::Denied(authority.to_owned()),
-        ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestMethodInvalid => {
-            Error::Invalid(describe(&code))
-        }
+        ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestMethodInvalid => Error::Invalid(describe(&code)),
         other => Error::Connection(describe(&other)),
     }
 }
@@ -253,10 +218,7 @@ fn describe(code: &ErrorCode) -> String {
     }
     let written = format!("{code:?}");
     let name = written.trim_start_matches("ErrorCode::");
-    let name = name
-        .split(|character: char| !character.is_alphanumeric())
-        .next()
-        .unwrap_or_default();
+    let name = name.split(|character: char| !character.is_alphanumeric()).next().unwrap_or_default();
     let mut words = String::new();
     for character in name.chars() {
         if character.is_uppercase() && !words.is_empty() {
@@ -281,10 +243,7 @@ pub struct Response {
 impl Response {
     /// The first value of a header, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let (_, value) = self
-            .headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        let (_, value) = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(value).ok()
     }
 
@@ -296,15 +255,9 @@ impl Response {
         if self.status < 400 {
             return Ok(self);
         }
-        let error = crate::Error::new(
-            format!("http_{}", self.status),
-            format!("the peer answered with HTTP {}", self.status),
-        );
-        Err(if matches!(self.status, 408 | 429 | 500..) {
-            error.retryable()
-        } else {
-            error
-        })
+        let error =
+            crate::Error::new(format!("http_{}", self.status), format!("the peer answered with HTTP {}", self.status));
+        Err(if matches!(self.status, 408 | 429 | 500..) { error.retryable() } else { error })
     }
 
     /// The whole body.
@@ -327,8 +280,7 @@ impl Response {
     /// # Errors
     /// As [`Response::bytes`].
     pub fn text(self, limit: usize) -> Result<String, Error> {
-        self.bytes(limit)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        self.bytes(limit).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// The whole body as JSON.
@@ -348,14 +300,8 @@ mod tests {
     fn error_codes_are_readable() {
         for (code, expected) in [
             (ErrorCode::ConnectionRefused, "connection refused"),
-            (
-                ErrorCode::HttpResponseBodySize(Some(3)),
-                "http response body size",
-            ),
-            (
-                ErrorCode::InternalError(Some("told so".to_owned())),
-                "told so",
-            ),
+            (ErrorCode::HttpResponseBodySize(Some(3)), "http response body size"),
+            (ErrorCode::InternalError(Some("told so".to_owned())), "told so"),
             (ErrorCode::InternalError(None), "internal error"),
         ] {
             assert_eq!(describe(&code), expected);

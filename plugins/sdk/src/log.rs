@@ -5,10 +5,8 @@ use crate::bindings::host::compozy::host::log::log as write;
 
 /// Writes one record with `fields`. Never fails; what exceeds the host's cap is dropped there.
 pub fn record(level: Level, message: &str, fields: &[(&str, &str)]) {
-    let fields: Vec<(String, String)> = fields
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
+    let fields: Vec<(String, String)> =
+        fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     write(level, message, &fields);
 }
 

@@ -10,9 +10,7 @@
 //! }
 //! ```
 
-pub use crate::bindings::host::compozy::host::sql::{
-    Connection, Cursor, Error, RowSet, Transaction, Value, open,
-};
+pub use crate::bindings::host::compozy::host::sql::{Connection, Cursor, Error, RowSet, Transaction, Value, open};
 
 impl From<&str> for Value {
     fn from(value: &str) -> Self {

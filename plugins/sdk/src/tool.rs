@@ -117,15 +117,11 @@ pub mod __private {
         I: DeserializeOwned,
         O: Serialize,
     {
-        let input = serde_json::from_str(input)
-            .map_err(|error| Error::new("invalid_input", error.to_string()))?;
+        let input = serde_json::from_str(input).map_err(|error| Error::new("invalid_input", error.to_string()))?;
         Ok(serde_json::to_string(&function(input)?)?)
     }
 
     pub fn unknown(function: &str) -> Error {
-        Error::new(
-            "unknown_function",
-            format!("this plugin has no function '{function}'"),
-        )
+        Error::new("unknown_function", format!("this plugin has no function '{function}'"))
     }
 }

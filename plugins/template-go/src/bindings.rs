@@ -31,17 +31,11 @@ export!(Component);
 impl Guest for Component {
     fn check(sources: Vec<Source>, limits: Limits) -> Vec<Report> {
         let limits = native_limits(limits);
-        let check =
-            |source| RENDERER.with_borrow_mut(|renderer| renderer.check(&native(source), &limits));
+        let check = |source| RENDERER.with_borrow_mut(|renderer| renderer.check(&native(source), &limits));
         sources.into_iter().map(check).map(report).collect()
     }
 
-    fn render(
-        sources: Vec<Source>,
-        context: String,
-        ambient: Ambient,
-        limits: Limits,
-    ) -> Result<Vec<String>, Failure> {
+    fn render(sources: Vec<Source>, context: String, ambient: Ambient, limits: Limits) -> Result<Vec<String>, Failure> {
         let limits = native_limits(limits);
         let context = json::parse(&context).map_err(|reason| failure(0, bad_context(reason)))?;
         let mut results = Vec::with_capacity(sources.len());
@@ -51,14 +45,9 @@ impl Guest for Component {
                 // Sources rendered together must not draw the same numbers.
                 seed: ambient.seed.wrapping_add(u64::from(index)),
             };
-            let rendered = RENDERER.with_borrow_mut(|renderer| {
-                renderer.render(&native(source), &context, &ambient, &limits)
-            });
-            results.push(
-                rendered
-                    .and_then(|value| json_text(&value))
-                    .map_err(|problem| failure(index, problem))?,
-            );
+            let rendered =
+                RENDERER.with_borrow_mut(|renderer| renderer.render(&native(source), &context, &ambient, &limits));
+            results.push(rendered.and_then(|value| json_text(&value)).map_err(|problem| failure(index, problem))?);
         }
         Ok(results)
     }
@@ -73,18 +62,11 @@ fn json_text(value: &Value) -> Result<String, problem::Problem> {
 }
 
 fn bad_context(reason: String) -> problem::Problem {
-    problem::Problem::new(
-        "CZ0404",
-        format!("context: {reason}"),
-        problem::Span::default(),
-    )
+    problem::Problem::new("CZ0404", format!("context: {reason}"), problem::Span::default())
 }
 
 fn failure(source: u32, problem: problem::Problem) -> Failure {
-    Failure {
-        source,
-        problem: foreign(problem),
-    }
+    Failure { source, problem: foreign(problem) }
 }
 
 fn native(source: Source) -> source::Source {
@@ -114,10 +96,7 @@ fn native_limits(limits: Limits) -> source::Limits {
 }
 
 fn span(span: problem::Span) -> Span {
-    Span {
-        start: u32::try_from(span.start).unwrap_or(u32::MAX),
-        end: u32::try_from(span.end).unwrap_or(u32::MAX),
-    }
+    Span { start: u32::try_from(span.start).unwrap_or(u32::MAX), end: u32::try_from(span.end).unwrap_or(u32::MAX) }
 }
 
 fn foreign(problem: problem::Problem) -> Problem {
@@ -132,11 +111,7 @@ fn foreign(problem: problem::Problem) -> Problem {
 
 fn report(report: source::Report) -> Report {
     let reference = |reference: source::Reference| Reference {
-        path: reference
-            .path
-            .iter()
-            .map(|segment| segment.to_string())
-            .collect(),
+        path: reference.path.iter().map(|segment| segment.to_string()).collect(),
         whole: reference.whole,
         guarded: reference.guarded,
         span: span(reference.span),

@@ -41,10 +41,7 @@ impl Budget {
                 self.steps_left = left;
                 Ok(())
             }
-            None => Err(Fail::Limit {
-                what: "step",
-                limit: self.limits.max_steps,
-            }),
+            None => Err(Fail::Limit { what: "step", limit: self.limits.max_steps }),
         }
     }
 
@@ -59,10 +56,7 @@ impl Budget {
                 self.bytes_left = left;
                 Ok(())
             }
-            _ => Err(Fail::Limit {
-                what: "output",
-                limit: self.limits.max_output,
-            }),
+            _ => Err(Fail::Limit { what: "output", limit: self.limits.max_output }),
         }
     }
 
@@ -72,10 +66,7 @@ impl Budget {
     /// `Fail::Limit` if that is too deep.
     pub(crate) fn enter(&mut self) -> Result<(), Fail> {
         if self.depth >= self.limits.max_depth {
-            return Err(Fail::Limit {
-                what: "nesting",
-                limit: self.limits.max_depth as u64,
-            });
+            return Err(Fail::Limit { what: "nesting", limit: self.limits.max_depth as u64 });
         }
         self.depth += 1;
         Ok(())

@@ -106,9 +106,7 @@ impl<'a> Evaluator<'a> {
             let mut frame = Frame::new(&template.body, root.clone());
             return self.pipeline(pipeline, &mut frame, &root);
         }
-        self.output
-            .text
-            .reserve(template.text.len() + template.text.len() / 2);
+        self.output.text.reserve(template.text.len() + template.text.len() / 2);
         self.body(&template.body, root)?;
         let text = std::mem::take(&mut self.output.text);
         if mode == Mode::Value
@@ -147,11 +145,7 @@ impl<'a> Evaluator<'a> {
             Node::If(branches) => return self.branches(branches, false, frame, dot),
             Node::With(branches) => return self.branches(branches, true, frame, dot),
             Node::Range(range) => return self.range(range, frame, dot),
-            Node::Template {
-                name,
-                argument,
-                span,
-            } => {
+            Node::Template { name, argument, span } => {
                 let argument = match argument {
                     Some(pipeline) => self.pipeline(pipeline, frame, dot)?,
                     None => Value::Null,
@@ -167,18 +161,11 @@ impl<'a> Evaluator<'a> {
     fn text(&mut self, span: Span, opening: Opening) -> Outcome<()> {
         let fail = |fail: Fail| Box::new(fail.at("the template", span));
         self.host.budget.spend(1).map_err(fail)?;
-        let text = self
-            .template
-            .text
-            .get(span.start..span.end)
-            .unwrap_or_default();
+        let text = self.template.text.get(span.start..span.end).unwrap_or_default();
         let from = self.output.text.len();
         let limit = self.host.budget.max_output();
         if (from + text.len()) as u64 > limit {
-            return Err(fail(Fail::Limit {
-                what: "output",
-                limit,
-            }));
+            return Err(fail(Fail::Limit { what: "output", limit }));
         }
         self.output.text.push_str(text);
         self.output.wrote(from, opening == Opening::Own);
@@ -199,21 +186,11 @@ impl<'a> Evaluator<'a> {
     }
 
     fn enter(&mut self, span: Span) -> Outcome<()> {
-        let entered = self
-            .host
-            .budget
-            .spend(1)
-            .and_then(|()| self.host.budget.enter());
+        let entered = self.host.budget.spend(1).and_then(|()| self.host.budget.enter());
         entered.map_err(|fail| self.limit(fail, "the template", span))
     }
 
-    fn branches(
-        &mut self,
-        branches: &'a Branches,
-        rebinds: bool,
-        frame: &mut Frame,
-        dot: &Value,
-    ) -> Outcome<Flow> {
+    fn branches(&mut self, branches: &'a Branches, rebinds: bool, frame: &mut Frame, dot: &Value) -> Outcome<Flow> {
         for (condition, body) in &branches.branches {
             let guard = std::mem::replace(&mut self.guard, true);
             let value = self.pipeline(condition, frame, dot);
@@ -230,13 +207,7 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn block(
-        &mut self,
-        nodes: &'a [Node],
-        frame: &mut Frame,
-        dot: &Value,
-        span: Span,
-    ) -> Outcome<Flow> {
+    fn block(&mut self, nodes: &'a [Node], frame: &mut Frame, dot: &Value, span: Span) -> Outcome<Flow> {
         self.enter(span)?;
         let flow = self.nodes(nodes, frame, dot)?;
         self.host.budget.leave();
@@ -336,6 +307,5 @@ impl Frame {
 /// The list or map `text` spells, if it spells one.
 fn structure(text: &str) -> Option<Value> {
     let text = text.trim();
-    text.starts_with(['{', '['])
-        .then(|| json::parse(text).ok())?
+    text.starts_with(['{', '[']).then(|| json::parse(text).ok())?
 }

@@ -57,22 +57,10 @@ const TABLES: &[&[Function]] = &[
 
 /// Functions that do not exist on purpose, and what to use instead.
 const ABSENT: &[(&[&str], &str)] = &[
+    (&["env", "expandenv"], "use .env.NAME, with the name declared under env"),
+    (&["getHostByName"], "templates have no network; use a tool task"),
     (
-        &["env", "expandenv"],
-        "use .env.NAME, with the name declared under env",
-    ),
-    (
-        &["getHostByName"],
-        "templates have no network; use a tool task",
-    ),
-    (
-        &[
-            "bcrypt",
-            "htpasswd",
-            "derivePassword",
-            "encryptAES",
-            "decryptAES",
-        ],
+        &["bcrypt", "htpasswd", "derivePassword", "encryptAES", "decryptAES"],
         "use a tool task for cryptography; for digests there is sha256sum",
     ),
     (&["randBytes"], "use randAlphaNum or uuidv4"),
@@ -135,16 +123,7 @@ impl std::fmt::Debug for Function {
 impl Function {
     /// A function of `least` to `most` arguments.
     pub(crate) const fn new(name: &'static str, least: u8, most: u8, run: Run) -> Function {
-        Function {
-            name,
-            least,
-            most,
-            nulls: false,
-            guard: false,
-            json: false,
-            form: Form::Plain,
-            run,
-        }
+        Function { name, least, most, nulls: false, guard: false, json: false, form: Form::Plain, run }
     }
 
     /// It accepts null.
@@ -172,25 +151,16 @@ impl Function {
 }
 
 /// Stands for a function that does not exist, so that parsing can go on.
-pub(crate) static UNKNOWN: Function =
-    Function::new("unknown", 0, MANY, |_, _| Ok(Value::Null)).nulls();
+pub(crate) static UNKNOWN: Function = Function::new("unknown", 0, MANY, |_, _| Ok(Value::Null)).nulls();
 
 /// The function called `name`.
 pub(crate) fn find(name: &str) -> Option<&'static Function> {
-    TABLES
-        .iter()
-        .copied()
-        .flatten()
-        .find(|function| function.name == name)
+    TABLES.iter().copied().flatten().find(|function| function.name == name)
 }
 
 /// The names of all functions, in no order.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    TABLES
-        .iter()
-        .copied()
-        .flatten()
-        .map(|function| function.name)
+    TABLES.iter().copied().flatten().map(|function| function.name)
 }
 
 /// The problem of using a function that does not exist.

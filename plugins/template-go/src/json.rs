@@ -125,11 +125,7 @@ impl<'a> Reader<'a> {
     }
 
     fn digits(&mut self) -> Result<(), String> {
-        let count = self
-            .rest()
-            .iter()
-            .take_while(|b| b.is_ascii_digit())
-            .count();
+        let count = self.rest().iter().take_while(|b| b.is_ascii_digit()).count();
         if count == 0 {
             return Err(self.wrong("expected a digit"));
         }
@@ -314,12 +310,7 @@ fn write_entries<'a>(
 ///
 /// # Errors
 /// `Fail::Limit` beyond `limit`.
-pub fn write_pretty(
-    out: &mut String,
-    value: &Value,
-    indent: usize,
-    limit: u64,
-) -> Result<(), Fail> {
+pub fn write_pretty(out: &mut String, value: &Value, indent: usize, limit: u64) -> Result<(), Fail> {
     let line = |out: &mut String, indent: usize| {
         out.push('\n');
         out.extend(std::iter::repeat_n("  ", indent));
@@ -358,10 +349,7 @@ pub fn write_pretty(
 
 fn within(out: &str, limit: u64) -> Result<(), Fail> {
     if out.len() as u64 > limit {
-        return Err(Fail::Limit {
-            what: "output",
-            limit,
-        });
+        return Err(Fail::Limit { what: "output", limit });
     }
     Ok(())
 }

@@ -77,11 +77,7 @@ pub(crate) struct Tokens {
 pub(crate) fn lex(text: &str, inert: &[Span]) -> Result<Tokens, Problem> {
     // Ranges end where the text ends: every one gets the lexer ahead.
     let clamp = |span: &Span| Span::new(span.start, span.end.min(text.len()));
-    let mut inert: Vec<Span> = inert
-        .iter()
-        .map(clamp)
-        .filter(|span| span.start < span.end)
-        .collect();
+    let mut inert: Vec<Span> = inert.iter().map(clamp).filter(|span| span.start < span.end).collect();
     inert.sort_unstable_by_key(|span| span.start);
     inert.dedup_by(|next, before| {
         let overlaps = next.start <= before.end;
@@ -100,10 +96,7 @@ pub(crate) fn lex(text: &str, inert: &[Span]) -> Result<Tokens, Problem> {
         warnings: Vec::new(),
     };
     lexer.run()?;
-    Ok(Tokens {
-        tokens: lexer.tokens,
-        warnings: lexer.warnings,
-    })
+    Ok(Tokens { tokens: lexer.tokens, warnings: lexer.warnings })
 }
 
 struct Lexer<'a> {
@@ -134,9 +127,7 @@ impl Lexer<'_> {
     }
 
     fn starts(&self, at: usize, what: &str) -> bool {
-        self.bytes
-            .get(at..)
-            .is_some_and(|rest| rest.starts_with(what.as_bytes()))
+        self.bytes.get(at..).is_some_and(|rest| rest.starts_with(what.as_bytes()))
     }
 
     /// End of the inert range `at` lies in.
@@ -165,9 +156,8 @@ impl Lexer<'_> {
         loop {
             let open = self.find_open(self.at);
             let end = open.unwrap_or(self.bytes.len());
-            let trim_right = open.is_some_and(|at| {
-                self.byte(at + 2) == Some(b'-') && self.byte(at + 3).is_some_and(is_space)
-            });
+            let trim_right =
+                open.is_some_and(|at| self.byte(at + 2) == Some(b'-') && self.byte(at + 3).is_some_and(is_space));
             self.text_token(end, trim, trim_right);
             let Some(start) = open else { break };
             self.at = start + 2;
@@ -225,10 +215,7 @@ impl Lexer<'_> {
                 continue;
             }
             let message = "'{%' is plain text here; templates use {{ }}";
-            self.warnings.push(Problem {
-                warning: true,
-                ..Problem::new("CZ0412", message, Span::new(at, at + 2))
-            });
+            self.warnings.push(Problem { warning: true, ..Problem::new("CZ0412", message, Span::new(at, at + 2)) });
         }
     }
 
@@ -237,10 +224,7 @@ impl Lexer<'_> {
         loop {
             let start = self.at;
             let Some(byte) = self.byte(start) else {
-                return Err(
-                    Problem::syntax("unclosed action", Span::new(open, open + 2))
-                        .help("close it with }}"),
-                );
+                return Err(Problem::syntax("unclosed action", Span::new(open, open + 2)).help("close it with }}"));
             };
             if self.inert_end(start).is_some() {
                 return Err(self
@@ -272,9 +256,7 @@ impl Lexer<'_> {
         loop {
             let rest = self.text.get(from..).unwrap_or_default();
             let Some(at) = rest.find("*/") else {
-                return Err(self
-                    .wrong("unclosed comment", start)
-                    .help("close it with */"));
+                return Err(self.wrong("unclosed comment", start).help("close it with */"));
             };
             from += at;
             if self.inert_end(from).is_none() && self.inert_end(from + 1).is_none() {
@@ -309,8 +291,7 @@ impl Lexer<'_> {
             b'0'..=b'9' => return self.number(start),
             b'+' | b'-'
                 if digit_follows
-                    || (next == Some(b'.')
-                        && self.byte(start + 2).is_some_and(|b| b.is_ascii_digit())) =>
+                    || (next == Some(b'.') && self.byte(start + 2).is_some_and(|b| b.is_ascii_digit())) =>
             {
                 return self.number(start);
             }
@@ -332,11 +313,7 @@ impl Lexer<'_> {
     }
 
     fn unexpected(&self, byte: u8, start: usize) -> Problem {
-        let found = self
-            .slice(start, self.bytes.len())
-            .chars()
-            .next()
-            .unwrap_or(' ');
+        let found = self.slice(start, self.bytes.len()).chars().next().unwrap_or(' ');
         let problem = self.wrong(format!("unexpected '{found}'"), start);
         match byte {
             b'<' | b'>' | b'=' | b'!' | b'+' | b'-' | b'*' | b'/' | b'%' => {

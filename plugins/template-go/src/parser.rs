@@ -27,28 +27,15 @@ pub(crate) fn parse(text: &str, inert: &[Span], limits: &Limits) -> Parsed {
     match try_parse(text, inert, limits) {
         Ok((template, mut problems)) => {
             problems.sort_by_key(|problem| problem.span.start);
-            Parsed {
-                template: Some(template),
-                problems,
-            }
+            Parsed { template: Some(template), problems }
         }
-        Err(problem) => Parsed {
-            template: None,
-            problems: vec![problem],
-        },
+        Err(problem) => Parsed { template: None, problems: vec![problem] },
     }
 }
 
-fn try_parse(
-    text: &str,
-    inert: &[Span],
-    limits: &Limits,
-) -> Result<(Template, Vec<Problem>), Problem> {
+fn try_parse(text: &str, inert: &[Span], limits: &Limits) -> Result<(Template, Vec<Problem>), Problem> {
     if text.len() > limits.max_source {
-        let message = format!(
-            "source limit of {} exceeded in the template",
-            limits.max_source
-        );
+        let message = format!("source limit of {} exceeded in the template", limits.max_source);
         return Err(Problem::new("CZ0410", message, Span::new(0, text.len()))
             .help("make it smaller, or raise limits.template.max_source"));
     }
@@ -66,17 +53,9 @@ fn try_parse(
     };
     let is_template = parser.tokens.iter().any(|token| token.kind == Kind::Open);
     let nodes = parser.top_level()?;
-    let body = Body {
-        nodes,
-        slots: parser.scope.slots,
-    };
+    let body = Body { nodes, slots: parser.scope.slots };
     parser.check_called();
-    let template = Template {
-        text: text.into(),
-        body,
-        defined: parser.defined,
-        is_template,
-    };
+    let template = Template { text: text.into(), body, defined: parser.defined, is_template };
     Ok((template, parser.problems))
 }
 
@@ -109,21 +88,11 @@ struct Scope {
 
 impl Scope {
     fn root() -> Scope {
-        Scope {
-            variables: vec!["".into()],
-            slots: 1,
-            dot_is_root: true,
-            dollar_is_root: true,
-            loops: 0,
-        }
+        Scope { variables: vec!["".into()], slots: 1, dot_is_root: true, dollar_is_root: true, loops: 0 }
     }
 
     fn defined() -> Scope {
-        Scope {
-            dot_is_root: false,
-            dollar_is_root: false,
-            ..Scope::root()
-        }
+        Scope { dot_is_root: false, dollar_is_root: false, ..Scope::root() }
     }
 
     fn declare(&mut self, name: Rc<str>) -> usize {
@@ -143,9 +112,7 @@ enum Stop {
 
 impl Parser<'_> {
     fn peek(&self) -> &Kind {
-        self.tokens
-            .get(self.at)
-            .map_or(&Kind::End, |token| &token.kind)
+        self.tokens.get(self.at).map_or(&Kind::End, |token| &token.kind)
     }
 
     fn span(&self) -> Span {
@@ -187,9 +154,7 @@ impl Parser<'_> {
         }
         let problem = Problem::syntax(format!("unexpected '{found}' {place}"), span);
         match found.as_bytes() {
-            [b'+' | b'-' | b'=', ..] => {
-                problem.help("use lt, eq, add: templates have functions, no operators")
-            }
+            [b'+' | b'-' | b'=', ..] => problem.help("use lt, eq, add: templates have functions, no operators"),
             _ => problem,
         }
     }
@@ -203,12 +168,10 @@ impl Parser<'_> {
 
     fn enter(&mut self) -> Result<(), Problem> {
         if self.depth >= self.max_depth {
-            let message = format!(
-                "nesting limit of {} exceeded in the template",
-                self.max_depth
+            let message = format!("nesting limit of {} exceeded in the template", self.max_depth);
+            return Err(
+                Problem::new("CZ0410", message, self.span()).help("nest less, or raise limits.template.max_depth")
             );
-            return Err(Problem::new("CZ0410", message, self.span())
-                .help("nest less, or raise limits.template.max_depth"));
         }
         self.depth += 1;
         Ok(())
@@ -218,10 +181,13 @@ impl Parser<'_> {
         let (nodes, stop) = self.nodes(true)?;
         match stop {
             Stop::Source => Ok(nodes),
-            Stop::End => Err(Problem::syntax("unexpected {{end}}", self.before())
-                .help("there is no open block to end")),
-            Stop::Else => Err(Problem::syntax("unexpected {{else}}", self.before())
-                .help("there is no open block it could belong to")),
+            Stop::End => {
+                Err(Problem::syntax("unexpected {{end}}", self.before()).help("there is no open block to end"))
+            }
+            Stop::Else => {
+                Err(Problem::syntax("unexpected {{else}}", self.before())
+                    .help("there is no open block it could belong to"))
+            }
         }
     }
 
@@ -239,10 +205,7 @@ impl Parser<'_> {
                 return Ok((nodes, Stop::Source));
             };
             match token.kind {
-                Kind::Text(opening) => nodes.push(Node::Text {
-                    span: token.span,
-                    opening,
-                }),
+                Kind::Text(opening) => nodes.push(Node::Text { span: token.span, opening }),
                 Kind::Open => {
                     let word = self.word();
                     match word.as_deref() {
@@ -284,21 +247,13 @@ impl Parser<'_> {
             "break" | "continue" => {
                 self.at += 1;
                 if self.scope.loops == 0 {
-                    return Err(Problem::syntax(
-                        format!("{{{{{word}}}}} outside of range"),
-                        start,
-                    ));
+                    return Err(Problem::syntax(format!("{{{{{word}}}}} outside of range"), start));
                 }
                 self.close("after it")?;
-                nodes.push(if word == "break" {
-                    Node::Break
-                } else {
-                    Node::Continue
-                });
+                nodes.push(if word == "break" { Node::Break } else { Node::Continue });
             }
             "define" => {
-                return Err(Problem::syntax("{{define}} inside of a block", start)
-                    .help("move it to the top level"));
+                return Err(Problem::syntax("{{define}} inside of a block", start).help("move it to the top level"));
             }
             _ if self.peek() == &Kind::Close => self.empty_action(open)?,
             _ => {
@@ -325,8 +280,7 @@ impl Parser<'_> {
     fn body(&mut self, what: &str, open: Span) -> Result<(Vec<Node>, Stop), Problem> {
         let (nodes, stop) = self.nodes(false)?;
         if stop == Stop::Source {
-            return Err(Problem::syntax(format!("unclosed {{{{{what}}}}}"), open)
-                .help("close it with {{ end }}"));
+            return Err(Problem::syntax(format!("unclosed {{{{{what}}}}}"), open).help("close it with {{ end }}"));
         }
         Ok((nodes, stop))
     }
@@ -344,10 +298,7 @@ impl Parser<'_> {
     fn branches(&mut self, what: &str, open: Span) -> Result<Branches, Problem> {
         let visible = self.scope.variables.len();
         let root = self.scope.dot_is_root;
-        let mut result = Branches {
-            branches: Vec::new(),
-            otherwise: Vec::new(),
-        };
+        let mut result = Branches { branches: Vec::new(), otherwise: Vec::new() };
         loop {
             let condition = self.statement(&format!("in {what}"))?;
             self.close(&format!("in {what}"))?;
@@ -389,13 +340,7 @@ impl Parser<'_> {
             Vec::new()
         };
         self.scope.variables.truncate(visible);
-        Ok(Range {
-            key,
-            element,
-            over,
-            body,
-            otherwise,
-        })
+        Ok(Range { key, element, over, body, otherwise })
     }
 
     /// `$i, $x := pipeline`, `$x := pipeline` or `pipeline`; the variables begin to exist after it.
@@ -411,11 +356,7 @@ impl Parser<'_> {
         let over = self.pipeline("in range")?;
         let mut slots = Vec::new();
         for (name, span) in names {
-            slots.push(if declares {
-                self.scope.declare(name)
-            } else {
-                self.slot(&name, span)?
-            });
+            slots.push(if declares { self.scope.declare(name) } else { self.slot(&name, span)? });
         }
         Ok(match slots.as_slice() {
             [key, element] => (Some(*key), Some(*element), over),
@@ -449,15 +390,7 @@ impl Parser<'_> {
 impl Template {
     /// The only expression there is, if the template is just that (dialect §6.4 rule 2).
     pub(crate) fn lone(&self) -> Option<&Pipeline> {
-        let blank = |node: &&Node| {
-            !matches!(
-                node,
-                Node::Text {
-                    opening: Opening::Blank,
-                    ..
-                }
-            )
-        };
+        let blank = |node: &&Node| !matches!(node, Node::Text { opening: Opening::Blank, .. });
         let mut nodes = self.body.nodes.iter().filter(blank);
         match (nodes.next(), nodes.next()) {
             (Some(Node::Action(pipeline)), None) if self.defined.is_empty() => {

@@ -17,10 +17,7 @@ pub(crate) fn text(out: &mut String, value: &Value, limit: u64) -> Result<(), Fa
     match value {
         Value::String(s) => {
             if (out.len() + s.len()) as u64 > limit {
-                return Err(Fail::Limit {
-                    what: "output",
-                    limit,
-                });
+                return Err(Fail::Limit { what: "output", limit });
             }
             out.push_str(s);
             Ok(())

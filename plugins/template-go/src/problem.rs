@@ -41,13 +41,7 @@ pub struct Problem {
 impl Problem {
     /// A problem without help.
     pub fn new(code: &'static str, message: impl Into<String>, span: Span) -> Problem {
-        Problem {
-            code,
-            message: message.into(),
-            help: None,
-            span,
-            warning: false,
-        }
+        Problem { code, message: message.into(), help: None, span, warning: false }
     }
 
     /// A syntax problem.
@@ -92,15 +86,10 @@ impl Fail {
             Fail::Null => Problem::new("CZ0404", format!("{what}: needs a value, got null"), span)
                 .help("give it one with `| default …`, or guard it with `if`"),
             Fail::Reason(reason) => Problem::new("CZ0404", format!("{what}: {reason}"), span),
-            Fail::Limit {
-                what: limited,
-                limit,
-            } => Problem::new(
-                "CZ0410",
-                format!("{limited} limit of {limit} exceeded in {what}"),
-                span,
-            )
-            .help("make it smaller, or raise limits.template"),
+            Fail::Limit { what: limited, limit } => {
+                Problem::new("CZ0410", format!("{limited} limit of {limit} exceeded in {what}"), span)
+                    .help("make it smaller, or raise limits.template")
+            }
             Fail::User(text) => Problem::new("CZ0408", text.to_string(), span),
         }
     }

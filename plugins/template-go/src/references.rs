@@ -13,10 +13,7 @@ use crate::{
 
 /// The references of `template`, in order of appearance; `guarded` says that all of it is a guard expression.
 pub(crate) fn collect(template: &Template, guarded: bool) -> Vec<Reference> {
-    let mut collector = Collector {
-        references: Vec::new(),
-        guarded,
-    };
+    let mut collector = Collector { references: Vec::new(), guarded };
     collector.nodes(&template.body.nodes);
     for body in template.defined.values() {
         collector.nodes(&body.nodes);
@@ -37,10 +34,7 @@ pub(crate) fn path_of(expression: &Expression) -> Option<Vec<Rc<str>>> {
 }
 
 fn names(path: &Path) -> Vec<Rc<str>> {
-    path.segments
-        .iter()
-        .map(|segment| segment.name.clone())
-        .collect()
+    path.segments.iter().map(|segment| segment.name.clone()).collect()
 }
 
 fn path_of_call(call: &Call) -> Option<Vec<Rc<str>>> {
@@ -131,19 +125,11 @@ impl Collector {
         match (path_of_call(call), call.arguments.first()) {
             (Some(path), Some(Expression::Path(map))) => self.report(path, map.span),
             (Some(path), Some(Expression::Member(map))) => self.report(path, map.span),
-            _ => call
-                .arguments
-                .iter()
-                .for_each(|argument| self.expression(argument)),
+            _ => call.arguments.iter().for_each(|argument| self.expression(argument)),
         }
     }
 
     fn report(&mut self, path: Vec<Rc<str>>, span: crate::problem::Span) {
-        self.references.push(Reference {
-            path,
-            whole: true,
-            guarded: self.guarded,
-            span,
-        });
+        self.references.push(Reference { path, whole: true, guarded: self.guarded, span });
     }
 }

@@ -37,15 +37,9 @@ impl Renderer {
     /// Parses `source` and reports problems and references.
     pub fn check(&mut self, source: &Source, limits: &Limits) -> Report {
         let parsed = self.parsed(source, limits);
-        let references = parsed
-            .template
-            .as_ref()
-            .map(|template| references::collect(template, source.leniency.guard));
+        let references = parsed.template.as_ref().map(|template| references::collect(template, source.leniency.guard));
         Report {
-            is_template: parsed
-                .template
-                .as_ref()
-                .is_none_or(|template| template.is_template),
+            is_template: parsed.template.as_ref().is_none_or(|template| template.is_template),
             references: references.unwrap_or_default(),
             problems: parsed.problems.clone(),
         }
@@ -69,13 +63,8 @@ impl Renderer {
         let Some(template) = &parsed.template else {
             return Ok(Value::string(source.text.as_str()));
         };
-        let setting = Setting {
-            context,
-            mode: source.mode,
-            leniency: source.leniency,
-            ambient: *ambient,
-            limits: *limits,
-        };
+        let setting =
+            Setting { context, mode: source.mode, leniency: source.leniency, ambient: *ambient, limits: *limits };
         eval::render(template, &setting)
     }
 
@@ -83,10 +72,7 @@ impl Renderer {
         let hash = hash(source.text.as_bytes());
         let bounds = (limits.max_source, limits.max_depth);
         let known = self.kept.iter().find(|entry| {
-            entry.hash == hash
-                && *entry.text == *source.text
-                && *entry.inert == *source.inert
-                && entry.limits == bounds
+            entry.hash == hash && *entry.text == *source.text && *entry.inert == *source.inert && entry.limits == bounds
         });
         if let Some(entry) = known {
             return entry.parsed.clone();
@@ -139,11 +125,6 @@ pub fn check(source: &Source, limits: &Limits) -> Report {
 ///
 /// # Errors
 /// The first problem, from parsing or rendering; warnings are none.
-pub fn render(
-    source: &Source,
-    context: &Value,
-    ambient: &Ambient,
-    limits: &Limits,
-) -> Result<Value, Problem> {
+pub fn render(source: &Source, context: &Value, ambient: &Ambient, limits: &Limits) -> Result<Value, Problem> {
     Renderer::default().render(source, context, ambient, limits)
 }

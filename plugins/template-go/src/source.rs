@@ -53,12 +53,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            max_source: 256 * 1024,
-            max_depth: 64,
-            max_steps: 1_000_000,
-            max_output: 4 * 1024 * 1024,
-        }
+        Limits { max_source: 256 * 1024, max_depth: 64, max_steps: 1_000_000, max_output: 4 * 1024 * 1024 }
     }
 }
 

@@ -85,9 +85,7 @@ impl Map {
 
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.position(key)
-            .and_then(|at| self.entries.get(at))
-            .map(|(_, value)| value)
+        self.position(key).and_then(|at| self.entries.get(at)).map(|(_, value)| value)
     }
 
     /// Sets `key` to `value`.
@@ -144,10 +142,7 @@ impl Map {
 
 fn below(nesting: u16) -> Result<u16, Fail> {
     if nesting >= MAX_NESTING {
-        return Err(Fail::Limit {
-            what: "value nesting",
-            limit: MAX_NESTING.into(),
-        });
+        return Err(Fail::Limit { what: "value nesting", limit: MAX_NESTING.into() });
     }
     Ok(nesting + 1)
 }
@@ -239,14 +234,11 @@ fn compare_mixed(int: i64, float: f64) -> Ordering {
         return Ordering::Greater;
     }
     let whole = float.trunc();
-    int.cmp(&(whole as i64))
-        .then_with(|| 0.0.partial_cmp(&(float - whole)).unwrap_or(Ordering::Equal))
+    int.cmp(&(whole as i64)).then_with(|| 0.0.partial_cmp(&(float - whole)).unwrap_or(Ordering::Equal))
 }
 
 /// The integer a float is cut to; `None` outside 64 bits.
 pub(crate) fn float_to_int(float: f64) -> Option<i64> {
     let whole = float.trunc();
-    (-TWO_TO_63..TWO_TO_63)
-        .contains(&whole)
-        .then_some(whole as i64)
+    (-TWO_TO_63..TWO_TO_63).contains(&whole).then_some(whole as i64)
 }

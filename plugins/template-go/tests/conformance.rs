@@ -1,19 +1,14 @@
 //! The conformance table of the dialect, §6.9, natively; the same file is run through the component elsewhere.
 
-use template_go::{
-    Ambient, Leniency, Limits, Mode, Reference, Source, Span, Value, check, json, render,
-};
 use serde_json::Value as Json;
+use template_go::{Ambient, Leniency, Limits, Mode, Reference, Source, Span, Value, check, json, render};
 
 #[test]
 fn every_row_holds() {
     let table: Json = serde_json::from_str(include_str!("../conformance.json")).unwrap();
     let rows = table["rows"].as_array().unwrap();
     assert_eq!(rows.iter().filter(|row| row["n"].is_number()).count(), 80);
-    let wrong: Vec<String> = rows
-        .iter()
-        .filter_map(|row| run(row, &table["context"]).err())
-        .collect();
+    let wrong: Vec<String> = rows.iter().filter_map(|row| run(row, &table["context"]).err()).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -33,10 +28,7 @@ fn run(row: &Json, base: &Json) -> Result<(), String> {
     if same {
         return Ok(());
     }
-    Err(format!(
-        "row {}: {}\n  expected {expected:?}\n  found    {found:?}",
-        row["n"], row["template"]
-    ))
+    Err(format!("row {}: {}\n  expected {expected:?}\n  found    {found:?}", row["n"], row["template"]))
 }
 
 fn kinds_agree(a: &Json, b: &Json) -> bool {
@@ -59,21 +51,9 @@ fn source(row: &Json) -> Source {
     };
     Source {
         text: row["template"].as_str().unwrap().into(),
-        inert: row["inert"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(span)
-            .collect(),
-        mode: if mode == "text" {
-            Mode::Text
-        } else {
-            Mode::Value
-        },
-        leniency: Leniency {
-            not_run_is_null: mode == "outputs",
-            ..Leniency::default()
-        },
+        inert: row["inert"].as_array().into_iter().flatten().map(span).collect(),
+        mode: if mode == "text" { Mode::Text } else { Mode::Value },
+        leniency: Leniency { not_run_is_null: mode == "outputs", ..Leniency::default() },
     }
 }
 
@@ -85,8 +65,8 @@ fn evaluate(source: &Source, context: &Json) -> Result<Json, String> {
     }
     unknown_variable(&report.references, context)?;
     let context = json::parse(&context.to_string()).unwrap();
-    let value = render(source, &context, &Ambient::default(), &limits)
-        .map_err(|p| format!("{} {}", p.code, p.message))?;
+    let value =
+        render(source, &context, &Ambient::default(), &limits).map_err(|p| format!("{} {}", p.code, p.message))?;
     Ok(to_json(&value))
 }
 

@@ -1,15 +1,11 @@
 //! Limits, leniency and hostile input: nothing panics, nothing runs away.
 
 use template_go::{
-    Ambient, Leniency, Limits, Mode, Problem, Renderer, Source, Span, Value, check, function_names,
-    json, render,
+    Ambient, Leniency, Limits, Mode, Problem, Renderer, Source, Span, Value, check, function_names, json, render,
 };
 
 fn source(text: impl Into<String>) -> Source {
-    Source {
-        text: text.into(),
-        ..Source::default()
-    }
+    Source { text: text.into(), ..Source::default() }
 }
 
 fn try_render(source: &Source, context: &str, limits: &Limits) -> Result<String, Problem> {
@@ -26,12 +22,7 @@ fn code(source: &Source, limits: &Limits) -> &'static str {
 
 #[test]
 fn limits_hold_at_their_edge() {
-    let limits = Limits {
-        max_source: 100,
-        max_depth: 3,
-        max_steps: 50,
-        max_output: 20,
-    };
+    let limits = Limits { max_source: 100, max_depth: 3, max_steps: 50, max_output: 20 };
     let nested = |depth: usize| "{{if 1}}".repeat(depth) + &"{{end}}".repeat(depth);
     let grouped = |depth: usize| format!("{{{{ {}1{} }}}}", "(".repeat(depth), ")".repeat(depth));
     for (text, expected) in [
@@ -56,46 +47,19 @@ fn limits_hold_at_their_edge() {
 #[test]
 fn leniency_turns_missing_into_null() {
     let context = r#"{"payload": {}, "input": {}, "tasks": {"t": {"status": "FAILED", "skipped": true}, "d": {"status": "SUCCESS", "output": {}}}}"#;
-    let lenient = |guard, not_run_is_null, request_is_null| Leniency {
-        guard,
-        not_run_is_null,
-        request_is_null,
-    };
+    let lenient = |guard, not_run_is_null, request_is_null| Leniency { guard, not_run_is_null, request_is_null };
     for (text, leniency, expected) in [
         ("{{ .input.a.b }}", lenient(true, false, false), Ok("null")),
-        (
-            "{{ upper .input.a }}",
-            lenient(true, false, false),
-            Ok("null"),
-        ),
+        ("{{ upper .input.a }}", lenient(true, false, false), Ok("null")),
         ("x{{ .input.a }}", lenient(true, false, false), Ok("\"x\"")),
-        (
-            "{{ .tasks.t.output.a.b }}",
-            lenient(false, true, false),
-            Ok("null"),
-        ),
-        (
-            "{{ .tasks.d.output.a }}",
-            lenient(false, true, false),
-            Err("CZ0402"),
-        ),
-        (
-            "{{ .tasks.t.output.a }}",
-            lenient(false, false, true),
-            Err("CZ0405"),
-        ),
-        (
-            "{{ .payload.a.b }}",
-            lenient(false, false, true),
-            Ok("null"),
-        ),
+        ("{{ .tasks.t.output.a.b }}", lenient(false, true, false), Ok("null")),
+        ("{{ .tasks.d.output.a }}", lenient(false, true, false), Err("CZ0402")),
+        ("{{ .tasks.t.output.a }}", lenient(false, false, true), Err("CZ0405")),
+        ("{{ .payload.a.b }}", lenient(false, false, true), Ok("null")),
         ("{{ .headers.a }}", lenient(false, false, true), Ok("null")),
         ("{{ .input.a }}", lenient(false, false, true), Err("CZ0402")),
     ] {
-        let source = Source {
-            leniency,
-            ..source(text)
-        };
+        let source = Source { leniency, ..source(text) };
         let found = try_render(&source, context, &Limits::default());
         let found = found.as_deref().map_err(|problem| problem.code);
         assert_eq!(found, expected, "{text}");
@@ -113,11 +77,7 @@ fn container_outputs_resolve_in_both_shapes() {
         ("{{ .tasks.p.output.b.x }}", "2"),
         ("{{ .tasks.p.output }}", r#"{"a":{"x":1}}"#),
     ] {
-        assert_eq!(
-            try_render(&source(text), context, &Limits::default()).unwrap(),
-            expected,
-            "{text}"
-        );
+        assert_eq!(try_render(&source(text), context, &Limits::default()).unwrap(), expected, "{text}");
     }
 }
 
@@ -129,21 +89,11 @@ fn a_renderer_gives_the_same_twice() {
     for turn in 0..600 {
         // Same text, other inert ranges: another template.
         let plain = source(format!("{{{{ .a }}}}{}", turn % 300));
-        let inert = Source {
-            inert: vec![Span::new(0, 8)],
-            ..plain.clone()
-        };
-        for (source, expected) in [
-            (plain, format!("1{}", turn % 300)),
-            (inert, format!("{{{{ .a }}}}{}", turn % 300)),
-        ] {
-            let found = renderer
-                .render(&source, &context, &Ambient::default(), &limits)
-                .unwrap();
-            assert!(
-                matches!(&found, Value::String(text) if **text == expected),
-                "{expected}: {found:?}"
-            );
+        let inert = Source { inert: vec![Span::new(0, 8)], ..plain.clone() };
+        for (source, expected) in [(plain, format!("1{}", turn % 300)), (inert, format!("{{{{ .a }}}}{}", turn % 300))]
+        {
+            let found = renderer.render(&source, &context, &Ambient::default(), &limits).unwrap();
+            assert!(matches!(&found, Value::String(text) if **text == expected), "{expected}: {found:?}");
         }
     }
 }
@@ -154,21 +104,7 @@ fn deep_and_broken_contexts_are_refused() {
     assert!(json::parse(&deep).is_err());
     let nested = "[".repeat(250) + &"]".repeat(250);
     assert!(json::parse(&nested).is_ok());
-    for text in [
-        "",
-        "{",
-        "{\"a\"}",
-        "[1,]",
-        "01",
-        "1.",
-        "\"\\u12\"",
-        "\"\t\"",
-        "nul",
-        "1 2",
-        "-",
-        "1e999",
-        "{a:1}",
-    ] {
+    for text in ["", "{", "{\"a\"}", "[1,]", "01", "1.", "\"\\u12\"", "\"\t\"", "nul", "1 2", "-", "1e999", "{a:1}"] {
         assert!(json::parse(text).is_err(), "{text}");
     }
 }
@@ -254,12 +190,7 @@ fn random_templates_never_panic() {
         r#"{"a": null, "b-c": "x", "s": "héllo wörld", "list": [1, "b", [2.5]], "m": {"k": {"z": []}}, "tasks": {"t": {"status": "PENDING"}}}"#,
     )
     .unwrap();
-    let limits = Limits {
-        max_source: 4096,
-        max_depth: 16,
-        max_steps: 20_000,
-        max_output: 64 * 1024,
-    };
+    let limits = Limits { max_source: 4096, max_depth: 16, max_steps: 20_000, max_output: 64 * 1024 };
     let mut state = 0x1234_5678_9ABC_DEF0_u64;
     let mut random = move |bound: usize| {
         state ^= state << 13;
@@ -267,18 +198,12 @@ fn random_templates_never_panic() {
         state ^= state << 17;
         usize::try_from(state % bound as u64).unwrap()
     };
-    let rounds = if cfg!(debug_assertions) {
-        60_000
-    } else {
-        2_000_000
-    };
+    let rounds = if cfg!(debug_assertions) { 60_000 } else { 2_000_000 };
     for _ in 0..rounds {
         let mut text = String::new();
         // Half of them are well-formed calls, so that functions see odd arguments and not only the parser odd text.
         if random(2) == 0 {
-            let function = function_names()
-                .nth(random(function_names().count()))
-                .unwrap();
+            let function = function_names().nth(random(function_names().count())).unwrap();
             text = format!("{{{{ {function}");
             for _ in 0..random(4) {
                 let arguments = [
@@ -322,15 +247,8 @@ fn random_templates_never_panic() {
         }
         let source = Source {
             inert,
-            mode: if random(2) == 0 {
-                Mode::Text
-            } else {
-                Mode::Value
-            },
-            leniency: Leniency {
-                guard: random(2) == 0,
-                ..Leniency::default()
-            },
+            mode: if random(2) == 0 { Mode::Text } else { Mode::Value },
+            leniency: Leniency { guard: random(2) == 0, ..Leniency::default() },
             text,
         };
         let report = check(&source, &limits);
@@ -346,11 +264,7 @@ fn random_templates_never_panic() {
 }
 
 /// What the component has; frames of a debug build are several times larger.
-const STACK: usize = if cfg!(debug_assertions) {
-    4 * 1024 * 1024
-} else {
-    192 * 1024
-};
+const STACK: usize = if cfg!(debug_assertions) { 4 * 1024 * 1024 } else { 192 * 1024 };
 
 /// Templates nested as deep as they may, in every way at once.
 #[test]
@@ -371,10 +285,5 @@ fn deep_nesting_fits_a_small_stack() {
             let _ = try_render(&source(&**text), "{}", &limits);
         }
     };
-    std::thread::Builder::new()
-        .stack_size(STACK)
-        .spawn(run)
-        .unwrap()
-        .join()
-        .unwrap();
+    std::thread::Builder::new().stack_size(STACK).spawn(run).unwrap().join().unwrap();
 }

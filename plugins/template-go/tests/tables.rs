@@ -2,18 +2,13 @@
 //! the reason, or `template => CZ0401 @4..5 reason` with the place. `⏎` in a template stands for a line break.
 //! A line without ` => ` is a heading.
 
-use template_go::{
-    Ambient, Limits, Problem, Source, Value, check, function_names, json, render,
-};
 use serde_json::Value as Json;
+use template_go::{Ambient, Limits, Problem, Source, Value, check, function_names, json, render};
 
 const FUNCTIONS: &str = include_str!("tables/functions.txt");
 
 /// 2024-03-05T06:07:08.5Z, a Tuesday.
-const AMBIENT: Ambient = Ambient {
-    now_unix_us: 1_709_618_828_500_000,
-    seed: 7,
-};
+const AMBIENT: Ambient = Ambient { now_unix_us: 1_709_618_828_500_000, seed: 7 };
 
 #[test]
 fn functions() {
@@ -36,9 +31,7 @@ fn every_function_has_a_row() {
     let templates: Vec<&str> = rows(FUNCTIONS).map(|(template, _)| template).collect();
     let words = |template: &'static str| template.split(|c: char| !c.is_alphanumeric() && c != '_');
     let used: std::collections::HashSet<&str> = templates.into_iter().flat_map(words).collect();
-    let missing: Vec<&str> = function_names()
-        .filter(|name| !used.contains(name))
-        .collect();
+    let missing: Vec<&str> = function_names().filter(|name| !used.contains(name)).collect();
     assert!(missing.is_empty(), "functions without a row: {missing:?}");
 }
 
@@ -59,19 +52,13 @@ fn run(table: &'static str) {
     let base: Json = serde_json::from_str(include_str!("../conformance.json")).unwrap();
     let context = json::parse(&base["context"].to_string()).unwrap();
     let wrong: Vec<String> = rows(table).filter_map(|row| wrong(row, &context)).collect();
-    assert!(
-        wrong.is_empty(),
-        "{} rows:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 fn wrong((template, expected): (&str, &str), context: &Value) -> Option<String> {
     let found = evaluate(&template.replace('⏎', "\n"), context);
     let fits = match &found {
-        Ok(value) => serde_json::from_str::<Json>(expected)
-            .is_ok_and(|expected| written(&expected) == written(value)),
+        Ok(value) => serde_json::from_str::<Json>(expected).is_ok_and(|expected| written(&expected) == written(value)),
         Err(problem) => problem_fits(problem, expected),
     };
     (!fits).then(|| format!("{template}\n  expected {expected}\n  found    {found:?}"))
@@ -92,25 +79,14 @@ fn problem_fits(problem: &Problem, expected: &str) -> bool {
         None => ("", rest),
     };
     let found = format!("{}..{}", problem.span.start, problem.span.end);
-    let text = format!(
-        "{} | {}",
-        problem.message,
-        problem.help.as_deref().unwrap_or_default()
-    );
+    let text = format!("{} | {}", problem.message, problem.help.as_deref().unwrap_or_default());
     (place.is_empty() || place == found) && text.contains(reason)
 }
 
 fn evaluate(template: &str, context: &Value) -> Result<Json, Problem> {
-    let source = Source {
-        text: template.into(),
-        ..Source::default()
-    };
+    let source = Source { text: template.into(), ..Source::default() };
     let limits = Limits::default();
-    if let Some(problem) = check(&source, &limits)
-        .problems
-        .into_iter()
-        .find(|problem| !problem.warning)
-    {
+    if let Some(problem) = check(&source, &limits).problems.into_iter().find(|problem| !problem.warning) {
         return Err(problem);
     }
     let value = render(&source, context, &AMBIENT, &limits)?;

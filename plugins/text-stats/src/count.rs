@@ -19,11 +19,7 @@ pub(crate) fn unique(words: &[&str]) -> usize {
 /// The first of the longest words, by characters.
 pub(crate) fn longest<'a>(words: &[&'a str]) -> Option<&'a str> {
     // `max_by_key` keeps the last of equals, hence the reverse.
-    words
-        .iter()
-        .rev()
-        .max_by_key(|word| word.chars().count())
-        .copied()
+    words.iter().rev().max_by_key(|word| word.chars().count()).copied()
 }
 
 /// Stretches that hold a word and end with `.`, `!`, `?` or `…` before a space, or with the text.

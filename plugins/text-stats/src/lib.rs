@@ -31,10 +31,7 @@ struct Stats {
 fn stats(input: StatsInput) -> Result<Stats> {
     let pace = input.words_per_minute.unwrap_or(WORDS_PER_MINUTE);
     if pace == 0 {
-        return Err(Error::new(
-            "invalid_input",
-            "words_per_minute must be at least 1",
-        ));
+        return Err(Error::new("invalid_input", "words_per_minute must be at least 1"));
     }
     let text = input.text.as_str();
     let words = count::words(text);
@@ -66,11 +63,7 @@ mod tests {
     use super::{Stats, StatsInput, stats};
 
     fn check(text: &str) -> Stats {
-        stats(StatsInput {
-            text: text.to_owned(),
-            words_per_minute: None,
-        })
-        .expect("valid input")
+        stats(StatsInput { text: text.to_owned(), words_per_minute: None }).expect("valid input")
     }
 
     #[test]
@@ -93,42 +86,22 @@ mod tests {
     #[test]
     fn counts_nothing() {
         let empty = check(" \n ");
-        assert_eq!(
-            (
-                empty.words,
-                empty.sentences,
-                empty.paragraphs,
-                empty.longest_word
-            ),
-            (0, 0, 0, None)
-        );
+        assert_eq!((empty.words, empty.sentences, empty.paragraphs, empty.longest_word), (0, 0, 0, None));
     }
 
     #[test]
     fn refuses_a_pace_of_zero() {
-        let input = StatsInput {
-            text: "a".to_owned(),
-            words_per_minute: Some(0),
-        };
+        let input = StatsInput { text: "a".to_owned(), words_per_minute: Some(0) };
         assert_eq!(stats(input).expect_err("zero").code, "invalid_input");
     }
 
     #[test]
     fn output_and_schemas_agree() {
-        let schema: serde_json::Value =
-            serde_json::from_str(include_str!("stats.output.json")).expect("JSON");
+        let schema: serde_json::Value = serde_json::from_str(include_str!("stats.output.json")).expect("JSON");
         let output = serde_json::to_value(check("One. Two.")).expect("JSON");
-        let names = |value: &serde_json::Value| {
-            value
-                .as_object()
-                .map(|map| map.keys().cloned().collect::<Vec<_>>())
-        };
+        let names = |value: &serde_json::Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
         assert_eq!(names(&schema["properties"]), names(&output));
-        let input: serde_json::Value =
-            serde_json::from_str(include_str!("stats.input.json")).expect("JSON");
-        assert_eq!(
-            names(&input["properties"]),
-            Some(vec!["text".to_owned(), "words_per_minute".to_owned()])
-        );
+        let input: serde_json::Value = serde_json::from_str(include_str!("stats.input.json")).expect("JSON");
+        assert_eq!(names(&input["properties"]), Some(vec!["text".to_owned(), "words_per_minute".to_owned()]));
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 const VISITED: usize = 10_000;
 
 /// Gives the contents of files: the disk, or a map in tests and editors.
-pub trait Files {
+pub trait Files: Send + Sync {
     /// The first `most_bytes + 1` bytes of a file: one more than allowed tells that it is too large.
     ///
     /// # Errors

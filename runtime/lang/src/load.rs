@@ -38,7 +38,7 @@ pub use crate::origins::Setting;
 /// What to load.
 pub struct Request<'a> {
     /// Where files come from.
-    pub files: &'a (dyn Files + Sync),
+    pub files: &'a dyn Files,
     /// The project file; `None`: `$COMPOZY_CONFIG`, `$COMPOZY_CONFIG_FILE`, `compozy.yaml`, `compozy.yml`.
     pub config: Option<PathBuf>,
     /// Folder that relative paths of this request belong to.

@@ -89,15 +89,14 @@ impl Backend {
         }
         let Some(config) = session.config_file() else { return Self::without_project(session).await };
         let loaded = compose::load(session, &config).await?;
-        if !session.local {
-            if let Some(server) = discover(session, &loaded).await? {
-                session.output.detail(&format!("using the server at {}", server.url));
-                let client = client(session, &server.url)?;
-                if matches!(need, Need::Run | Need::Queue) {
-                    warn_if_older(session, &client, &loaded).await;
-                }
-                return Ok(Self::Remote(client));
+        let server = if session.local { None } else { discover(session, &loaded).await? };
+        if let Some(server) = server {
+            session.output.detail(&format!("using the server at {}", server.url));
+            let client = client(session, &server.url)?;
+            if matches!(need, Need::Run | Need::Queue) {
+                warn_if_older(session, &client, &loaded).await;
             }
+            return Ok(Self::Remote(client));
         }
         Ok(Self::Embedded(Box::new(Embedded::open(session, loaded, need).await?)))
     }
@@ -197,7 +196,9 @@ impl Backend {
                 let key = start.key.unwrap_or_else(|| session.clock.ulid());
                 let accepted = client.post(&["workflows", &start.workflow_id, "executions"], &body, Some(&key)).await?;
                 let exec_id = accepted.get("exec_id").and_then(Value::as_str);
-                exec_id.map(str::to_owned).ok_or_else(|| Failure::internal("the server answered without an execution id"))
+                exec_id
+                    .map(str::to_owned)
+                    .ok_or_else(|| Failure::internal("the server answered without an execution id"))
             }
             Self::Embedded(embedded) => embedded.start(start).await,
         }
@@ -262,7 +263,9 @@ impl Backend {
         match found.as_slice() {
             [] => Err(not_found()),
             [one] => Ok(one.clone()),
-            several => Err(Failure::usage(format!("'{text}' is the beginning of several executions")).hint(several.join(", "))),
+            several => {
+                Err(Failure::usage(format!("'{text}' is the beginning of several executions")).hint(several.join(", ")))
+            }
         }
     }
 
@@ -311,7 +314,9 @@ async fn warn_if_older(session: &Session, client: &Client, loaded: &Loaded) {
     let Ok(project) = client.get(&["project"], &[]).await else { return };
     let theirs = project.get("definitions_digest").and_then(Value::as_str);
     if theirs.is_some_and(|theirs| theirs != loaded.project.digest) {
-        session.output.warn("the server runs another revision of this project; restart it, or send it SIGHUP, to use these files");
+        session.output.warn(
+            "the server runs another revision of this project; restart it, or send it SIGHUP, to use these files",
+        );
     }
 }
 
@@ -324,7 +329,9 @@ async fn remote_journal(client: &Client, exec_id: &str) -> Result<Vec<Value>, Fa
         let last = items.iter().filter_map(|item| item.get("seq").and_then(Value::as_i64)).max();
         events.extend(items);
         match last {
-            Some(last) if last > from && !page.pointer("/page/next_cursor").unwrap_or(&Value::Null).is_null() => from = last,
+            Some(last) if last > from && !page.pointer("/page/next_cursor").unwrap_or(&Value::Null).is_null() => {
+                from = last
+            }
             _ => return Ok(events),
         }
     }

@@ -39,8 +39,11 @@ impl Client {
     pub fn new(url: &str, api_key: Option<String>, insecure: bool, clock: Clock) -> Result<Self, Failure> {
         let base = base_of(url)?;
         if api_key.is_some() && !insecure && base.scheme() == "http" && !is_loopback(&base) {
-            return Err(Failure::usage(format!("the API key would go over plain http to {}", base.host_str().unwrap_or_default()))
-                .hint("use https, or --insecure if the network is trusted"));
+            return Err(Failure::usage(format!(
+                "the API key would go over plain http to {}",
+                base.host_str().unwrap_or_default()
+            ))
+            .hint("use https, or --insecure if the network is trusted"));
         }
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
@@ -116,7 +119,9 @@ impl Client {
         loop {
             let failure = match self.stream(exec_id, &mut last, &mut waits, sender).await {
                 Ok(true) => return Ok(()),
-                Ok(false) => Failure::new("server_unreachable", format!("the stream of {} ended early", self.address())),
+                Ok(false) => {
+                    Failure::new("server_unreachable", format!("the stream of {} ended early", self.address()))
+                }
                 Err(failure) if failure.code() == Some("server_unreachable") => failure,
                 Err(failure) => return Err(failure),
             };
@@ -143,16 +148,18 @@ impl Client {
             let (status, document) = read(response).await.map_err(|error| self.unreachable(&error))?;
             // A server that is going down or just coming up is one to wait for.
             return match data(status, document) {
-                Err(failure) if status == 503 => {
-                    Err(Failure::new("server_unreachable", failure.document()["detail"].as_str().unwrap_or("not ready")))
-                }
+                Err(failure) if status == 503 => Err(Failure::new(
+                    "server_unreachable",
+                    failure.document()["detail"].as_str().unwrap_or("not ready"),
+                )),
                 Err(failure) => Err(failure),
                 Ok(_) => Ok(false),
             };
         }
         let (mut bytes, mut reader) = (response.bytes_stream(), Reader::default());
         while let Some(Ok(piece)) = bytes.next().await {
-            let events = reader.feed(&piece).ok_or_else(|| Failure::internal("the event stream is not one of compozy"))?;
+            let events =
+                reader.feed(&piece).ok_or_else(|| Failure::internal("the event stream is not one of compozy"))?;
             for event in events {
                 *waits = AGAIN.iter();
                 if event.name == "server_shutdown" {
@@ -180,7 +187,10 @@ impl Client {
 
     fn url(&self, path: &[&str], query: &[(&str, String)]) -> Result<Url, Failure> {
         let mut url = self.base.clone();
-        url.path_segments_mut().map_err(|()| Failure::usage("the server's URL has no path"))?.pop_if_empty().extend(path);
+        url.path_segments_mut()
+            .map_err(|()| Failure::usage("the server's URL has no path"))?
+            .pop_if_empty()
+            .extend(path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -211,14 +221,17 @@ fn data(status: u16, document: Option<Value>) -> Result<Value, Failure> {
         }
         Some(problem) if problem.get("code").is_some() => Err(Failure::from_document(status, problem)),
         None if (200..300).contains(&status) => Ok(Value::Null),
-        _ => Err(Failure::new("server_unreachable", format!("the server answered {status} and is not a compozy server"))
-            .hint("check --server")),
+        _ => {
+            Err(Failure::new("server_unreachable", format!("the server answered {status} and is not a compozy server"))
+                .hint("check --server"))
+        }
     }
 }
 
 fn base_of(url: &str) -> Result<Url, Failure> {
     let text = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let bad = || Failure::usage(format!("'{url}' is not a server URL")).hint("for example --server http://127.0.0.1:8080");
+    let bad =
+        || Failure::usage(format!("'{url}' is not a server URL")).hint("for example --server http://127.0.0.1:8080");
     let mut base = Url::parse(&text).map_err(|_| bad())?;
     if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none_or(str::is_empty) {
         return Err(bad());
@@ -276,7 +289,10 @@ mod tests {
 
     #[test]
     fn answers_are_unwrapped_and_problems_keep_their_code() {
-        assert_eq!(data(200, Some(json!({"status": 200, "message": "ok", "data": {"a": 1}}))).unwrap(), json!({"a": 1}));
+        assert_eq!(
+            data(200, Some(json!({"status": 200, "message": "ok", "data": {"a": 1}}))).unwrap(),
+            json!({"a": 1})
+        );
         let problem = json!({"code": "execution_finished", "detail": "execution has ended: SUCCESS", "status": 409});
         assert_eq!(data(409, Some(problem)).unwrap_err().exit(), 6);
         assert_eq!(data(404, None).unwrap_err().exit(), 7);

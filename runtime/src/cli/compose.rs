@@ -10,10 +10,11 @@ use compozy_lang::load as lang;
 use compozy_lang::plan::{Plugin, PluginKind, Project};
 use compozy_lang::settings::Driver;
 
+use super::databases::Lent;
 use super::discovery::Keys;
 use super::failure::{Diagnostics, Failure};
 use super::record::user_id;
-use super::session::Session;
+use super::session::{Session, absolute};
 use super::{logs, report};
 use crate::clock::random_bytes;
 use crate::node::step::Tools;
@@ -22,6 +23,7 @@ use crate::plugin::host::{HostOptions, Services};
 use crate::plugin::template::Renderer;
 use crate::plugin::{self, Binding, Grants, Host, Source};
 use crate::provider::{self, Bundle, Parts, Providers};
+use crate::storage::named::NamedDatabases;
 use crate::storage::row::Durability;
 use crate::storage::sqlite::{self, Role};
 use crate::storage::{self, Storage};
@@ -113,7 +115,8 @@ pub async fn read_with(
         strict,
     };
     let checked = node::project::load(&request, renderer).await;
-    let checked = checked.map_err(|error| Failure::new(&error.code, format!("template language: {}", error.message)))?;
+    let checked =
+        checked.map_err(|error| Failure::new(&error.code, format!("template language: {}", error.message)))?;
     logs::mask(checked.environment.masks());
     let root = config.parent().unwrap_or(Path::new(".")).to_owned();
     let found = Diagnostics { all: checked.diagnostics, omitted: checked.omitted, root };
@@ -166,14 +169,24 @@ pub fn is_ephemeral(project: &Project) -> bool {
 /// The database file; `None` when it lives in memory.
 #[must_use]
 pub fn database_file(project: &Project) -> Option<PathBuf> {
-    let written = project.settings.database.path.as_str();
+    file_of(project, &project.settings.database.path)
+}
+
+/// The SQLite files that plugins may be granted, by label.
+fn databases(project: &Project) -> Lent {
+    let files = project.databases.iter().filter(|named| named.database.driver == Driver::Sqlite);
+    let paths = files.filter_map(|named| Some((named.id.clone(), file_of(project, &named.database.path)?))).collect();
+    Lent(NamedDatabases::new(paths))
+}
+
+fn file_of(project: &Project, written: &str) -> Option<PathBuf> {
     let (path, query) = match written.strip_prefix("file:") {
         Some(uri) => uri.split_once('?').unwrap_or((uri, "")),
         None => (written, ""),
     };
     let in_memory = path == MEMORY || path.is_empty() || query.split('&').any(|pair| pair == "mode=memory");
     let path = path.strip_prefix("//").unwrap_or(path);
-    (!in_memory).then(|| project.root.join(path))
+    (!in_memory).then(|| absolute(&project.root.join(path)))
 }
 
 /// Opens the database of a project.
@@ -204,7 +217,9 @@ pub async fn open_storage(session: &Session, project: &Project, role: Role) -> R
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     let opened = sqlite::open(options).await;
-    opened.map(|storage| Arc::new(storage) as Arc<dyn Storage>).map_err(|error| cannot_open(error, role, path.as_deref()))
+    opened
+        .map(|storage| Arc::new(storage) as Arc<dyn Storage>)
+        .map_err(|error| cannot_open(error, role, path.as_deref()))
 }
 
 /// A variable that a section needs now is missing.
@@ -260,20 +275,32 @@ pub async fn launch(
     kind: node::Kind,
     limit: Option<usize>,
 ) -> Result<Launched, Failure> {
+    if session.mock_llm {
+        session.output.talk("Models are replaced by the deterministic mock (--mock-llm, COMPOZY_MOCK_LLM).");
+    }
     let project = Arc::clone(&loaded.project);
     let engine = &project.settings.engine;
     let environment: Arc<dyn plugin::Environment> = Arc::new(loaded.environment.clone());
     let services = Arc::new(Services {
         storage: Some(Arc::clone(storage)),
+        databases: Some(Arc::new(databases(&project))),
         clock: session.clock.clone(),
         ..Services::default()
     });
     let timeout = project.settings.runtime.tool_execution_timeout;
-    let tools = Tools::new(Arc::clone(&loaded.host), Arc::clone(&services), loaded.environment.clone(), &project, timeout);
+    let tools =
+        Tools::new(Arc::clone(&loaded.host), Arc::clone(&services), loaded.environment.clone(), &project, timeout);
     let tools = Arc::new(tools);
     let llms = llm_plugins(loaded, &services, &environment).await;
-    let bundle = Bundle { llm_openai: plugin::bundled::source("llm-openai"), llm_mock: plugin::bundled::source("llm-mock") };
-    let parts = Parts { host: Arc::clone(&loaded.host), bundle, plugins: llms, environment: Arc::clone(&environment), services: Arc::clone(&services) };
+    let bundle =
+        Bundle { llm_openai: plugin::bundled::source("llm-openai"), llm_mock: plugin::bundled::source("llm-mock") };
+    let parts = Parts {
+        host: Arc::clone(&loaded.host),
+        bundle,
+        plugins: llms,
+        environment: Arc::clone(&environment),
+        services: Arc::clone(&services),
+    };
     let providers = Providers::new(parts, provider_settings(&project, session.mock_llm));
     let options = node::Options {
         kind,

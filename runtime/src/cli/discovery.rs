@@ -64,7 +64,12 @@ pub trait Keys {
 ///
 /// # Errors
 /// Several servers (exit 2), one that does not get ready (7), one that refuses us (5).
-pub async fn find(wanted: &Wanted, keys: &impl Keys, output: &Output, clock: &Clock) -> Result<Option<Server>, Failure> {
+pub async fn find(
+    wanted: &Wanted,
+    keys: &impl Keys,
+    output: &Output,
+    clock: &Clock,
+) -> Result<Option<Server>, Failure> {
     let config = wanted.project.as_ref().map(|project| project.config.as_path());
     let mut servers: Vec<(Server, Found)> = Vec::new();
     for found in record::list(&wanted.root, wanted.runtime.as_deref(), config) {

@@ -56,12 +56,17 @@ pub async fn run(session: &Session, args: DoctorArgs) -> Result<u8, Failure> {
     let mut checks = vec![
         Check::new("config", Ok(format!("{} workflows", loaded.project.workflows.len()))),
         Check::new("files", writable(&loaded.project.root)),
-        Check::new("plugins", Ok(if loaded.host.is_pooling() { "pooled instances" } else { "instances on demand" }.to_owned())),
+        Check::new(
+            "plugins",
+            Ok(if loaded.host.is_pooling() { "pooled instances" } else { "instances on demand" }.to_owned()),
+        ),
     ];
     checks.push(match &server {
         Ok(Some(server)) => Check::new("server", Ok(format!("ready at {}", server.url))),
         Ok(None) => Check::new("server", Ok("none is running".to_owned())),
-        Err(failure) => Check::new("server", Err(failure.document()["detail"].as_str().unwrap_or("unreachable").to_owned())),
+        Err(failure) => {
+            Check::new("server", Err(failure.document()["detail"].as_str().unwrap_or("unreachable").to_owned()))
+        }
     });
     if matches!(server, Ok(None)) {
         checks.push(Check::new("port", port(&loaded).await));
@@ -94,7 +99,8 @@ async fn health(session: &Session) -> Result<u8, Failure> {
             let loaded = compose::load(session, &super::config::config_file(session)?).await?;
             let found = backend::discover(session, &loaded).await?;
             found.map(|server| server.url).ok_or_else(|| {
-                Failure::new("server_unreachable", "no server of this project is running").hint("start it with `compozy start`")
+                Failure::new("server_unreachable", "no server of this project is running")
+                    .hint("start it with `compozy start`")
             })?
         }
     };
@@ -138,11 +144,14 @@ async fn database(session: &Session, loaded: &Loaded, deep: bool) -> Vec<Check> 
     let state = if exists { format!("schema {}", info.schema_version) } else { "not made yet".to_owned() };
     let mut checks = vec![Check::new("database", Ok(format!("{} {shown}, {state}", info.driver)))];
     if deep {
-        checks.push(Check::new("invariants", match storage.check().await {
-            Ok(violated) if violated.is_empty() => Ok("all hold".to_owned()),
-            Ok(violated) => Err(violated.join("; ")),
-            Err(error) => Err(error.to_string()),
-        }));
+        checks.push(Check::new(
+            "invariants",
+            match storage.check().await {
+                Ok(violated) if violated.is_empty() => Ok("all hold".to_owned()),
+                Ok(violated) => Err(violated.join("; ")),
+                Err(error) => Err(error.to_string()),
+            },
+        ));
     }
     storage.close().await;
     checks

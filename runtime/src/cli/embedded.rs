@@ -18,9 +18,9 @@ use crate::api::query;
 use crate::clock::Clock;
 use crate::id::ExecId;
 use crate::node::{self, Node, Notice, StartRequest};
+use crate::storage::Storage;
 use crate::storage::row::{Idempotency, Journal, RunFilter};
 use crate::storage::sqlite::Role;
-use crate::storage::Storage;
 
 /// Events read from the journal at once.
 const PAGE: u32 = 500;
@@ -121,7 +121,11 @@ impl Embedded {
                 let names = self.loaded.project.workflows.keys().map(String::as_str);
                 let near = compozy_lang::suggest::several(id, names);
                 let failure = Failure::new("workflow_not_found", format!("workflow '{id}' not found"));
-                Err(if near.is_empty() { failure } else { failure.hint(format!("did you mean {}?", near.join(" or "))) })
+                Err(if near.is_empty() {
+                    failure
+                } else {
+                    failure.hint(format!("did you mean {}?", near.join(" or ")))
+                })
             }
         }
     }
@@ -134,8 +138,9 @@ impl Embedded {
         let mut filter = RunFilter { limit: query::DEFAULT_LIMIT, ..RunFilter::default() };
         let now = self.clock.now();
         let time = |name: &str, value: &str| {
-            query::time(value, now)
-                .ok_or_else(|| Failure::usage(format!("--{name} {value}: not a time")).hint("2026-01-31T09:30:00Z, 24h or 7d"))
+            query::time(value, now).ok_or_else(|| {
+                Failure::usage(format!("--{name} {value}: not a time")).hint("2026-01-31T09:30:00Z, 24h or 7d")
+            })
         };
         for (name, value) in query {
             match *name {

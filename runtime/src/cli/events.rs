@@ -102,7 +102,8 @@ mod tests {
         ];
         for size in [1, 2, 7, text.len()] {
             let mut reader = Reader::default();
-            let events: Vec<Event> = text.as_bytes().chunks(size).flat_map(|bytes| reader.feed(bytes).unwrap()).collect();
+            let events: Vec<Event> =
+                text.as_bytes().chunks(size).flat_map(|bytes| reader.feed(bytes).unwrap()).collect();
             assert_eq!(events, expected, "pieces of {size}");
         }
     }

@@ -111,7 +111,9 @@ impl Failure {
         let text = |name: &str| document.get(name).and_then(Value::as_str).map(str::to_owned);
         Self::from(Problem {
             code: text("code").unwrap_or_else(|| "internal".to_owned()),
-            message: text("detail").or_else(|| text("title")).unwrap_or_else(|| format!("the server answered {status}")),
+            message: text("detail")
+                .or_else(|| text("title"))
+                .unwrap_or_else(|| format!("the server answered {status}")),
             hint: text("hint"),
             errors: document.get("errors").and_then(Value::as_array).cloned().unwrap_or_default(),
             status: Some(status),

@@ -35,7 +35,9 @@ pub fn mask(values: impl IntoIterator<Item = String>) {
 pub fn masked(text: &str) -> String {
     let Some(masks) = MASKS.get() else { return text.to_owned() };
     let masks = masks.read().unwrap_or_else(PoisonError::into_inner);
-    masks.iter().fold(text.to_owned(), |text, mask| if text.contains(mask.as_str()) { text.replace(mask, "***") } else { text })
+    masks
+        .iter()
+        .fold(text.to_owned(), |text, mask| if text.contains(mask.as_str()) { text.replace(mask, "***") } else { text })
 }
 
 /// Starts logging for this process at the level of `--log-level`, else `default`.
@@ -48,9 +50,11 @@ pub fn install(session: &Session, default: &str) -> Result<(), Failure> {
         (1, _) => "info",
         _ => "debug",
     });
-    let directives = directives(level)
-        .ok_or_else(|| Failure::usage(format!("unknown log level '{level}'")).hint("one of trace, debug, info, warn, error, off"))?;
-    let filter = EnvFilter::try_new(&directives).map_err(|error| Failure::usage(format!("log level '{level}': {error}")))?;
+    let directives = directives(level).ok_or_else(|| {
+        Failure::usage(format!("unknown log level '{level}'")).hint("one of trace, debug, info, warn, error, off")
+    })?;
+    let filter =
+        EnvFilter::try_new(&directives).map_err(|error| Failure::usage(format!("log level '{level}': {error}")))?;
     let format = Lines { format: session.log_format, color: session.output.color_err, clock: session.clock.clone() };
     // A second call in one process (tests) keeps the first subscriber.
     let _already_set =
@@ -62,7 +66,8 @@ pub fn install(session: &Session, default: &str) -> Result<(), Failure> {
 fn directives(level: &str) -> Option<String> {
     let mut words = vec!["warn".to_owned()];
     for part in level.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (target, level) = part.split_once('=').map_or((None, part), |(target, level)| (Some(target.trim()), level.trim()));
+        let (target, level) =
+            part.split_once('=').map_or((None, part), |(target, level)| (Some(target.trim()), level.trim()));
         let level = level.to_ascii_lowercase();
         if !["trace", "debug", "info", "warn", "error", "off"].contains(&level.as_str()) {
             return None;
@@ -144,7 +149,8 @@ where
                 let message = escaped(&fields.message).replace('\n', "\\n");
                 write!(writer, "{time} {word} {target}: {message}")?;
                 for (name, value) in &fields.others {
-                    let text = value.as_str().map_or_else(|| value.to_string(), |text| escaped(text).replace('\n', "\\n"));
+                    let text =
+                        value.as_str().map_or_else(|| value.to_string(), |text| escaped(text).replace('\n', "\\n"));
                     write!(writer, " {name}={text}")?;
                 }
                 writeln!(writer)
@@ -208,7 +214,9 @@ mod tests {
             ("error", Some("error,compozy=error,compozy_engine=error,compozy_lang=error")),
             (
                 "WARN, engine=debug,node=trace",
-                Some("warn,compozy=warn,compozy_engine=warn,compozy_lang=warn,compozy_engine=debug,compozy::node=trace"),
+                Some(
+                    "warn,compozy=warn,compozy_engine=warn,compozy_lang=warn,compozy_engine=debug,compozy::node=trace",
+                ),
             ),
             ("loud", None),
             ("info,node=loud", None),

@@ -9,6 +9,7 @@ pub mod client;
 pub mod completions;
 pub mod compose;
 pub mod config;
+pub mod databases;
 pub mod discovery;
 pub mod doctor;
 pub mod embedded;
@@ -60,21 +61,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Changes the directory and lays flags over the environment.
 fn prepare(cli: &Cli) -> Result<Session, Failure> {
-    let folder = cli.global.cwd.clone().or_else(|| std::env::var_os("COMPOZY_CWD").filter(|cwd| !cwd.is_empty()).map(Into::into));
+    let folder = cli
+        .global
+        .cwd
+        .clone()
+        .or_else(|| std::env::var_os("COMPOZY_CWD").filter(|cwd| !cwd.is_empty()).map(Into::into));
     if let Some(folder) = folder {
         std::env::set_current_dir(&folder)
             .map_err(|error| Failure::usage(format!("cannot change to {}: {error}", folder.display())))?;
     }
     let session = Session::new(cli.global.clone(), &|name| std::env::var(name).ok())?;
     logs::install(&session, if matches!(cli.command, Command::Start(_)) { "info" } else { "warn" })?;
-    if session.mock_llm && uses_models(&cli.command) {
-        session.output.talk("Models are replaced by the deterministic mock (--mock-llm, COMPOZY_MOCK_LLM).");
-    }
     Ok(session)
-}
-
-fn uses_models(command: &Command) -> bool {
-    matches!(command, Command::Start(_) | Command::Workflow(workflow::WorkflowCommand::Run(_)))
 }
 
 /// Carries out a command. Those that wait for nothing need no runtime.

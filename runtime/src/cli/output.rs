@@ -375,16 +375,18 @@ mod tests {
             ]
         );
         let narrow = table.lines(Some(20), false);
-        assert_eq!(narrow, ["ID           NAME", "hello-world  Hello", "b            \\u001…"]);
+        assert_eq!(narrow, ["ID           NAME", "hello-world  Hello", "b            \\u001b…"]);
         assert!(narrow.iter().all(|line| line.chars().count() <= 20));
         assert!(table.lines(None, true)[1].ends_with("\x1b[32mSUCCESS\x1b[0m"));
     }
 
     #[test]
     fn control_and_reordering_characters_are_escaped() {
-        for (text, expected) in
-            [("plain\n\tä", "plain\n\tä"), ("\x1b]0;x\x07", "\\u001b]0;x\\u0007"), ("\u{9b}1m\u{202e}\r", "\\u009b1m\\u202e\\u000d")]
-        {
+        for (text, expected) in [
+            ("plain\n\tä", "plain\n\tä"),
+            ("\x1b]0;x\x07", "\\u001b]0;x\\u0007"),
+            ("\u{9b}1m\u{202e}\r", "\\u009b1m\\u202e\\u000d"),
+        ] {
             assert_eq!(escaped(text), expected);
         }
     }

@@ -117,7 +117,8 @@ impl Found {
 /// The records of this user below `root`, only those of the project file `config` if one is given.
 #[must_use]
 pub fn list(root: &Path, runtime: Option<&Path>, config: Option<&Path>) -> Vec<Found> {
-    let entries = folders(root, runtime).into_iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    let entries =
+        folders(root, runtime).into_iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
     let mut found: Vec<Found> = entries
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "json"))

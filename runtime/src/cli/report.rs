@@ -78,7 +78,14 @@ fn diagnostic_text(diagnostic: &Diagnostic, lines: &mut Lines<'_>, color: bool) 
         text.push_str(&format!("\n  {arrow} {}", escaped(&diagnostic.place.to_string())));
     }
     if let Some(line) = lines.line(&diagnostic.place.file, diagnostic.place.line) {
-        text.push_str(&excerpt(line, diagnostic.place.line, diagnostic.place.column, diagnostic.span_len, paint, color));
+        text.push_str(&excerpt(
+            line,
+            diagnostic.place.line,
+            diagnostic.place.column,
+            diagnostic.span_len,
+            paint,
+            color,
+        ));
     }
     for (place, note) in &diagnostic.related {
         text.push_str(&format!("\n  {arrow} {} ({})", escaped(&place.to_string()), escaped(note)));
@@ -94,7 +101,9 @@ fn help_text(help: &str, color: bool) -> String {
     escaped(help)
         .lines()
         .enumerate()
-        .map(|(index, line)| if index == 0 { format!("\n  {lead} help: {line}") } else { format!("\n          {line}") })
+        .map(
+            |(index, line)| if index == 0 { format!("\n  {lead} help: {line}") } else { format!("\n          {line}") },
+        )
         .collect()
 }
 
@@ -169,13 +178,14 @@ mod tests {
     #[test]
     fn a_diagnostic_shows_place_line_caret_and_help() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("compozy.yaml"), "name: x\ndatabase:\n  dbnam: a\n  password: hunter2\n").unwrap();
+        std::fs::write(folder.path().join("compozy.yaml"), "name: x\ndatabase:\n  dbnam: a\n  password: hunter2\n")
+            .unwrap();
         let unknown = Diagnostic::error("CZ0108", "unknown key 'dbnam'", place("compozy.yaml", 3, 3))
             .length(5)
             .help("did you mean 'dbname'?");
-        let secret = Diagnostic::warning("CZ0505", "'database.password' holds a literal secret", place("compozy.yaml", 4, 13));
-        let found =
-            Diagnostics { all: vec![unknown, secret], omitted: 2, root: folder.path().to_owned() };
+        let secret =
+            Diagnostic::warning("CZ0505", "'database.password' holds a literal secret", place("compozy.yaml", 4, 13));
+        let found = Diagnostics { all: vec![unknown, secret], omitted: 2, root: folder.path().to_owned() };
         assert_eq!(
             diagnostics_text(&found, false),
             "error[CZ0108]: unknown key 'dbnam'\n  --> compozy.yaml:3:3\n 3 |   dbnam: a\n   |   ^^^^^\n  = help: did you mean 'dbname'?\n\
@@ -188,7 +198,10 @@ mod tests {
     fn a_missing_file_leaves_the_line_out() {
         let gone = Diagnostic::error("CZ0201", "workflow source 'x' not found", place("gone.yaml", 2, 1));
         let found = Diagnostics { all: vec![gone], omitted: 0, root: "/nonexistent".into() };
-        assert_eq!(diagnostics_text(&found, false), "error[CZ0201]: workflow source 'x' not found\n  --> gone.yaml:2:1");
+        assert_eq!(
+            diagnostics_text(&found, false),
+            "error[CZ0201]: workflow source 'x' not found\n  --> gone.yaml:2:1"
+        );
     }
 
     #[test]

@@ -99,7 +99,10 @@ impl Session {
     pub fn config_file(&self) -> Option<PathBuf> {
         match &self.config {
             Some(path) => Some(absolute(path)),
-            None => ["compozy.yaml", "compozy.yml"].map(|name| absolute(Path::new(name))).into_iter().find(|path| path.is_file()),
+            None => ["compozy.yaml", "compozy.yml"]
+                .map(|name| absolute(Path::new(name)))
+                .into_iter()
+                .find(|path| path.is_file()),
         }
     }
 }
@@ -112,8 +115,9 @@ pub fn absolute(path: &Path) -> PathBuf {
 
 fn output(args: &GlobalArgs, variables: Variables<'_>) -> Result<Output, Failure> {
     let word = |word: &str| {
-        Format::parse(word)
-            .ok_or_else(|| Failure::usage(format!("unknown output format '{word}'")).hint("one of table, json, yaml, ndjson"))
+        Format::parse(word).ok_or_else(|| {
+            Failure::usage(format!("unknown output format '{word}'")).hint("one of table, json, yaml, ndjson")
+        })
     };
     let named = match (&args.output, &args.format) {
         (Some(one), Some(other)) if word(one)? != word(other)? => {
@@ -172,7 +176,9 @@ fn log_format_of(word: &str) -> Result<LogFormat, Failure> {
 fn override_of(text: &str) -> Result<(String, String), Failure> {
     match text.split_once('=') {
         Some((path, value)) if !path.trim().is_empty() => Ok((path.trim().to_owned(), value.to_owned())),
-        _ => Err(Failure::usage(format!("--set {text}: expected PATH=VALUE")).hint("for example --set server.port=9000")),
+        _ => {
+            Err(Failure::usage(format!("--set {text}: expected PATH=VALUE")).hint("for example --set server.port=9000"))
+        }
     }
 }
 

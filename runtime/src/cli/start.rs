@@ -411,9 +411,14 @@ mod tests {
 
     #[test]
     fn only_loopback_hosts_go_without_authentication() {
-        for (host, loopback) in
-            [("127.0.0.1", true), ("127.8.9.1", true), ("::1", true), ("0.0.0.0", false), ("::", false), ("10.0.0.1", false)]
-        {
+        for (host, loopback) in [
+            ("127.0.0.1", true),
+            ("127.8.9.1", true),
+            ("::1", true),
+            ("0.0.0.0", false),
+            ("::", false),
+            ("10.0.0.1", false),
+        ] {
             assert_eq!(is_loopback(host), loopback, "{host}");
         }
     }

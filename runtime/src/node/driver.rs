@@ -199,9 +199,7 @@ impl Driver {
                     tracing::warn!(run.id = %self.exec_id, "run is owned elsewhere now, dropping it");
                     return Some(Ended::Fenced);
                 }
-                Err(
-                    error @ (storage::Error::DiskFull | storage::Error::Busy(_) | storage::Error::Unavailable(_)),
-                ) => {
+                Err(error @ (storage::Error::DiskFull | storage::Error::Busy(_) | storage::Error::Unavailable(_))) => {
                     tracing::warn!(run.id = %self.exec_id, "commit waits: {error}");
                     if self.stopped_while_waiting(wait).await {
                         return Some(Ended::HandedBack);

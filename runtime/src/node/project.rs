@@ -16,7 +16,8 @@ const BATCH: usize = 256;
 /// The template plugin itself failed; whatever is wrong with the project is among its diagnostics.
 pub async fn load(request: &Request<'_>, renderer: &Renderer) -> Result<Checked, CallError> {
     let draft = load::read(request);
-    let limits = draft.settings().map_or_else(TemplateLimits::default, |settings| settings.limits.engine.template.clone());
+    let limits =
+        draft.settings().map_or_else(TemplateLimits::default, |settings| settings.limits.engine.template.clone());
     let sources: Vec<Source> = draft.template_sources().into_iter().map(source).collect();
     let mut reports = Vec::with_capacity(sources.len());
     for batch in sources.chunks(BATCH) {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use compozy_engine::command::Command;
 use compozy_engine::decide::Decision;
 use compozy_engine::error::StepError;
 use compozy_engine::json::Json;
-use compozy_engine::command::Command;
 use compozy_engine::state::{Facts, RunState, Step, StoredState, StoredStep};
 use compozy_engine::status::Status;
 use compozy_engine::time::Timestamp;
@@ -108,12 +108,7 @@ fn retry_wait(step: &Step, until: Timestamp) -> String {
     .to_string()
 }
 
-fn attempt(
-    ended: &compozy_engine::decide::EndedAttempt,
-    node: &NodeId,
-    epoch: i64,
-    now: Timestamp,
-) -> row::Attempt {
+fn attempt(ended: &compozy_engine::decide::EndedAttempt, node: &NodeId, epoch: i64, now: Timestamp) -> row::Attempt {
     row::Attempt {
         task_exec_id: ended.step_id.clone(),
         attempt: i64::from(ended.attempt),

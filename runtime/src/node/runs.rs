@@ -88,7 +88,9 @@ async fn adopt(worker: &Arc<Worker>, loaded: LoadedRun) {
     let run = &loaded.run;
     let restored = match definition(worker, run).await {
         Some(plan) => projection::restore(&plan, &loaded).map(|state| (plan, state)).map_err(|error| error.to_string()),
-        None => Err(format!("definition {} of workflow '{}' is gone or unreadable", run.definition_digest, run.workflow_id)),
+        None => {
+            Err(format!("definition {} of workflow '{}' is gone or unreadable", run.definition_digest, run.workflow_id))
+        }
     };
     let (plan, state) = match restored {
         Ok(restored) => restored,

@@ -96,10 +96,10 @@ fn find_workflow(worker: &Worker, id: &str) -> Result<Arc<Workflow>, Error> {
 
 fn find_entry(plan: &Workflow, task: Option<&str>) -> Result<TaskIndex, Error> {
     let Some(task) = task else { return Ok(0) };
-    plan.tasks.iter().position(|candidate| candidate.id == task).ok_or_else(|| Error::TaskNotFound {
-        workflow: plan.id.clone(),
-        task: task.to_owned(),
-    })
+    plan.tasks
+        .iter()
+        .position(|candidate| candidate.id == task)
+        .ok_or_else(|| Error::TaskNotFound { workflow: plan.id.clone(), task: task.to_owned() })
 }
 
 /// Fills in the schema's defaults and checks the input against it.

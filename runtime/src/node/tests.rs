@@ -98,7 +98,11 @@ fn project(workflow: Workflow) -> Project {
 
 async fn node(storage: Arc<dyn Storage>, workflow: Workflow) -> Arc<Node> {
     let project = Arc::new(project(workflow));
-    let host = Host::new(HostOptions { cache_dir: Some(std::env::temp_dir().join("compozy-test-code")), ..HostOptions::default() }).unwrap();
+    let host = Host::new(HostOptions {
+        cache_dir: Some(std::env::temp_dir().join("compozy-test-code")),
+        ..HostOptions::default()
+    })
+    .unwrap();
     let services = Arc::new(Services::default());
     let template = host.load(bundled::source("template-go").unwrap(), PluginKind::Template).await.unwrap();
     let environment = ProjectEnvironment::new(Arc::new(BTreeMap::<String, String>::new()), Default::default());

@@ -23,7 +23,9 @@ use async_trait::async_trait;
 use compozy_engine::time::Timestamp;
 
 use crate::id::{ExecId, NodeId};
-use row::{Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, Usage, WorkflowSummary};
+use row::{
+    Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, Usage, WorkflowSummary,
+};
 
 /// Why storage refused or failed, split by what the caller can do.
 #[derive(Debug, Clone, thiserror::Error)]

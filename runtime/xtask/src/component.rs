@@ -23,10 +23,7 @@ pub(crate) fn encode(wasm: &[u8]) -> Result<Vec<u8>> {
         return Ok(wasm.to_vec());
     }
     let mut encoder = ComponentEncoder::default();
-    encoder
-        .validate(true)
-        .module(wasm)
-        .context("read the module's WIT")?;
+    encoder.validate(true).module(wasm).context("read the module's WIT")?;
     encoder.encode().context("turn the module into a component")
 }
 
@@ -35,8 +32,7 @@ pub(crate) fn encode(wasm: &[u8]) -> Result<Vec<u8>> {
 /// # Errors
 /// The bytes are not a valid component.
 pub(crate) fn interfaces(component: &[u8]) -> Result<Interfaces> {
-    let DecodedWasm::Component(resolve, world) =
-        wit_component::decode(component).context("decode the component")?
+    let DecodedWasm::Component(resolve, world) = wit_component::decode(component).context("decode the component")?
     else {
         bail!("decode the component: it is a WIT package");
     };
@@ -44,15 +40,7 @@ pub(crate) fn interfaces(component: &[u8]) -> Result<Interfaces> {
         bail!("decode the component: it has no world");
     };
     Ok(Interfaces {
-        imports: world
-            .imports
-            .keys()
-            .map(|key| resolve.name_world_key(key))
-            .collect(),
-        exports: world
-            .exports
-            .keys()
-            .map(|key| resolve.name_world_key(key))
-            .collect(),
+        imports: world.imports.keys().map(|key| resolve.name_world_key(key)).collect(),
+        exports: world.exports.keys().map(|key| resolve.name_world_key(key)).collect(),
     })
 }

@@ -33,10 +33,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         _ => {
-            eprint!(
-                "error: unknown arguments: {}\n\n{USAGE}",
-                arguments.join(" ")
-            );
+            eprint!("error: unknown arguments: {}\n\n{USAGE}", arguments.join(" "));
             return ExitCode::from(2);
         }
     };

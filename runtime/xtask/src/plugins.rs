@@ -41,58 +41,36 @@ pub(crate) fn build(guests: Guests) -> Result<()> {
         found.extend(discover("tests/guests", true)?);
     }
     for target in [targets::PLAIN, targets::WASI] {
-        let packages: Vec<&Guest> = found
-            .iter()
-            .filter(|guest| guest.target == target)
-            .collect();
+        let packages: Vec<&Guest> = found.iter().filter(|guest| guest.target == target).collect();
         if !packages.is_empty() {
             targets::ensure(&[target])?;
             process::run(&mut compile(target, &packages))?;
         }
     }
-    found.iter().try_for_each(|guest| {
-        write(guest).with_context(|| format!("make the component {}", guest.name))
-    })
+    found.iter().try_for_each(|guest| write(guest).with_context(|| format!("make the component {}", guest.name)))
 }
 
 fn discover(folder: &str, is_test: bool) -> Result<Vec<Guest>> {
     let mut guests = Vec::new();
-    for entry in fs::read_dir(process::project_root().join(folder))
-        .with_context(|| format!("list {folder}"))?
-    {
+    for entry in fs::read_dir(process::project_root().join(folder)).with_context(|| format!("list {folder}"))? {
         let entry = entry.with_context(|| format!("list {folder}"))?;
         let manifest = match fs::read_to_string(entry.path().join("Cargo.toml")) {
             Ok(manifest) => manifest,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 continue;
             }
             Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("read {}/Cargo.toml", entry.path().display()));
+                return Err(error).with_context(|| format!("read {}/Cargo.toml", entry.path().display()));
             }
         };
         if !manifest.contains("\"cdylib\"") {
             continue;
         }
-        let target = if manifest.contains("target = \"wasm32-wasip2\"") {
-            targets::WASI
-        } else {
-            targets::PLAIN
-        };
+        let target = if manifest.contains("target = \"wasm32-wasip2\"") { targets::WASI } else { targets::PLAIN };
         let name = entry.file_name().to_string_lossy().into_owned();
         let package = package_name(&manifest)
             .with_context(|| format!("find the package's name in {folder}/{name}/Cargo.toml"))?;
-        guests.push(Guest {
-            name,
-            package,
-            target,
-            is_test,
-        });
+        guests.push(Guest { name, package, target, is_test });
     }
     guests.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(guests)
@@ -105,31 +83,15 @@ fn package_name(manifest: &str) -> Option<String> {
 }
 
 fn compile(target: &str, guests: &[&Guest]) -> Command {
-    let mut command = process::cargo(
-        "plugins",
-        [
-            "build",
-            "--release",
-            "--target",
-            target,
-            "--target-dir",
-            "target",
-        ],
-    );
-    command
-        .arg("--config")
-        .arg(format!("target.{target}.rustflags=[{}]", neutral_paths()));
+    let mut command = process::cargo("plugins", ["build", "--release", "--target", target, "--target-dir", "target"]);
+    command.arg("--config").arg(format!("target.{target}.rustflags=[{}]", neutral_paths()));
     for guest in guests {
         command.args(["--package", &guest.package]);
     }
     // Flags meant for the host would replace those of plugins/.cargo/config.toml.
-    for variable in [
-        "RUSTFLAGS",
-        "CARGO_ENCODED_RUSTFLAGS",
-        "CARGO_BUILD_TARGET",
-        "CARGO_TARGET_DIR",
-        "CARGO_INCREMENTAL",
-    ] {
+    for variable in
+        ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR", "CARGO_INCREMENTAL"]
+    {
         command.env_remove(variable);
     }
     command
@@ -139,43 +101,24 @@ fn compile(target: &str, guests: &[&Guest]) -> Command {
 fn neutral_paths() -> String {
     let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = std::env::home_dir().map(|home| home.join(".cargo"));
-    let sources = cargo_home
-        .or(home)
-        .map(|cargo| (cargo.join("registry/src"), "registry"));
+    let sources = cargo_home.or(home).map(|cargo| (cargo.join("registry/src"), "registry"));
     let root = (process::project_root().to_owned(), "compozy");
-    let flag =
-        |(from, to): (PathBuf, &str)| format!("'--remap-path-prefix={}={to}'", from.display());
-    sources
-        .into_iter()
-        .chain([root])
-        .map(flag)
-        .collect::<Vec<_>>()
-        .join(", ")
+    let flag = |(from, to): (PathBuf, &str)| format!("'--remap-path-prefix={}={to}'", from.display());
+    sources.into_iter().chain([root]).map(flag).collect::<Vec<_>>().join(", ")
 }
 
 fn write(guest: &Guest) -> Result<()> {
     let built = process::project_root().join("plugins/target");
-    let module = built
-        .join(guest.target)
-        .join("release")
-        .join(format!("{}.wasm", guest.package.replace('-', "_")));
+    let module = built.join(guest.target).join("release").join(format!("{}.wasm", guest.package.replace('-', "_")));
     let module = fs::read(&module).with_context(|| format!("read {}", module.display()))?;
     let bytes = component::encode(&module)?;
     let interfaces = component::interfaces(&bytes)?;
     ensure!(
-        guest.is_test
-            || interfaces
-                .exports
-                .iter()
-                .any(|name| name.starts_with("compozy:plugin/")),
+        guest.is_test || interfaces.exports.iter().any(|name| name.starts_with("compozy:plugin/")),
         "find an export of compozy:plugin; it exports {:?}",
         interfaces.exports
     );
-    let folder: PathBuf = if guest.is_test {
-        built.join("components/guests")
-    } else {
-        built.join("components")
-    };
+    let folder: PathBuf = if guest.is_test { built.join("components/guests") } else { built.join("components") };
     write_if_changed(&folder.join(format!("{}.wasm", guest.name)), &bytes)?;
     println!(
         "{:<14} {:>6.1} KiB  exports {}  imports {}",
@@ -201,10 +144,7 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Our interfaces by name, those of WASI by package; the plugin's own types come with every export.
 fn list(names: &[String]) -> String {
     let mut shown: Vec<&str> = Vec::new();
-    for name in names
-        .iter()
-        .filter(|name| !name.starts_with("compozy:plugin/types"))
-    {
+    for name in names.iter().filter(|name| !name.starts_with("compozy:plugin/types")) {
         let name = match name.split_once('/') {
             Some((package, _)) if package.starts_with("wasi:") => package,
             _ => name.split('@').next().unwrap_or(name),
@@ -213,11 +153,7 @@ fn list(names: &[String]) -> String {
             shown.push(name);
         }
     }
-    if shown.is_empty() {
-        "nothing".to_owned()
-    } else {
-        shown.join(" ")
-    }
+    if shown.is_empty() { "nothing".to_owned() } else { shown.join(" ") }
 }
 
 #[cfg(test)]
@@ -227,10 +163,7 @@ mod tests {
     #[test]
     fn names_of_packages() {
         for (manifest, expected) in [
-            (
-                "[package]\nname = \"a-b\"\n[lib]\nname = \"c\"",
-                Some("a-b"),
-            ),
+            ("[package]\nname = \"a-b\"\n[lib]\nname = \"c\"", Some("a-b")),
             ("# name\n[package]\nname=\"a\"", Some("a")),
             ("[workspace]", None),
         ] {
@@ -240,12 +173,8 @@ mod tests {
 
     #[test]
     fn interfaces_are_named_shortly() {
-        let names = [
-            "compozy:host/log@0.1.0",
-            "compozy:plugin/types@0.1.0",
-            "wasi:io/poll@0.2.12",
-            "wasi:io/error@0.2.12",
-        ];
+        let names =
+            ["compozy:host/log@0.1.0", "compozy:plugin/types@0.1.0", "wasi:io/poll@0.2.12", "wasi:io/error@0.2.12"];
         assert_eq!(list(&names.map(str::to_owned)), "compozy:host/log wasi:io");
         assert_eq!(list(&[]), "nothing");
     }

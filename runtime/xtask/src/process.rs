@@ -29,14 +29,10 @@ where
 {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
-    command
-        .current_dir(project_root().join(folder))
-        .args(arguments);
+    command.current_dir(project_root().join(folder)).args(arguments);
     if std::env::var("CI").is_ok_and(|ci| ci == "true") {
         // A machine that builds once gains nothing from either, and pays for both in disk and time.
-        command
-            .env("CARGO_INCREMENTAL", "0")
-            .env("CARGO_PROFILE_DEV_DEBUG", "0");
+        command.env("CARGO_INCREMENTAL", "0").env("CARGO_PROFILE_DEV_DEBUG", "0");
     }
     command
 }
@@ -45,9 +41,7 @@ where
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = describe(command);
     eprintln!("$ {line}");
-    let status = command
-        .status()
-        .with_context(|| format!("start `{line}`"))?;
+    let status = command.status().with_context(|| format!("start `{line}`"))?;
     if !status.success() {
         bail!("run `{line}`: {status}");
     }
@@ -55,18 +49,10 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 }
 
 fn describe(command: &Command) -> String {
-    let program = Path::new(command.get_program())
-        .file_name()
-        .unwrap_or_default();
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
     let mut words = vec![program.to_string_lossy().into_owned()];
-    words.extend(
-        command
-            .get_args()
-            .map(|argument| quoted(&argument.to_string_lossy())),
-    );
-    let folder = command
-        .get_current_dir()
-        .and_then(|folder| folder.strip_prefix(project_root()).ok());
+    words.extend(command.get_args().map(|argument| quoted(&argument.to_string_lossy())));
+    let folder = command.get_current_dir().and_then(|folder| folder.strip_prefix(project_root()).ok());
     match folder {
         Some(folder) if folder != Path::new("") => {
             format!("(cd {} && {})", folder.display(), words.join(" "))
@@ -77,8 +63,7 @@ fn describe(command: &Command) -> String {
 
 /// A word as a shell takes it.
 fn quoted(word: &str) -> String {
-    let is_plain =
-        |character: char| character.is_ascii_alphanumeric() || "-_./:=,+@".contains(character);
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_./:=,+@".contains(character);
     if word.chars().all(is_plain) {
         word.to_owned()
     } else {

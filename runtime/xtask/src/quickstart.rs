@@ -16,18 +16,9 @@ pub(crate) fn run() -> Result<()> {
     eprintln!("1/3 compile the plugins to wasm");
     plugins::build(plugins::Guests::Left)?;
     eprintln!("2/3 build the compozy binary (the first time takes minutes)");
-    process::run(&mut process::cargo(
-        ".",
-        ["build", "--release", "--bin", "compozy"],
-    ))?;
+    process::run(&mut process::cargo(".", ["build", "--release", "--bin", "compozy"]))?;
     let mut compozy = Command::new(process::target_dir().join("release/compozy"));
-    compozy.current_dir(process::project_root()).args([
-        "--cwd",
-        PROJECT,
-        "workflow",
-        "run",
-        "hello-world",
-    ]);
+    compozy.current_dir(process::project_root()).args(["--cwd", PROJECT, "workflow", "run", "hello-world"]);
     match endpoint() {
         Some(variable) => eprintln!("3/3 run hello-world, asking the model that {variable} names"),
         None => {

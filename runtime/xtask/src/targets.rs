@@ -18,24 +18,16 @@ pub(crate) const WASI: &str = "wasm32-wasip2";
 /// Names the one command to run when rustup is absent or fails.
 pub(crate) fn ensure(targets: &[&str]) -> Result<()> {
     let libraries = sysroot()?.join("lib/rustlib");
-    let missing: Vec<&str> = targets
-        .iter()
-        .copied()
-        .filter(|target| !libraries.join(target).join("lib").is_dir())
-        .collect();
+    let missing: Vec<&str> =
+        targets.iter().copied().filter(|target| !libraries.join(target).join("lib").is_dir()).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let by_hand = format!("rustup target add {}", missing.join(" "));
     let mut rustup = Command::new("rustup");
-    rustup
-        .current_dir(process::project_root())
-        .args(["target", "add"])
-        .args(&missing);
+    rustup.current_dir(process::project_root()).args(["target", "add"]).args(&missing);
     if let Err(error) = process::run(&mut rustup) {
-        bail!(
-            "install the wasm target: {error:#}\n  help: run `{by_hand}` in the project folder, then try again"
-        );
+        bail!("install the wasm target: {error:#}\n  help: run `{by_hand}` in the project folder, then try again");
     }
     Ok(())
 }

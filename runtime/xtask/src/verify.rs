@@ -14,14 +14,9 @@ const STEPS: &[Step] = &[
     ("plugins", || plugins::build(plugins::Guests::Included)),
     ("clippy", clippy),
     ("plugin-tests", || {
-        process::run(&mut process::cargo(
-            "plugins",
-            ["test", "--workspace", "--target-dir", "target"],
-        ))
+        process::run(&mut process::cargo("plugins", ["test", "--workspace", "--target-dir", "target"]))
     }),
-    ("tests", || {
-        process::run(&mut process::cargo(".", ["test", "--workspace"]))
-    }),
+    ("tests", || process::run(&mut process::cargo(".", ["test", "--workspace"]))),
 ];
 
 /// Runs all steps, or the one named.
@@ -29,38 +24,19 @@ const STEPS: &[Step] = &[
 /// # Errors
 /// The first step that fails, or a step that does not exist.
 pub(crate) fn run(only: Option<&str>) -> Result<()> {
-    let steps: Vec<&Step> = STEPS
-        .iter()
-        .filter(|(name, _)| only.is_none_or(|only| only == *name))
-        .collect();
+    let steps: Vec<&Step> = STEPS.iter().filter(|(name, _)| only.is_none_or(|only| only == *name)).collect();
     if steps.is_empty() {
         let names: Vec<&str> = STEPS.iter().map(|(name, _)| *name).collect();
-        bail!(
-            "find the step '{}'; steps are {}",
-            only.unwrap_or_default(),
-            names.join(", ")
-        );
+        bail!("find the step '{}'; steps are {}", only.unwrap_or_default(), names.join(", "));
     }
     let began = Instant::now();
     for (number, (name, step)) in steps.iter().enumerate() {
         eprintln!("=== {}/{} {name}", number + 1, steps.len());
         let step_began = Instant::now();
-        step().with_context(|| {
-            format!(
-                "verify: step '{name}' after {:.1} s",
-                step_began.elapsed().as_secs_f64()
-            )
-        })?;
-        eprintln!(
-            "=== {name} passed in {:.1} s",
-            step_began.elapsed().as_secs_f64()
-        );
+        step().with_context(|| format!("verify: step '{name}' after {:.1} s", step_began.elapsed().as_secs_f64()))?;
+        eprintln!("=== {name} passed in {:.1} s", step_began.elapsed().as_secs_f64());
     }
-    eprintln!(
-        "verified: {} step(s) passed in {:.1} s",
-        steps.len(),
-        began.elapsed().as_secs_f64()
-    );
+    eprintln!("verified: {} step(s) passed in {:.1} s", steps.len(), began.elapsed().as_secs_f64());
     Ok(())
 }
 
@@ -70,27 +46,9 @@ fn fmt() -> Result<()> {
 }
 
 fn clippy() -> Result<()> {
-    process::run(&mut process::cargo(
-        ".",
-        [
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
-    ))?;
+    process::run(&mut process::cargo(".", ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     process::run(&mut process::cargo(
         "plugins",
-        [
-            "clippy",
-            "--workspace",
-            "--target-dir",
-            "target",
-            "--",
-            "-D",
-            "warnings",
-        ],
+        ["clippy", "--workspace", "--target-dir", "target", "--", "-D", "warnings"],
     ))
 }

@@ -22,12 +22,7 @@ impl Body {
         let taken = |()| Error::Connection("the answer's body was taken".to_owned());
         let body = response.consume().map_err(taken)?;
         let stream = body.stream().map_err(taken)?;
-        Ok(Self {
-            stream,
-            _body: body,
-            _response: response,
-            is_ended: false,
-        })
+        Ok(Self { stream, _body: body, _response: response, is_ended: false })
     }
 }
 
@@ -42,8 +37,8 @@ impl Iterator for Body {
                 Err(StreamError::Closed) => self.is_ended = true,
                 Err(StreamError::LastOperationFailed(error)) => {
                     self.is_ended = true;
-                    let reason = http_error_code(&error)
-                        .map_or_else(|| error.to_debug_string(), |code| super::describe(&code));
+                    let reason =
+                        http_error_code(&error).map_or_else(|| error.to_debug_string(), |code| super::describe(&code));
                     return Some(Err(Error::Connection(reason)));
                 }
             }

@@ -28,16 +28,8 @@ impl Url {
         if authority.contains('@') {
             return Err("the URL holds a user name; use a header instead");
         }
-        let path = if path.starts_with('/') {
-            path.to_owned()
-        } else {
-            format!("/{path}")
-        };
-        Ok(Self {
-            secure,
-            authority: authority.to_owned(),
-            path,
-        })
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Ok(Self { secure, authority: authority.to_owned(), path })
     }
 }
 
@@ -48,11 +40,7 @@ mod tests {
     #[test]
     fn splits_urls() {
         let url = |secure, authority: &str, path: &str| {
-            Ok(Url {
-                secure,
-                authority: authority.to_owned(),
-                path: path.to_owned(),
-            })
+            Ok(Url { secure, authority: authority.to_owned(), path: path.to_owned() })
         };
         for (text, expected) in [
             ("https://a.example/b?c=d", url(true, "a.example", "/b?c=d")),
@@ -62,10 +50,7 @@ mod tests {
             ("ftp://a", Err("the URL's scheme is neither http nor https")),
             ("a/b", Err("the URL has no scheme")),
             ("http:///b", Err("the URL has no host")),
-            (
-                "http://u:p@a/",
-                Err("the URL holds a user name; use a header instead"),
-            ),
+            ("http://u:p@a/", Err("the URL holds a user name; use a header instead")),
         ] {
             assert_eq!(Url::parse(text), expected, "{text}");
         }

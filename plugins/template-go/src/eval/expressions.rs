@@ -12,12 +12,7 @@ use crate::{
 
 impl<'a> Evaluator<'a> {
     /// The value of a pipeline, which is also put into its variable.
-    pub(super) fn pipeline(
-        &mut self,
-        pipeline: &'a Pipeline,
-        frame: &mut Frame,
-        dot: &Value,
-    ) -> Outcome<Value> {
+    pub(super) fn pipeline(&mut self, pipeline: &'a Pipeline, frame: &mut Frame, dot: &Value) -> Outcome<Value> {
         let mut value = None;
         for command in &pipeline.commands {
             let guard = self.guard;
@@ -39,22 +34,14 @@ impl<'a> Evaluator<'a> {
         spent.map_err(|fail| self.limit(fail, "the template", span))
     }
 
-    fn expression(
-        &mut self,
-        expression: &'a Expression,
-        frame: &mut Frame,
-        dot: &Value,
-    ) -> Outcome<Value> {
+    fn expression(&mut self, expression: &'a Expression, frame: &mut Frame, dot: &Value) -> Outcome<Value> {
         match expression {
             Expression::Literal(value) => Ok(value.clone()),
             Expression::Path(path) => self.path(path, frame, dot),
             Expression::Group(pipeline) => self.pipeline(pipeline, frame, dot),
             Expression::Member(member) => {
                 let of = self.expression(&member.of, frame, dot)?;
-                let origin = member
-                    .path
-                    .as_deref()
-                    .map(|path| path.iter().map(|name| &**name).collect::<Vec<_>>());
+                let origin = member.path.as_deref().map(|path| path.iter().map(|name| &**name).collect::<Vec<_>>());
                 let start = member.span.start;
                 self.members(&of, &member.segments, origin.as_deref(), start)
             }
@@ -79,19 +66,12 @@ impl<'a> Evaluator<'a> {
         if !path.from_root {
             return self.members(base, &path.segments, None, start);
         }
-        let names: [&str; 3] =
-            std::array::from_fn(|at| path.segments.get(at).map_or("", |segment| &*segment.name));
+        let names: [&str; 3] = std::array::from_fn(|at| path.segments.get(at).map_or("", |segment| &*segment.name));
         let known = names.get(..path.segments.len().min(3));
         self.members(base, &path.segments, known, start)
     }
 
-    fn call(
-        &mut self,
-        call: &'a Call,
-        piped: Option<Value>,
-        frame: &mut Frame,
-        dot: &Value,
-    ) -> Outcome<Value> {
+    fn call(&mut self, call: &'a Call, piped: Option<Value>, frame: &mut Frame, dot: &Value) -> Outcome<Value> {
         self.step(call.span)?;
         let function = call.function;
         let guard = self.guard;
@@ -144,21 +124,13 @@ impl<'a> Evaluator<'a> {
         piped.or(last).ok_or_else(|| wrong_count(call, 0))
     }
 
-    fn apply(
-        &mut self,
-        call: &Call,
-        mut arguments: Vec<Value>,
-        frame: &mut Frame,
-    ) -> Outcome<Value> {
+    fn apply(&mut self, call: &Call, mut arguments: Vec<Value>, frame: &mut Frame) -> Outcome<Value> {
         let function = call.function;
         let count = arguments.len();
-        if count < function.least.into() || (function.most != MANY && count > function.most.into())
-        {
+        if count < function.least.into() || (function.most != MANY && count > function.most.into()) {
             return Err(wrong_count(call, count));
         }
-        let has_null = arguments
-            .iter()
-            .any(|argument| matches!(argument, Value::Null));
+        let has_null = arguments.iter().any(|argument| matches!(argument, Value::Null));
         if has_null && !function.nulls {
             return self.failed(Fail::Null, call);
         }
@@ -180,10 +152,7 @@ impl<'a> Evaluator<'a> {
             }
         };
         if let Some((slot, segments)) = place {
-            let stored = frame
-                .variables
-                .get_mut(slot)
-                .map_or(Ok(()), |variable| store(variable, segments, &value));
+            let stored = frame.variables.get_mut(slot).map_or(Ok(()), |variable| store(variable, segments, &value));
             stored.map_err(|fail| self.limit(fail, function.name, call.span))?;
         }
         Ok(value)
@@ -214,11 +183,7 @@ fn changed_place(call: &Call) -> Option<(usize, &[Segment])> {
         return None;
     }
     match call.arguments.first()? {
-        Expression::Path(Path {
-            base: Base::Variable(slot @ 1..),
-            segments,
-            ..
-        }) => Some((*slot, segments)),
+        Expression::Path(Path { base: Base::Variable(slot @ 1..), segments, .. }) => Some((*slot, segments)),
         _ => None,
     }
 }

@@ -90,8 +90,7 @@ impl<'a> Evaluator<'a> {
         };
         let task = self.task(id)?;
         match task.get("type") {
-            Some(Value::String(kind))
-                if matches!(&**kind, "parallel" | "composite" | "collection") => {}
+            Some(Value::String(kind)) if matches!(&**kind, "parallel" | "composite" | "collection") => {}
             _ => return None,
         }
         let segment = segments.get(at)?;
@@ -132,28 +131,20 @@ impl<'a> Evaluator<'a> {
         if self.guard {
             return Ok(Value::Null);
         }
-        let parent_end = at
-            .checked_sub(1)
-            .and_then(|before| segments.get(before))
-            .map(|before| before.end);
+        let parent_end = at.checked_sub(1).and_then(|before| segments.get(before)).map(|before| before.end);
         let span = whole(segments, start);
         match miss {
             Miss::NoMembers => {
                 let parent = self.written(start, parent_end.unwrap_or(span.end));
                 let message = format!("{parent}: a {} has no members", value.kind());
-                Err(Box::new(
-                    Problem::new("CZ0403", message, span).help("guard with `if`, or convert first"),
-                ))
+                Err(Box::new(Problem::new("CZ0403", message, span).help("guard with `if`, or convert first")))
             }
             Miss::Missing if self.leniency.request_is_null && is_request(origin) => Ok(Value::Null),
             Miss::Missing => {
                 let path = self.written(start, segment.end);
                 let parent = parent_end.map_or("the context", |end| self.written(start, end));
-                let message = format!(
-                    "{path} is missing: '{}' is not in {parent} ({})",
-                    segment.name,
-                    has(value, &segment.name)
-                );
+                let message =
+                    format!("{path} is missing: '{}' is not in {parent} ({})", segment.name, has(value, &segment.name));
                 let whole = self.written(start, span.end);
                 let help = format!("fix the name, or add a default: {whole} | default …");
                 Err(Box::new(Problem::new("CZ0402", message, span).help(help)))
@@ -180,10 +171,7 @@ impl<'a> Evaluator<'a> {
         }
         let path = self.written(span.start, span.end);
         let message = format!("{path}: task '{id}' has not run");
-        Err(Box::new(
-            Problem::new("CZ0405", message, span)
-                .help("move the task, or guard it with `if` or `default`"),
-        ))
+        Err(Box::new(Problem::new("CZ0405", message, span).help("move the task, or guard it with `if` or `default`")))
     }
 
     fn written(&self, start: usize, end: usize) -> &str {
@@ -200,8 +188,7 @@ fn is_request(origin: Option<&[&str]>) -> bool {
 }
 
 fn not_run(task: &Map) -> bool {
-    let pending =
-        matches!(task.get("status"), Some(Value::String(status)) if &**status == "PENDING");
+    let pending = matches!(task.get("status"), Some(Value::String(status)) if &**status == "PENDING");
     pending || matches!(task.get("skipped"), Some(Value::Bool(true)))
 }
 

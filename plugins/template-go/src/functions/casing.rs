@@ -54,9 +54,7 @@ pub(crate) fn swap(text: &str) -> String {
 
 /// The first letters of all words.
 pub(crate) fn initials(text: &str) -> String {
-    text.split_whitespace()
-        .filter_map(|word| word.chars().next())
-        .collect()
+    text.split_whitespace().filter_map(|word| word.chars().next()).collect()
 }
 
 /// `http_server` as `HttpServer`. Connectors at the ends stay, of several in the middle all but one.
@@ -107,8 +105,7 @@ pub(crate) fn joined(text: &str, connector: char) -> String {
             number_word = false;
             continue;
         }
-        let begins =
-            before.is_some_and(|b| !is_connector(b) && begins_word(&chars, at, b, c, number_word));
+        let begins = before.is_some_and(|b| !is_connector(b) && begins_word(&chars, at, b, c, number_word));
         if begins {
             out.push(connector);
         }
@@ -128,10 +125,7 @@ fn begins_word(chars: &[char], at: usize, before: char, c: char, number_word: bo
     if c.is_numeric() && !before.is_numeric() && !number_word {
         // A number belongs to the word before it, unless lower case letters go on: "Bld4Floor3rd" is bld4, floor, 3rd.
         let rest = chars.get(at..).unwrap_or_default();
-        return rest
-            .iter()
-            .find(|c| !c.is_numeric())
-            .is_some_and(|next| next.is_lowercase());
+        return rest.iter().find(|c| !c.is_numeric()).is_some_and(|next| next.is_lowercase());
     }
     false
 }

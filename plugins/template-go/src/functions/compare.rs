@@ -9,9 +9,7 @@ use crate::{
 };
 
 pub(crate) const FUNCTIONS: &[Function] = &[
-    Function::new("and", 1, MANY, |_, _| Ok(Value::Null))
-        .guard()
-        .form(Form::And),
+    Function::new("and", 1, MANY, |_, _| Ok(Value::Null)).guard().form(Form::And),
     Function::new("deepEqual", 2, 2, eq).nulls(),
     Function::new("eq", 2, MANY, eq).nulls(),
     Function::new("ge", 2, 2, |_, a| order(a).map(|o| Value::Bool(o.is_ge()))),
@@ -19,13 +17,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     Function::new("le", 2, 2, |_, a| order(a).map(|o| Value::Bool(o.is_le()))),
     Function::new("lt", 2, 2, |_, a| order(a).map(|o| Value::Bool(o.is_lt()))),
     Function::new("ne", 2, 2, ne).nulls(),
-    Function::new("not", 1, 1, |_, a| {
-        Ok(Value::Bool(!arguments::any(a, 0).truth()))
-    })
-    .guard(),
-    Function::new("or", 1, MANY, |_, _| Ok(Value::Null))
-        .guard()
-        .form(Form::Or),
+    Function::new("not", 1, 1, |_, a| Ok(Value::Bool(!arguments::any(a, 0).truth()))).guard(),
+    Function::new("or", 1, MANY, |_, _| Ok(Value::Null)).guard().form(Form::Or),
 ];
 
 /// Whether two values are equal: numbers by value, others deeply, different kinds never.
@@ -88,7 +81,8 @@ fn order(a: &[Value]) -> Result<Ordering, Fail> {
     match (a, b) {
         (Value::String(a), Value::String(b)) => Ok(a.cmp(b)),
         (Value::Time(a), Value::Time(b)) => Ok(a.unix_ns.cmp(&b.unix_ns)),
-        _ => compare_numbers(a, b)
-            .ok_or_else(|| Fail::reason(format!("cannot compare {} with {}", a.kind(), b.kind()))),
+        _ => {
+            compare_numbers(a, b).ok_or_else(|| Fail::reason(format!("cannot compare {} with {}", a.kind(), b.kind())))
+        }
     }
 }

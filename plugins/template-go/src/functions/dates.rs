@@ -16,21 +16,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     Function::new("ago", 1, 1, ago),
     Function::new("date", 2, 2, |h, a| formatted(h, text(a, 0)?, any(a, 1), 0)),
     Function::new("dateInZone", 3, 3, date_in_zone),
-    Function::new("dateModify", 2, 2, |h, a| {
-        Ok(modified(h, a)?.unwrap_or_else(|_| any(a, 1).clone()))
-    }),
+    Function::new("dateModify", 2, 2, |h, a| Ok(modified(h, a)?.unwrap_or_else(|_| any(a, 1).clone()))),
     Function::new("date_in_zone", 3, 3, date_in_zone),
-    Function::new("date_modify", 2, 2, |h, a| {
-        Ok(modified(h, a)?.unwrap_or_else(|_| any(a, 1).clone()))
-    }),
+    Function::new("date_modify", 2, 2, |h, a| Ok(modified(h, a)?.unwrap_or_else(|_| any(a, 1).clone()))),
     Function::new("duration", 1, 1, duration),
     Function::new("durationRound", 1, 1, duration_round),
-    Function::new("htmlDate", 1, 1, |h, a| {
-        formatted(h, "2006-01-02", any(a, 0), 0)
-    }),
-    Function::new("htmlDateInZone", 2, 2, |h, a| {
-        formatted(h, "2006-01-02", any(a, 0), zone(text(a, 1)?)?)
-    }),
+    Function::new("htmlDate", 1, 1, |h, a| formatted(h, "2006-01-02", any(a, 0), 0)),
+    Function::new("htmlDateInZone", 2, 2, |h, a| formatted(h, "2006-01-02", any(a, 0), zone(text(a, 1)?)?)),
     Function::new("mustDateModify", 2, 2, |h, a| modified(h, a)?),
     Function::new("mustToDate", 2, 2, |_, a| to_date(a)?),
     Function::new("must_date_modify", 2, 2, |h, a| modified(h, a)?),
@@ -51,10 +43,7 @@ const RFC3339: &str = "2006-01-02T15:04:05Z07:00";
 
 /// RFC 3339 in UTC, with a fraction only if there is one.
 pub(crate) fn rfc3339_utc(time: &Time) -> String {
-    let utc = Time {
-        offset_s: 0,
-        ..*time
-    };
+    let utc = Time { offset_s: 0, ..*time };
     layout::format(&utc, "2006-01-02T15:04:05.999999999Z07:00")
 }
 
@@ -70,10 +59,7 @@ fn value(time: Time) -> Value {
 }
 
 fn now(host: &Host) -> Value {
-    value(Time {
-        unix_ns: i128::from(host.now_unix_us) * US,
-        offset_s: 0,
-    })
+    value(Time { unix_ns: i128::from(host.now_unix_us) * US, offset_s: 0 })
 }
 
 /// A time, seconds since 1970, or text in RFC 3339 or as a date.
@@ -82,10 +68,7 @@ fn moment(value: &Value) -> Result<Time, Fail> {
         Value::Time(time) => Ok(**time),
         Value::Int(seconds) => time(i128::from(*seconds) * SECOND, 0),
         Value::Float(seconds) => match float_to_int(*seconds) {
-            Some(whole) => time(
-                i128::from(whole) * SECOND + (seconds.fract() * 1e9) as i128,
-                0,
-            ),
+            Some(whole) => time(i128::from(whole) * SECOND + (seconds.fract() * 1e9) as i128, 0),
             None => Err(Fail::reason("the time is out of range")),
         },
         Value::String(text) => {
@@ -98,10 +81,7 @@ fn moment(value: &Value) -> Result<Time, Fail> {
 }
 
 fn formatted(host: &mut Host, layout: &str, value: &Value, offset_s: i32) -> Result<Value, Fail> {
-    let time = Time {
-        offset_s,
-        ..moment(value)?
-    };
+    let time = Time { offset_s, ..moment(value)? };
     host.budget.allow(layout.len().saturating_mul(4))?;
     host.string(layout::format(&time, layout))
 }
@@ -112,23 +92,13 @@ fn date_in_zone(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
 
 /// Seconds east of UTC.
 fn zone(name: &str) -> Result<i32, Fail> {
-    if matches!(
-        name,
-        "" | "UTC" | "Local" | "GMT" | "Z" | "Etc/UTC" | "Etc/GMT"
-    ) {
+    if matches!(name, "" | "UTC" | "Local" | "GMT" | "Z" | "Etc/UTC" | "Etc/GMT") {
         return Ok(0);
     }
-    let offset = name
-        .strip_prefix("UTC")
-        .or_else(|| name.strip_prefix("GMT"))
-        .unwrap_or(name);
-    let read = ["-07:00", "-0700", "-07"]
-        .into_iter()
-        .find_map(|form| layout::parse(form, offset));
+    let offset = name.strip_prefix("UTC").or_else(|| name.strip_prefix("GMT")).unwrap_or(name);
+    let read = ["-07:00", "-0700", "-07"].into_iter().find_map(|form| layout::parse(form, offset));
     read.map(|time| time.offset_s).ok_or_else(|| {
-        Fail::reason(format!(
-            "time zone '{name}' is not known here; use UTC or an offset such as +02:00"
-        ))
+        Fail::reason(format!("time zone '{name}' is not known here; use UTC or an offset such as +02:00"))
     })
 }
 
@@ -155,9 +125,7 @@ fn unix_epoch(_: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
 fn ago(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
     let since = i128::from(host.now_unix_us) * US - moment(any(a, 0))?.unix_ns;
     let half = if since < 0 { -SECOND / 2 } else { SECOND / 2 };
-    Ok(Value::string(print_duration(
-        (since + half) / SECOND * SECOND,
-    )))
+    Ok(Value::string(print_duration((since + half) / SECOND * SECOND)))
 }
 
 /// Seconds as a duration.
@@ -177,18 +145,10 @@ fn duration_round(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
         _ => i128::from(super::arguments::int(a, 0)?),
     };
     let size = length.abs();
-    let units = [
-        (365 * 24 * HOUR, "y"),
-        (30 * 24 * HOUR, "mo"),
-        (24 * HOUR, "d"),
-        (HOUR, "h"),
-        (MINUTE, "m"),
-        (SECOND, "s"),
-    ];
+    let units =
+        [(365 * 24 * HOUR, "y"), (30 * 24 * HOUR, "mo"), (24 * HOUR, "d"), (HOUR, "h"), (MINUTE, "m"), (SECOND, "s")];
     let largest = units.into_iter().find(|(unit, _)| size >= *unit);
-    Ok(Value::string(
-        largest.map_or("0s".into(), |(unit, name)| format!("{}{name}", size / unit)),
-    ))
+    Ok(Value::string(largest.map_or("0s".into(), |(unit, name)| format!("{}{name}", size / unit))))
 }
 
 fn no_duration(text: &str) -> Fail {
@@ -210,13 +170,9 @@ fn parse_duration(text: &str) -> Option<i128> {
         return None;
     }
     while !rest.is_empty() {
-        let end = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, after) = rest.split_at_checked(end)?;
-        let end = after
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(after.len());
+        let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, after) = after.split_at_checked(end)?;
         let unit = match unit {
             "ns" => 1,
@@ -231,17 +187,9 @@ fn parse_duration(text: &str) -> Option<i128> {
         if whole.is_empty() && fraction.is_empty() || whole.len() > 18 || fraction.contains('.') {
             return None;
         }
-        let whole: i128 = if whole.is_empty() {
-            0
-        } else {
-            whole.parse().ok()?
-        };
+        let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
         let fraction = fraction.get(..fraction.len().min(15))?;
-        let part: i128 = if fraction.is_empty() {
-            0
-        } else {
-            fraction.parse().ok()?
-        };
+        let part: i128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
         total += whole * unit + part * unit / 10_i128.pow(fraction.len() as u32);
         rest = after;
     }

@@ -11,15 +11,9 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     Function::new("b32enc", 1, 1, |h, a| encode(h, a, BASE32, 5)),
     Function::new("b64dec", 1, 1, |h, a| decode(h, a, BASE64, 6)),
     Function::new("b64enc", 1, 1, |h, a| encode(h, a, BASE64, 6)),
-    Function::new("sha1sum", 1, 1, |_, a| {
-        Ok(hex(&sha1::Sha1::digest(text(a, 0)?.as_bytes())))
-    }),
-    Function::new("sha256sum", 1, 1, |_, a| {
-        Ok(hex(&sha2::Sha256::digest(text(a, 0)?.as_bytes())))
-    }),
-    Function::new("sha512sum", 1, 1, |_, a| {
-        Ok(hex(&sha2::Sha512::digest(text(a, 0)?.as_bytes())))
-    }),
+    Function::new("sha1sum", 1, 1, |_, a| Ok(hex(&sha1::Sha1::digest(text(a, 0)?.as_bytes())))),
+    Function::new("sha256sum", 1, 1, |_, a| Ok(hex(&sha2::Sha256::digest(text(a, 0)?.as_bytes())))),
+    Function::new("sha512sum", 1, 1, |_, a| Ok(hex(&sha2::Sha512::digest(text(a, 0)?.as_bytes())))),
 ];
 
 const BASE32: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -77,14 +71,8 @@ fn decode(host: &mut Host, a: &[Value], alphabet: &[u8], bits: u32) -> Result<Va
     host.budget.allow(text.len())?;
     let group = if bits == 5 { 8 } else { 4 };
     // As in Go, line breaks do not count.
-    let letters: Vec<u8> = text
-        .bytes()
-        .filter(|b| !matches!(b, b'\r' | b'\n'))
-        .collect();
-    let body = letters
-        .iter()
-        .position(|b| *b == b'=')
-        .unwrap_or(letters.len());
+    let letters: Vec<u8> = text.bytes().filter(|b| !matches!(b, b'\r' | b'\n')).collect();
+    let body = letters.iter().position(|b| *b == b'=').unwrap_or(letters.len());
     let padding = letters.get(body..).unwrap_or_default();
     if !letters.len().is_multiple_of(group) || padding.iter().any(|b| *b != b'=') {
         return Err(wrong());
@@ -92,10 +80,7 @@ fn decode(host: &mut Host, a: &[Value], alphabet: &[u8], bits: u32) -> Result<Va
     let mut out = Vec::with_capacity(letters.len());
     let (mut buffer, mut held) = (0_u32, 0);
     for letter in letters.iter().take(body) {
-        let index = alphabet
-            .iter()
-            .position(|known| known == letter)
-            .ok_or_else(wrong)?;
+        let index = alphabet.iter().position(|known| known == letter).ok_or_else(wrong)?;
         buffer = ((buffer << bits) | index as u32) & 0xFFFF;
         held += bits;
         if held >= 8 {

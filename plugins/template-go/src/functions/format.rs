@@ -125,22 +125,14 @@ fn printf(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
             continue;
         }
         let directive = directive(&mut rest, &mut arguments)?;
-        let verb = rest
-            .chars()
-            .next()
-            .ok_or_else(|| Fail::reason("the format ends in %"))?;
+        let verb = rest.chars().next().ok_or_else(|| Fail::reason("the format ends in %"))?;
         rest = rest.get(verb.len_utf8()..).unwrap_or_default();
-        let value = arguments
-            .next()
-            .ok_or_else(|| Fail::reason(format!("no argument for %{verb}")))?;
+        let value = arguments.next().ok_or_else(|| Fail::reason(format!("no argument for %{verb}")))?;
         let text = one(host, &directive, verb, value)?;
         pad(&mut out, &directive, verb, &text);
         let limit = host.budget.max_output();
         if out.len() as u64 > limit {
-            return Err(Fail::Limit {
-                what: "output",
-                limit,
-            });
+            return Err(Fail::Limit { what: "output", limit });
         }
     }
     if arguments.next().is_some() {
@@ -150,10 +142,7 @@ fn printf(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
     host.string(out)
 }
 
-fn directive<'v>(
-    rest: &mut &str,
-    arguments: &mut impl Iterator<Item = &'v Value>,
-) -> Result<Directive, Fail> {
+fn directive<'v>(rest: &mut &str, arguments: &mut impl Iterator<Item = &'v Value>) -> Result<Directive, Fail> {
     let mut directive = Directive::default();
     while let Some(flag) = rest.chars().next() {
         match flag {
@@ -175,15 +164,10 @@ fn directive<'v>(
 }
 
 /// A number, or `*` for one among the arguments.
-fn number<'v>(
-    rest: &mut &str,
-    arguments: &mut impl Iterator<Item = &'v Value>,
-) -> Result<Option<usize>, Fail> {
+fn number<'v>(rest: &mut &str, arguments: &mut impl Iterator<Item = &'v Value>) -> Result<Option<usize>, Fail> {
     if let Some(after) = rest.strip_prefix('*') {
         *rest = after;
-        let value = arguments
-            .next()
-            .ok_or_else(|| Fail::reason("no argument for *"))?;
+        let value = arguments.next().ok_or_else(|| Fail::reason("no argument for *"))?;
         let number = super::arguments::count(std::slice::from_ref(value), 0)?;
         return bounded(number).map(Some);
     }
@@ -213,9 +197,7 @@ fn mismatch(verb: char, value: &Value) -> Fail {
 fn integer(verb: char, value: &Value) -> Result<i64, Fail> {
     match value {
         Value::Int(int) => Ok(*int),
-        Value::Float(float) if float.fract() == 0.0 => {
-            float_to_int(*float).ok_or_else(|| mismatch(verb, value))
-        }
+        Value::Float(float) if float.fract() == 0.0 => float_to_int(*float).ok_or_else(|| mismatch(verb, value)),
         _ => Err(mismatch(verb, value)),
     }
 }
@@ -248,9 +230,7 @@ fn one(host: &mut Host, directive: &Directive, verb: char, value: &Value) -> Res
         }
         'q' => match value {
             Value::Int(_) => {
-                let c = u32::try_from(integer(verb, value)?)
-                    .ok()
-                    .and_then(char::from_u32);
+                let c = u32::try_from(integer(verb, value)?).ok().and_then(char::from_u32);
                 let _ = write!(out, "{:?}", c.unwrap_or(char::REPLACEMENT_CHARACTER));
             }
             _ => go_quote(&mut out, &host.print(value)?),
@@ -261,9 +241,7 @@ fn one(host: &mut Host, directive: &Directive, verb: char, value: &Value) -> Res
         },
         'T' => out.push_str(value.kind()),
         'c' | 'U' => {
-            let code = u32::try_from(integer(verb, value)?)
-                .ok()
-                .and_then(char::from_u32);
+            let code = u32::try_from(integer(verb, value)?).ok().and_then(char::from_u32);
             let c = code.unwrap_or(char::REPLACEMENT_CHARACTER);
             match verb {
                 'c' => out.push(c),
@@ -274,19 +252,11 @@ fn one(host: &mut Host, directive: &Directive, verb: char, value: &Value) -> Res
         }
         'x' | 'X' if matches!(value, Value::String(_)) => {
             for byte in host.print(value)?.bytes() {
-                let _ = if verb == 'x' {
-                    write!(out, "{byte:02x}")
-                } else {
-                    write!(out, "{byte:02X}")
-                };
+                let _ = if verb == 'x' { write!(out, "{byte:02x}") } else { write!(out, "{byte:02X}") };
             }
         }
-        'd' | 'b' | 'o' | 'O' | 'x' | 'X' => {
-            write_integer(&mut out, directive, verb, integer(verb, value)?)
-        }
-        'f' | 'F' | 'e' | 'E' | 'g' | 'G' => {
-            write_float(&mut out, directive, verb, float(verb, value)?)
-        }
+        'd' | 'b' | 'o' | 'O' | 'x' | 'X' => write_integer(&mut out, directive, verb, integer(verb, value)?),
+        'f' | 'F' | 'e' | 'E' | 'g' | 'G' => write_float(&mut out, directive, verb, float(verb, value)?),
         _ => return Err(Fail::reason(format!("unknown verb %{verb}"))),
     }
     Ok(out)
@@ -317,10 +287,7 @@ fn write_integer(out: &mut String, directive: &Directive, verb: char, int: i64) 
     if directive.sharp || verb == 'O' {
         out.push_str(prefix);
     }
-    let zeros = directive
-        .precision
-        .unwrap_or(0)
-        .saturating_sub(digits.len());
+    let zeros = directive.precision.unwrap_or(0).saturating_sub(digits.len());
     out.extend(std::iter::repeat_n('0', zeros));
     out.push_str(&digits);
 }
@@ -336,11 +303,7 @@ fn write_float(out: &mut String, directive: &Directive, verb: char, float: f64) 
         'e' | 'E' => exponent(&format!("{size:.*e}", directive.precision.unwrap_or(6))),
         _ => general(size, directive.precision),
     };
-    out.push_str(&if verb.is_ascii_uppercase() {
-        text.to_uppercase()
-    } else {
-        text
-    });
+    out.push_str(&if verb.is_ascii_uppercase() { text.to_uppercase() } else { text });
 }
 
 /// `1.5e2` as Go writes it, `1.5e+02`.
@@ -359,10 +322,7 @@ fn general(size: f64, precision: Option<usize>) -> String {
         Some(digits) => format!("{size:.*e}", digits.max(1) - 1),
         None => format!("{size:e}"),
     };
-    let power: i32 = scientific
-        .split_once('e')
-        .and_then(|(_, power)| power.parse().ok())
-        .unwrap_or(0);
+    let power: i32 = scientific.split_once('e').and_then(|(_, power)| power.parse().ok()).unwrap_or(0);
     let bound = precision.map_or(21, |digits| i32::try_from(digits.max(1)).unwrap_or(21));
     let trim = |text: &str| match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
@@ -374,18 +334,12 @@ fn general(size: f64, precision: Option<usize>) -> String {
     }
     match precision {
         None => format!("{size}"),
-        Some(_) => trim(&format!(
-            "{size:.*}",
-            usize::try_from(bound - 1 - power).unwrap_or(0)
-        )),
+        Some(_) => trim(&format!("{size:.*}", usize::try_from(bound - 1 - power).unwrap_or(0))),
     }
 }
 
 fn pad(out: &mut String, directive: &Directive, verb: char, text: &str) {
-    let missing = directive
-        .width
-        .unwrap_or(0)
-        .saturating_sub(text.chars().count());
+    let missing = directive.width.unwrap_or(0).saturating_sub(text.chars().count());
     if missing == 0 {
         out.push_str(text);
     } else if directive.minus {

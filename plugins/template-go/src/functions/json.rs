@@ -8,12 +8,8 @@ use crate::{
 };
 
 pub(crate) const FUNCTIONS: &[Function] = &[
-    Function::new("fromJson", 1, 1, |h, a| {
-        Ok(from_json(h, a)?.unwrap_or_default())
-    }),
-    Function::new("mustFromJson", 1, 1, |h, a| {
-        from_json(h, a)?.map_err(Fail::Reason)
-    }),
+    Function::new("fromJson", 1, 1, |h, a| Ok(from_json(h, a)?.unwrap_or_default())),
+    Function::new("mustFromJson", 1, 1, |h, a| from_json(h, a)?.map_err(Fail::Reason)),
     Function::new("mustToJson", 1, 1, to_json).json(),
     Function::new("mustToPrettyJson", 1, 1, to_pretty_json).json(),
     Function::new("mustToRawJson", 1, 1, to_json).json(),
@@ -32,12 +28,7 @@ fn from_json(host: &mut Host, a: &[Value]) -> Result<Result<Value, String>, Fail
 
 fn to_json(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
     let mut text = String::new();
-    json::write(
-        &mut text,
-        arguments::any(a, 0),
-        Style::Printed,
-        host.budget.max_output(),
-    )?;
+    json::write(&mut text, arguments::any(a, 0), Style::Printed, host.budget.max_output())?;
     host.string(text)
 }
 

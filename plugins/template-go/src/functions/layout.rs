@@ -34,15 +34,7 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const WEEKDAYS: [&str; 7] = [
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-];
+const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// Days since 1970-01-01 of a date (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`).
 pub(crate) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
@@ -50,8 +42,7 @@ pub(crate) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     let era = year.div_euclid(400);
     let of_era = year.rem_euclid(400);
     let month = i64::from(month);
-    let of_year =
-        (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + i64::from(day) - 1;
+    let of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + i64::from(day) - 1;
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
@@ -64,11 +55,7 @@ pub(crate) fn civil_from_days(days: i64) -> (i64, u32, u32) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * of_year + 2) / 153;
     let day = (of_year - (153 * shifted + 2) / 5 + 1) as u32;
-    let month = (if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    }) as u32;
+    let month = (if shifted < 10 { shifted + 3 } else { shifted - 9 }) as u32;
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
@@ -94,10 +81,7 @@ impl Civil {
     pub(crate) fn time(&self) -> Time {
         let of_day = self.hour * 3600 + self.minute * 60 + self.second;
         let seconds = self.days() * DAY_S + i64::from(of_day) - i64::from(self.offset_s);
-        Time {
-            unix_ns: i128::from(seconds) * NS + i128::from(self.nanosecond),
-            offset_s: self.offset_s,
-        }
+        Time { unix_ns: i128::from(seconds) * NS + i128::from(self.nanosecond), offset_s: self.offset_s }
     }
 
     fn days(&self) -> i64 {
@@ -264,10 +248,7 @@ fn write_element(out: &mut String, element: Element, civil: &Civil) {
         0 => 12,
         hour => hour,
     };
-    let month = MONTHS
-        .get(civil.month as usize - 1)
-        .copied()
-        .unwrap_or_default();
+    let month = MONTHS.get(civil.month as usize - 1).copied().unwrap_or_default();
     let weekday = WEEKDAYS.get(civil.weekday()).copied().unwrap_or_default();
     let _ = match element {
         Element::LongYear => write!(out, "{:04}", civil.year),
@@ -295,15 +276,7 @@ fn write_element(out: &mut String, element: Element, civil: &Civil) {
         Element::ZoneName => {
             // Go, too, writes the offset of a zone without a name.
             let parts = if civil.offset_s % 3600 == 0 { 1 } else { 2 };
-            write_offset(
-                out,
-                Zone {
-                    z: false,
-                    colons: false,
-                    parts,
-                },
-                civil.offset_s,
-            );
+            write_offset(out, Zone { z: false, colons: false, parts }, civil.offset_s);
             Ok(())
         }
         Element::Zone(zone) => {
@@ -320,12 +293,7 @@ fn write_offset(out: &mut String, zone: Zone, offset_s: i32) {
         return;
     }
     let size = offset_s.unsigned_abs();
-    let _ = write!(
-        out,
-        "{}{:02}",
-        if offset_s < 0 { '-' } else { '+' },
-        size / 3600
-    );
+    let _ = write!(out, "{}{:02}", if offset_s < 0 { '-' } else { '+' }, size / 3600);
     let separator = if zone.colons { ":" } else { "" };
     if zone.parts > 1 {
         let _ = write!(out, "{separator}{:02}", size / 60 % 60);
@@ -337,21 +305,14 @@ fn write_offset(out: &mut String, zone: Zone, offset_s: i32) {
 
 /// Reads `text` as `layout` describes; no zone means UTC.
 pub(crate) fn parse(layout: &str, text: &str) -> Option<Time> {
-    let mut civil = Civil {
-        year: 0,
-        month: 1,
-        day: 1,
-        ..Civil::default()
-    };
+    let mut civil = Civil { year: 0, month: 1, day: 1, ..Civil::default() };
     let mut half: Option<bool> = None;
     let mut year_day = None;
     let (mut layout, mut text) = (layout, text);
     while let Some(piece) = next_piece(&mut layout) {
         match piece {
             Piece::Text(expected) => text = text.strip_prefix(expected)?,
-            Piece::Fraction(_, digits, trim) => {
-                fraction(&mut text, &mut civil, (!trim).then_some(digits))?
-            }
+            Piece::Fraction(_, digits, trim) => fraction(&mut text, &mut civil, (!trim).then_some(digits))?,
             Piece::Element(Element::UpperHalf | Element::LowerHalf) => {
                 let (word, rest) = text.split_at_checked(2)?;
                 half = Some(match word.to_ascii_uppercase().as_str() {
@@ -378,8 +339,7 @@ pub(crate) fn parse(layout: &str, text: &str) -> Option<Time> {
         _ => {}
     }
     if let Some(day) = year_day {
-        let (_, month, of_month) =
-            civil_from_days(days_from_civil(civil.year, 1, 1) + i64::from(day) - 1);
+        let (_, month, of_month) = civil_from_days(days_from_civil(civil.year, 1, 1) + i64::from(day) - 1);
         (civil.month, civil.day) = (month, of_month);
     }
     let valid = text.is_empty()
@@ -393,11 +353,7 @@ pub(crate) fn parse(layout: &str, text: &str) -> Option<Time> {
 }
 
 fn digits(text: &mut &str, least: usize, most: usize) -> Option<u32> {
-    let count = text
-        .bytes()
-        .take(most)
-        .take_while(u8::is_ascii_digit)
-        .count();
+    let count = text.bytes().take(most).take_while(u8::is_ascii_digit).count();
     if count < least {
         return None;
     }
@@ -462,9 +418,7 @@ fn read_element(text: &mut &str, element: Element, civil: &mut Civil) -> Option<
         Element::ZeroSecond => civil.second = digits(text, 2, 2)?,
         Element::Second => civil.second = digits(text, 1, 2)?,
         Element::ZoneName => {
-            let rest = text
-                .strip_prefix("UTC")
-                .or_else(|| text.strip_prefix("GMT"));
+            let rest = text.strip_prefix("UTC").or_else(|| text.strip_prefix("GMT"));
             *text = rest?;
         }
         Element::Zone(zone) => civil.offset_s = read_offset(text, zone)?,

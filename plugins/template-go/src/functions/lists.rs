@@ -18,34 +18,24 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     Function::new("chunk", 2, 2, chunk),
     Function::new("compact", 1, 1, compact),
     Function::new("concat", 0, MANY, concat),
-    Function::new("first", 1, 1, |_, a| {
-        Ok(list(a, 0)?.first().cloned().unwrap_or_default())
-    }),
+    Function::new("first", 1, 1, |_, a| Ok(list(a, 0)?.first().cloned().unwrap_or_default())),
     Function::new("has", 2, 2, has).nulls(),
     Function::new("index", 1, MANY, index),
-    Function::new("initial", 1, 1, |h, a| {
-        part(h, a, |l| l.split_last().map(|(_, rest)| rest))
-    }),
+    Function::new("initial", 1, 1, |h, a| part(h, a, |l| l.split_last().map(|(_, rest)| rest))),
     Function::new("join", 2, 2, join),
-    Function::new("last", 1, 1, |_, a| {
-        Ok(list(a, 0)?.last().cloned().unwrap_or_default())
-    }),
+    Function::new("last", 1, 1, |_, a| Ok(list(a, 0)?.last().cloned().unwrap_or_default())),
     Function::new("len", 1, 1, len),
     Function::new("list", 0, MANY, |h, a| h.list(a.to_vec())).nulls(),
     Function::new("mustAppend", 2, 2, append).nulls(),
     Function::new("mustChunk", 2, 2, chunk),
     Function::new("mustCompact", 1, 1, compact),
-    Function::new("mustFirst", 1, 1, |_, a| {
-        list(a, 0)?.first().cloned().ok_or_else(none)
-    }),
+    Function::new("mustFirst", 1, 1, |_, a| list(a, 0)?.first().cloned().ok_or_else(none)),
     Function::new("mustHas", 2, 2, has).nulls(),
     Function::new("mustInitial", 1, 1, |h, a| {
         list(a, 0)?.first().ok_or_else(none)?;
         part(h, a, |l| l.split_last().map(|(_, rest)| rest))
     }),
-    Function::new("mustLast", 1, 1, |_, a| {
-        list(a, 0)?.last().cloned().ok_or_else(none)
-    }),
+    Function::new("mustLast", 1, 1, |_, a| list(a, 0)?.last().cloned().ok_or_else(none)),
     Function::new("mustPrepend", 2, 2, prepend).nulls(),
     Function::new("mustPush", 2, 2, append).nulls(),
     Function::new("mustRest", 1, 1, |h, a| {
@@ -58,9 +48,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     Function::new("mustWithout", 1, MANY, without).nulls(),
     Function::new("prepend", 2, 2, prepend).nulls(),
     Function::new("push", 2, 2, append).nulls(),
-    Function::new("rest", 1, 1, |h, a| {
-        part(h, a, |l| l.split_first().map(|(_, rest)| rest))
-    }),
+    Function::new("rest", 1, 1, |h, a| part(h, a, |l| l.split_first().map(|(_, rest)| rest))),
     Function::new("reverse", 1, 1, reverse),
     Function::new("slice", 1, 3, slice),
     Function::new("sortAlpha", 1, 1, sort_alpha),
@@ -100,17 +88,12 @@ fn index(_: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
     let mut value = first;
     for key in keys {
         value = match value {
-            Value::Map(map) => map
-                .get(text(std::slice::from_ref(key), 0)?)
-                .unwrap_or(&Value::Null),
+            Value::Map(map) => map.get(text(std::slice::from_ref(key), 0)?).unwrap_or(&Value::Null),
             Value::List(list) => {
                 let at = int(std::slice::from_ref(key), 0)?;
                 let found = usize::try_from(at).ok().and_then(|at| list.items().get(at));
                 found.ok_or_else(|| {
-                    Fail::reason(format!(
-                        "index {at} is out of range for a list of {}",
-                        list.items().len()
-                    ))
+                    Fail::reason(format!("index {at} is out of range for a list of {}", list.items().len()))
                 })?
             }
             Value::Null => return Err(Fail::Null),
@@ -125,20 +108,10 @@ fn slice(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
         Value::String(text) => text.chars().count(),
         _ => list(a, 0)?.len(),
     };
-    let start = if a.len() > 1 {
-        arguments::count(a, 1)?
-    } else {
-        0
-    };
-    let end = if a.len() > 2 {
-        arguments::count(a, 2)?
-    } else {
-        length
-    };
+    let start = if a.len() > 1 { arguments::count(a, 1)? } else { 0 };
+    let end = if a.len() > 2 { arguments::count(a, 2)? } else { length };
     if start > end || end > length {
-        return Err(Fail::reason(format!(
-            "{start} to {end} is out of range for a length of {length}"
-        )));
+        return Err(Fail::reason(format!("{start} to {end} is out of range for a length of {length}")));
     }
     match any(a, 0) {
         Value::String(text) => host.string(characters(text, start, end).into()),
@@ -149,11 +122,7 @@ fn slice(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
     }
 }
 
-fn part(
-    host: &mut Host,
-    a: &[Value],
-    rest: fn(&[Value]) -> Option<&[Value]>,
-) -> Result<Value, Fail> {
+fn part(host: &mut Host, a: &[Value], rest: fn(&[Value]) -> Option<&[Value]>) -> Result<Value, Fail> {
     let items = rest(list(a, 0)?).unwrap_or_default().to_vec();
     host.list(items)
 }
@@ -177,19 +146,12 @@ fn chunk(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
         return Err(Fail::reason("the size must be at least 1"));
     }
     host.budget.spend(items.len())?;
-    let chunks: Result<Vec<Value>, Fail> = items
-        .chunks(size)
-        .map(|chunk| Value::list(chunk.to_vec()))
-        .collect();
+    let chunks: Result<Vec<Value>, Fail> = items.chunks(size).map(|chunk| Value::list(chunk.to_vec())).collect();
     host.list(chunks?)
 }
 
 fn compact(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
-    let items = list(a, 0)?
-        .iter()
-        .filter(|item| item.truth())
-        .cloned()
-        .collect();
+    let items = list(a, 0)?.iter().filter(|item| item.truth()).cloned().collect();
     host.list(items)
 }
 
@@ -256,8 +218,7 @@ fn join(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
     let separator = text(a, 0)?;
     let parts = printed(host, any(a, 1))?;
     let bytes: usize = parts.iter().map(|part| part.len()).sum();
-    host.budget
-        .allow(bytes.saturating_add(parts.len().saturating_mul(separator.len())))?;
+    host.budget.allow(bytes.saturating_add(parts.len().saturating_mul(separator.len())))?;
     Ok(Value::string(parts.join(&**separator)))
 }
 
@@ -295,15 +256,10 @@ fn split_list(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
 
 /// The pieces as a map with the keys `_0`, `_1`, …
 fn split_map(host: &mut Host, a: &[Value], most: Option<i64>) -> Result<Value, Fail> {
-    let most = most.map_or(usize::MAX, |most| {
-        usize::try_from(most).unwrap_or(usize::MAX)
-    });
+    let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
     let mut map = Map::default();
     if most > 0 {
-        for (at, piece) in pieces(host, text(a, 0)?, text(a, 1)?, most)?
-            .into_iter()
-            .enumerate()
-        {
+        for (at, piece) in pieces(host, text(a, 0)?, text(a, 1)?, most)?.into_iter().enumerate() {
             map.insert(format!("_{at}").into(), piece)?;
         }
     }

@@ -46,10 +46,7 @@ fn dict(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
     let mut map = Map::default();
     for pair in a.chunks(2) {
         let key = host.print(any(pair, 0))?;
-        map.insert(
-            key,
-            pair.get(1).cloned().unwrap_or_else(|| Value::string("")),
-        )?;
+        map.insert(key, pair.get(1).cloned().unwrap_or_else(|| Value::string("")))?;
     }
     Ok(Value::map(map))
 }
@@ -94,10 +91,7 @@ fn dig(_: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
             Value::Map(map) => map.get(key),
             Value::Null => None,
             other => {
-                return Err(Fail::reason(format!(
-                    "a {} has no key '{key}'",
-                    other.kind()
-                )));
+                return Err(Fail::reason(format!("a {} has no key '{key}'", other.kind())));
             }
         };
         match next {
@@ -145,22 +139,13 @@ fn omit(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
 fn keys(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
     let mut all = Vec::new();
     for at in 0..a.len() {
-        all.extend(
-            map(a, at)?
-                .sorted()
-                .into_iter()
-                .map(|(key, _)| Value::String(key.clone())),
-        );
+        all.extend(map(a, at)?.sorted().into_iter().map(|(key, _)| Value::String(key.clone())));
     }
     host.list(all)
 }
 
 fn values(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
-    let all = map(a, 0)?
-        .sorted()
-        .into_iter()
-        .map(|(_, value)| value.clone())
-        .collect();
+    let all = map(a, 0)?.sorted().into_iter().map(|(_, value)| value.clone()).collect();
     host.list(all)
 }
 

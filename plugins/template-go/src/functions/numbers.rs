@@ -11,26 +11,16 @@ use crate::{
 
 pub(crate) const FUNCTIONS: &[Function] = &[
     Function::new("add", 1, MANY, |_, a| fold(a, i64::checked_add)),
-    Function::new("add1", 1, 1, |_, a| {
-        checked(whole(any(a, 0))?.checked_add(1))
-    }),
-    Function::new("add1f", 1, 1, |_, a| {
-        Ok(Value::Float(float(any(a, 0))? + 1.0))
-    }),
+    Function::new("add1", 1, 1, |_, a| checked(whole(any(a, 0))?.checked_add(1))),
+    Function::new("add1f", 1, 1, |_, a| Ok(Value::Float(float(any(a, 0))? + 1.0))),
     Function::new("addf", 1, MANY, |_, a| fold_float(a, |a, b| a + b)),
     Function::new("atoi", 1, 1, atoi),
     Function::new("biggest", 1, MANY, |_, a| fold(a, |a, b| Some(a.max(b)))),
-    Function::new("ceil", 1, 1, |_, a| {
-        Ok(Value::Float(float(any(a, 0))?.ceil()))
-    }),
+    Function::new("ceil", 1, 1, |_, a| Ok(Value::Float(float(any(a, 0))?.ceil()))),
     Function::new("div", 2, 2, |_, a| fold(divisible(a)?, i64::checked_div)),
-    Function::new("divf", 2, MANY, |_, a| {
-        fold_float(divisible(a)?, |a, b| a / b)
-    }),
+    Function::new("divf", 2, MANY, |_, a| fold_float(divisible(a)?, |a, b| a / b)),
     Function::new("float64", 1, 1, |_, a| Ok(Value::Float(float(any(a, 0))?))),
-    Function::new("floor", 1, 1, |_, a| {
-        Ok(Value::Float(float(any(a, 0))?.floor()))
-    }),
+    Function::new("floor", 1, 1, |_, a| Ok(Value::Float(float(any(a, 0))?.floor()))),
     Function::new("int", 1, 1, |_, a| Ok(Value::Int(whole(any(a, 0))?))),
     Function::new("int64", 1, 1, |_, a| Ok(Value::Int(whole(any(a, 0))?))),
     Function::new("max", 1, MANY, |_, a| fold(a, |a, b| Some(a.max(b)))),
@@ -75,11 +65,7 @@ fn float(value: &Value) -> Result<f64, Fail> {
 }
 
 fn parse_float(text: &str) -> f64 {
-    text.trim()
-        .parse()
-        .ok()
-        .filter(|float: &f64| float.is_finite())
-        .unwrap_or(0.0)
+    text.trim().parse().ok().filter(|float: &f64| float.is_finite()).unwrap_or(0.0)
 }
 
 fn no_number(value: &Value) -> Fail {
@@ -90,9 +76,7 @@ fn no_number(value: &Value) -> Fail {
 }
 
 fn checked(result: Option<i64>) -> Result<Value, Fail> {
-    result
-        .map(Value::Int)
-        .ok_or_else(|| Fail::reason("the result is outside 64 bits"))
+    result.map(Value::Int).ok_or_else(|| Fail::reason("the result is outside 64 bits"))
 }
 
 fn fold(a: &[Value], combine: fn(i64, i64) -> Option<i64>) -> Result<Value, Fail> {
@@ -151,28 +135,15 @@ fn to_decimal(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
 }
 
 /// The numbers from `start` towards `stop`, each paid for before it is made.
-fn steps(
-    host: &mut Host,
-    start: i64,
-    stop: i64,
-    step: i64,
-    inclusive: bool,
-) -> Result<Vec<i64>, Fail> {
+fn steps(host: &mut Host, start: i64, stop: i64, step: i64, inclusive: bool) -> Result<Vec<i64>, Fail> {
     if step == 0 || (start < stop) != (step > 0) && start != stop {
         return Ok(Vec::new());
     }
     let distance = stop.abs_diff(start);
     let size = step.unsigned_abs();
-    let count = if inclusive {
-        distance / size + 1
-    } else {
-        distance.div_ceil(size)
-    };
-    host.budget
-        .spend(usize::try_from(count).unwrap_or(usize::MAX))?;
-    Ok((0..count)
-        .map(|turn| start.wrapping_add(step.wrapping_mul(turn as i64)))
-        .collect())
+    let count = if inclusive { distance / size + 1 } else { distance.div_ceil(size) };
+    host.budget.spend(usize::try_from(count).unwrap_or(usize::MAX))?;
+    Ok((0..count).map(|turn| start.wrapping_add(step.wrapping_mul(turn as i64))).collect())
 }
 
 fn until(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {

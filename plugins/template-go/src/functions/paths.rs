@@ -45,10 +45,7 @@ fn dir(path: &str) -> String {
 /// The suffix from the last `.` of the last element.
 fn ext(path: &str) -> String {
     let last = path.rsplit('/').next().unwrap_or_default();
-    last.rfind('.')
-        .and_then(|dot| last.get(dot..))
-        .unwrap_or_default()
-        .into()
+    last.rfind('.').and_then(|dot| last.get(dot..)).unwrap_or_default().into()
 }
 
 /// The shortest path of the same meaning: no `//`, no `.`, no `x/..`.

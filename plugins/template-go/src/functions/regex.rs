@@ -65,10 +65,7 @@ fn reason(pattern: &str, error: &regex::Error) -> String {
         other => {
             let text = other.to_string();
             let last = text.lines().last().unwrap_or_default();
-            format!(
-                "bad regular expression '{pattern}': {}",
-                last.trim_start_matches("error: ")
-            )
+            format!("bad regular expression '{pattern}': {}", last.trim_start_matches("error: "))
         }
     }
 }
@@ -182,11 +179,7 @@ fn find_all(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
 fn replace(host: &mut Host, a: &[Value], literal: bool) -> Result<Value, Fail> {
     let (subject, replacement) = (text(a, 1)?, text(a, 2)?);
     let regex = prepare(host, text(a, 0)?, subject)?;
-    let groups_used = if literal {
-        0
-    } else {
-        replacement.matches('$').count()
-    };
+    let groups_used = if literal { 0 } else { replacement.matches('$').count() };
     let mut out = String::new();
     let mut done = 0;
     for groups in regex.captures_iter(subject) {
@@ -194,15 +187,10 @@ fn replace(host: &mut Host, a: &[Value], literal: bool) -> Result<Value, Fail> {
         host.budget.spend(1)?;
         out.push_str(subject.get(done..found.start()).unwrap_or_default());
         // No group is longer than the match, so this is the most it can grow by.
-        let growth = groups_used
-            .saturating_mul(found.len())
-            .saturating_add(replacement.len());
+        let growth = groups_used.saturating_mul(found.len()).saturating_add(replacement.len());
         let limit = host.budget.max_output();
         if out.len().saturating_add(growth) as u64 > limit {
-            return Err(Fail::Limit {
-                what: "output",
-                limit,
-            });
+            return Err(Fail::Limit { what: "output", limit });
         }
         if literal {
             out.push_str(replacement);
@@ -241,9 +229,7 @@ fn split(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
             continue;
         }
         host.budget.spend(1)?;
-        pieces.push(Value::string(
-            subject.get(done..found.start()).unwrap_or_default(),
-        ));
+        pieces.push(Value::string(subject.get(done..found.start()).unwrap_or_default()));
         done = found.end();
     }
     pieces.push(Value::string(subject.get(done..).unwrap_or_default()));

@@ -8,10 +8,8 @@ use crate::{
     value::{Map, Value},
 };
 
-pub(crate) const FUNCTIONS: &[Function] = &[
-    Function::new("semver", 1, 1, semver),
-    Function::new("semverCompare", 2, 2, semver_compare),
-];
+pub(crate) const FUNCTIONS: &[Function] =
+    &[Function::new("semver", 1, 1, semver), Function::new("semverCompare", 2, 2, semver_compare)];
 
 #[derive(Debug, Clone, PartialEq)]
 struct Version<'a> {
@@ -37,28 +35,18 @@ fn version(text: &str) -> Option<Version<'_>> {
         *numbers.get_mut(given)? = part.parse().ok().filter(|_| digits)?;
         given += 1;
     }
-    let fine = |text: &str| {
-        text.bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
-    };
-    (fine(pre) && fine(metadata)).then_some(Version {
-        numbers,
-        given,
-        pre,
-        metadata,
-    })
+    let fine = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    (fine(pre) && fine(metadata)).then_some(Version { numbers, given, pre, metadata })
 }
 
 /// Precedence (semver.org, item 11).
 fn compare(a: &Version, b: &Version) -> Ordering {
-    a.numbers
-        .cmp(&b.numbers)
-        .then_with(|| match (a.pre, b.pre) {
-            ("", "") => Ordering::Equal,
-            ("", _) => Ordering::Greater,
-            (_, "") => Ordering::Less,
-            (a, b) => compare_pre(a, b),
-        })
+    a.numbers.cmp(&b.numbers).then_with(|| match (a.pre, b.pre) {
+        ("", "") => Ordering::Equal,
+        ("", _) => Ordering::Greater,
+        (_, "") => Ordering::Less,
+        (a, b) => compare_pre(a, b),
+    })
 }
 
 fn compare_pre(a: &str, b: &str) -> Ordering {
@@ -87,10 +75,7 @@ fn semver(_: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
     let version = version.ok_or_else(|| Fail::reason(format!("'{written}' is no version")))?;
     let mut map = Map::default();
     for (key, number) in ["Major", "Minor", "Patch"].into_iter().zip(version.numbers) {
-        map.insert(
-            key.into(),
-            Value::Int(i64::try_from(number).unwrap_or(i64::MAX)),
-        )?;
+        map.insert(key.into(), Value::Int(i64::try_from(number).unwrap_or(i64::MAX)))?;
     }
     map.insert("Prerelease".into(), Value::string(version.pre))?;
     map.insert("Metadata".into(), Value::string(version.metadata))?;
@@ -119,13 +104,8 @@ fn meets_all(constraints: &str, version: &Version) -> Option<bool> {
     let mut met = true;
     let mut operator = "";
     let mut any = false;
-    for word in constraints
-        .split([',', ' ', '\t', '\n'])
-        .filter(|word| !word.is_empty())
-    {
-        let start = word
-            .find(|c: char| !"=!<>~^".contains(c))
-            .unwrap_or(word.len());
+    for word in constraints.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty()) {
+        let start = word.find(|c: char| !"=!<>~^".contains(c)).unwrap_or(word.len());
         let (sign, operand) = word.split_at_checked(start)?;
         if !sign.is_empty() {
             if !operator.is_empty() {
@@ -148,14 +128,7 @@ fn meets(operator: &str, operand: &str, version: &Version) -> Option<bool> {
         return Some(false);
     }
     let order = compare(version, &bound);
-    let same = |count: usize| {
-        version
-            .numbers
-            .iter()
-            .zip(&bound.numbers)
-            .take(count)
-            .all(|(a, b)| a == b)
-    };
+    let same = |count: usize| version.numbers.iter().zip(&bound.numbers).take(count).all(|(a, b)| a == b);
     Some(match operator {
         "" | "=" if bound.given < 3 => same(bound.given),
         "" | "=" => order.is_eq(),

@@ -11,23 +11,12 @@ pub(crate) fn similar<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) ->
 }
 
 /// At most `count` of `names`, the closest to `wanted` first.
-pub(crate) fn nearest<'a>(
-    wanted: &str,
-    names: impl Iterator<Item = &'a str>,
-    count: usize,
-) -> Vec<&'a str> {
+pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>, count: usize) -> Vec<&'a str> {
     /// Names beyond this number are not compared; the message is for people.
     const COMPARED: usize = 256;
-    let mut names: Vec<(usize, &str)> = names
-        .take(COMPARED)
-        .map(|name| (distance(wanted, name), name))
-        .collect();
+    let mut names: Vec<(usize, &str)> = names.take(COMPARED).map(|name| (distance(wanted, name), name)).collect();
     names.sort();
-    names
-        .into_iter()
-        .take(count)
-        .map(|(_, name)| name)
-        .collect()
+    names.into_iter().take(count).map(|(_, name)| name).collect()
 }
 
 /// The number of inserted, deleted, changed or swapped neighbouring characters (Damerau-Levenshtein, "optimal string
@@ -42,9 +31,7 @@ fn distance(a: &str, b: &str) -> usize {
         let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
             let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX / 2);
-            let mut best = (at(&previous, j) + usize::from(x != y))
-                .min(at(&previous, j + 1) + 1)
-                .min(at(&row, j) + 1);
+            let mut best = (at(&previous, j) + usize::from(x != y)).min(at(&previous, j + 1) + 1).min(at(&row, j) + 1);
             let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
             if swapped {
                 best = best.min(at(&before, j - 1) + 1);

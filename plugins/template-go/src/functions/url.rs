@@ -11,18 +11,14 @@ use crate::{
     value::{Map, Value},
 };
 
-pub(crate) const FUNCTIONS: &[Function] = &[
-    Function::new("urlJoin", 1, 1, url_join),
-    Function::new("urlParse", 1, 1, url_parse),
-];
+pub(crate) const FUNCTIONS: &[Function] =
+    &[Function::new("urlJoin", 1, 1, url_join), Function::new("urlParse", 1, 1, url_parse)];
 
 /// The scheme before the first `:`, if it is one.
 fn scheme(url: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = url.split_once(':')?;
     let letters = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
     letters.then_some((scheme, rest))
 }
 
@@ -106,12 +102,7 @@ fn url_join(host: &mut Host, a: &mut [Value]) -> Result<Value, Fail> {
         None => Ok("".into()),
     };
     let (scheme, address, path) = (part("scheme")?, part("host")?, part("path")?);
-    let (query, opaque, fragment, userinfo) = (
-        part("query")?,
-        part("opaque")?,
-        part("fragment")?,
-        part("userinfo")?,
-    );
+    let (query, opaque, fragment, userinfo) = (part("query")?, part("opaque")?, part("fragment")?, part("userinfo")?);
     let mut url = String::new();
     if !scheme.is_empty() {
         let _ = write!(url, "{scheme}:");

@@ -14,13 +14,7 @@ pub(crate) fn abbreviate(text: &str, offset: usize, width: usize) -> String {
     if length - offset < kept {
         offset = length.saturating_sub(kept);
     }
-    let part = |from: usize, to: usize| {
-        chars
-            .get(from..to.min(length))
-            .unwrap_or_default()
-            .iter()
-            .collect::<String>()
-    };
+    let part = |from: usize, to: usize| chars.get(from..to.min(length)).unwrap_or_default().iter().collect::<String>();
     if offset <= 4 {
         return part(0, kept) + MARK;
     }

@@ -10,8 +10,7 @@ impl Lexer<'_> {
         while let Some(&byte) = rest.get(length) {
             let previous = length.checked_sub(1).and_then(|at| rest.get(at));
             let hex = rest.get(1).is_some_and(|b| matches!(b, b'x' | b'X'));
-            let sign = matches!(byte, b'+' | b'-')
-                && (length == 0 || (!hex && matches!(previous, Some(b'e' | b'E'))));
+            let sign = matches!(byte, b'+' | b'-') && (length == 0 || (!hex && matches!(previous, Some(b'e' | b'E'))));
             if !(sign || is_word(byte) || byte == b'.') {
                 break;
             }
@@ -95,17 +94,14 @@ impl Lexer<'_> {
                 (8, 3)
             }
             _ => {
-                return Err(self
-                    .wrong("unknown escape in a string", start)
-                    .help("write \\\\ for a backslash"));
+                return Err(self.wrong("unknown escape in a string", start).help("write \\\\ for a backslash"));
             }
         };
         let code = self.text.get(self.at..self.at + digits);
         let code = code.filter(|code| code.bytes().all(|b| b.is_ascii_hexdigit()));
         let code = code.and_then(|code| u32::from_str_radix(code, radix).ok());
         self.at += digits;
-        code.and_then(char::from_u32)
-            .ok_or_else(|| self.wrong("invalid escape in a string", start))
+        code.and_then(char::from_u32).ok_or_else(|| self.wrong("invalid escape in a string", start))
     }
 }
 
@@ -139,7 +135,5 @@ fn number(text: &str) -> Option<Kind> {
         return None;
     }
     let float: f64 = rest.parse().ok()?;
-    float
-        .is_finite()
-        .then_some(Kind::Float(float * sign as f64))
+    float.is_finite().then_some(Kind::Float(float * sign as f64))
 }

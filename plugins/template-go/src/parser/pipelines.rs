@@ -30,21 +30,13 @@ impl Parser<'_> {
         self.at += 2;
         let mut pipeline = self.pipeline(place)?;
         pipeline.span = span.to(pipeline.span);
-        pipeline.target = Some(if declares {
-            self.scope.declare(name)
-        } else {
-            self.slot(&name, span)?
-        });
+        pipeline.target = Some(if declares { self.scope.declare(name) } else { self.slot(&name, span)? });
         Ok(pipeline)
     }
 
     /// The slot of variable `name`.
     pub(super) fn slot(&self, name: &str, span: Span) -> Result<usize, Problem> {
-        let found = self
-            .scope
-            .variables
-            .iter()
-            .rposition(|known| &**known == name);
+        let found = self.scope.variables.iter().rposition(|known| &**known == name);
         found.ok_or_else(|| {
             Problem::syntax(format!("undefined variable '${name}'"), span)
                 .help(format!("declare it first: {{{{ ${name} := … }}}}"))
@@ -59,15 +51,9 @@ impl Parser<'_> {
             let first = self.span();
             let expression = self.command(place)?;
             if !commands.is_empty() && !matches!(expression, Expression::Call(_)) {
-                return Err(Problem::syntax(
-                    "a value can be piped into a function only",
-                    first,
-                ));
+                return Err(Problem::syntax("a value can be piped into a function only", first));
             }
-            commands.push(Command {
-                expression,
-                guarded: false,
-            });
+            commands.push(Command { expression, guarded: false });
             if !self.accept(&Kind::Pipe) {
                 break;
             }
@@ -81,12 +67,7 @@ impl Parser<'_> {
                 json |= position == 0 && call.function.json;
             }
         }
-        Ok(Pipeline {
-            target: None,
-            commands,
-            json,
-            span: start.to(self.before()),
-        })
+        Ok(Pipeline { target: None, commands, json, span: start.to(self.before()) })
     }
 
     fn command(&mut self, place: &str) -> Result<Expression, Problem> {
@@ -112,11 +93,8 @@ impl Parser<'_> {
                 Some(call) => call.arguments.push(argument),
                 None => {
                     let written = self.text.get(first.start..first.end).unwrap_or_default();
-                    return Err(Problem::syntax(
-                        format!("'{written}' is no function and takes no arguments"),
-                        first,
-                    )
-                    .help("join values with a function, or put a | between them"));
+                    return Err(Problem::syntax(format!("'{written}' is no function and takes no arguments"), first)
+                        .help("join values with a function, or put a | between them"));
                 }
             }
         }
@@ -130,11 +108,8 @@ impl Parser<'_> {
                 .help("only functions can be called: {{ f .path }}"),
             Kind::Segment(name) => {
                 let written = self.text.get(first.start..first.end).unwrap_or_default();
-                Problem::syntax(
-                    format!("unexpected '.{name}' behind '{written}'"),
-                    self.span(),
-                )
-                .help(format!("variables start with a dot: .{written}.{name}"))
+                Problem::syntax(format!("unexpected '.{name}' behind '{written}'"), self.span())
+                    .help(format!("variables start with a dot: .{written}.{name}"))
             }
             _ => self.unexpected("in action"),
         }
@@ -168,12 +143,8 @@ impl Parser<'_> {
                 "true" => Expression::Literal(Value::Bool(true)),
                 "false" => Expression::Literal(Value::Bool(false)),
                 "nil" => Expression::Literal(Value::Null),
-                "if" | "else" | "end" | "range" | "with" | "define" | "template" | "block"
-                | "break" | "continue" => {
-                    return Err(Problem::syntax(
-                        format!("unexpected '{word}' {place}"),
-                        span,
-                    ));
+                "if" | "else" | "end" | "range" | "with" | "define" | "template" | "block" | "break" | "continue" => {
+                    return Err(Problem::syntax(format!("unexpected '{word}' {place}"), span));
                 }
                 _ => self.call(&word, span)?,
             },
@@ -187,22 +158,11 @@ impl Parser<'_> {
         })
     }
 
-    fn path(
-        &mut self,
-        base: Base,
-        from_root: bool,
-        start: Span,
-        first: Option<Segment>,
-    ) -> Expression {
+    fn path(&mut self, base: Base, from_root: bool, start: Span, first: Option<Segment>) -> Expression {
         let mut segments: Vec<Segment> = first.into_iter().collect();
         self.segments(&mut segments);
         let end = segments.last().map_or(start.end, |segment| segment.end);
-        Expression::Path(Path {
-            base,
-            segments,
-            from_root,
-            span: Span::new(start.start, end),
-        })
+        Expression::Path(Path { base, segments, from_root, span: Span::new(start.start, end) })
     }
 
     /// `.a.b` directly behind something.
@@ -238,22 +198,13 @@ impl Parser<'_> {
         if let Some(path) = &mut path {
             path.extend(segments.iter().map(|segment| segment.name.clone()));
         }
-        Expression::Member(Box::new(Member {
-            of,
-            segments,
-            path,
-            span,
-        }))
+        Expression::Member(Box::new(Member { of, segments, path, span }))
     }
 
     /// A function; with a `(` right behind it in call style, `f(a, b)`. One argument in parentheses is Go's own `f (a)`.
     fn call(&mut self, word: &str, span: Span) -> Result<Expression, Problem> {
         let function = self.function(word, span);
-        let mut call = Call {
-            function,
-            arguments: Vec::new(),
-            span,
-        };
+        let mut call = Call { function, arguments: Vec::new(), span };
         if self.peek() != &Kind::LeftParen || self.spaced() {
             return Ok(Expression::Call(Box::new(call)));
         }
@@ -269,10 +220,7 @@ impl Parser<'_> {
         }
         self.depth -= 1;
         if call.arguments.len() == 1 {
-            let argument = call
-                .arguments
-                .pop()
-                .unwrap_or(Expression::Literal(Value::Null));
+            let argument = call.arguments.pop().unwrap_or(Expression::Literal(Value::Null));
             call.arguments.push(self.members(argument, open));
             return Ok(Expression::Call(Box::new(call)));
         }
@@ -292,11 +240,7 @@ impl Parser<'_> {
 
 fn segment(name: Rc<str>, span: Span) -> Segment {
     let digits = name.bytes().all(|b| b.is_ascii_digit());
-    Segment {
-        number: name.parse().ok().filter(|_| digits),
-        name,
-        end: span.end,
-    }
+    Segment { number: name.parse().ok().filter(|_| digits), name, end: span.end }
 }
 
 /// A pipeline of one command is that command.

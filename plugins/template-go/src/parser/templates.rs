@@ -29,11 +29,7 @@ impl Parser<'_> {
             _ => Some(self.pipeline("in template")?),
         };
         self.close("in template")?;
-        Ok(Node::Template {
-            name,
-            argument,
-            span,
-        })
+        Ok(Node::Template { name, argument, span })
     }
 
     pub(super) fn block(&mut self, open: Span, start: Span) -> Result<Node, Problem> {
@@ -42,11 +38,7 @@ impl Parser<'_> {
         let argument = Some(self.pipeline("in block")?);
         self.close("in block")?;
         self.definition(name.clone(), "block", open)?;
-        Ok(Node::Template {
-            name,
-            argument,
-            span,
-        })
+        Ok(Node::Template { name, argument, span })
     }
 
     pub(super) fn define(&mut self, open: Span) -> Result<(), Problem> {
@@ -63,15 +55,9 @@ impl Parser<'_> {
         let outer = std::mem::replace(&mut self.scope, Scope::defined());
         let nodes = self.last_body(what, open)?;
         let scope = std::mem::replace(&mut self.scope, outer);
-        let body = Body {
-            nodes,
-            slots: scope.slots,
-        };
+        let body = Body { nodes, slots: scope.slots };
         if self.defined.insert(name.clone(), body).is_some() {
-            return Err(Problem::syntax(
-                format!("template '{name}' is defined twice"),
-                open,
-            ));
+            return Err(Problem::syntax(format!("template '{name}' is defined twice"), open));
         }
         Ok(())
     }
@@ -80,10 +66,8 @@ impl Parser<'_> {
         for (name, span) in std::mem::take(&mut self.called) {
             if !self.defined.contains_key(&name) {
                 let reason = format!("template '{name}' is not defined");
-                self.problems.push(
-                    Problem::syntax(reason, span)
-                        .help("define it in the same scalar with {{ define }}"),
-                );
+                self.problems
+                    .push(Problem::syntax(reason, span).help("define it in the same scalar with {{ define }}"));
             }
         }
     }

@@ -1,9 +1,9 @@
-//! Execution documents, member by member.
-
+use compozy_engine::time::Timestamp;
 use serde_json::json;
 
 use super::*;
 use crate::id::NodeId;
+use crate::storage::row::Timer;
 
 fn run(status: &str) -> Run {
     let exec_id = ExecId::from("01RUN");

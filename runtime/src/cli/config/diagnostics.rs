@@ -31,7 +31,8 @@ pub async fn run(session: &Session) -> Result<u8, Failure> {
     let written: Vec<_> = read.settings.iter().filter(|setting| setting.origin != "default").collect();
     let mode = serde_json::to_value(project.settings.mode).unwrap_or_default();
     if session.output.format != Format::Table {
-        let origins: Vec<_> = written.iter().map(|setting| json!({"path": setting.path, "origin": setting.origin})).collect();
+        let origins: Vec<_> =
+            written.iter().map(|setting| json!({"path": setting.path, "origin": setting.origin})).collect();
         session.output.document(&json!({
             "root": project.root,
             "files": read.files,

@@ -32,7 +32,9 @@ pub struct ShowArgs {
 /// The diagnostics.
 pub async fn run(session: &Session, args: ShowArgs) -> Result<u8, Failure> {
     if args.reveal && !session.yes && !std::io::stdout().is_terminal() {
-        return Err(Failure::usage("--reveal shows secrets and stdout is no terminal").hint("add --yes if that is wanted"));
+        return Err(
+            Failure::usage("--reveal shows secrets and stdout is no terminal").hint("add --yes if that is wanted")
+        );
     }
     let read = compose::read(session, &super::config_file(session)?, false).await?;
     if read.loaded.is_none() {
@@ -78,7 +80,12 @@ mod tests {
 
     #[test]
     fn secrets_are_hidden_unless_revealed() {
-        let setting = Setting { path: "database.password".into(), value: "hunter2".into(), origin: "env DB_PASSWORD".into(), secret: true };
+        let setting = Setting {
+            path: "database.password".into(),
+            value: "hunter2".into(),
+            origin: "env DB_PASSWORD".into(),
+            secret: true,
+        };
         let hidden = ShowArgs { origin: true, reveal: false };
         assert_eq!(
             table(std::slice::from_ref(&setting), &hidden).lines(None, false),

@@ -111,8 +111,14 @@ fn events_table(events: &[Value]) -> Table {
     for event in events {
         let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or("-");
         let seq = event.get("seq").and_then(Value::as_i64).unwrap_or_default().to_string();
-        let data = event.get("data").filter(|data| data.is_object()).unwrap_or(event);
-        table.row(&[&seq, &time_text(event.get("at")), text("event"), text("task_id"), &data.to_string()]);
+        let columns = ["event", "exec_id", "seq", "at", "task_id", "task_exec_id", "step_key"];
+        let members = event.as_object().into_iter().flatten();
+        let data: serde_json::Map<String, Value> = members
+            .filter(|(name, _)| !columns.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let data = Value::Object(data).to_string();
+        table.row(&[&seq, &time_text(event.get("at")), text("event"), text("task_id"), &data]);
     }
     table
 }

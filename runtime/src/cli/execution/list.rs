@@ -93,8 +93,10 @@ async fn collect(backend: &Backend, workflow: Option<String>, args: FilterArgs) 
     ];
     let mut query: Vec<(&str, String)> = query.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let mut document = backend.executions(&query).await?;
-    while args.all {
-        let Some(cursor) = document.pointer("/page/next_cursor").and_then(Value::as_str).map(str::to_owned) else { break };
+    if !args.all {
+        return Ok(document);
+    }
+    while let Some(cursor) = document.pointer("/page/next_cursor").and_then(Value::as_str).map(str::to_owned) {
         query.retain(|(name, _)| *name != "cursor");
         query.push(("cursor", cursor));
         let next = backend.executions(&query).await?;
@@ -121,7 +123,14 @@ fn table(document: &Value) -> Table {
         let text = |name: &str| run.get(name).and_then(Value::as_str).unwrap_or("-");
         let took = run.get("duration_ms").and_then(Value::as_u64).map_or_else(|| "-".to_owned(), duration_text);
         let waits = run.pointer("/waiting_for/detail").and_then(Value::as_str).unwrap_or("-");
-        table.row(&[text("exec_id"), text("workflow_id"), text("status"), &time_text(run.get("created_at")), &took, waits]);
+        table.row(&[
+            text("exec_id"),
+            text("workflow_id"),
+            text("status"),
+            &time_text(run.get("created_at")),
+            &took,
+            waits,
+        ]);
     }
     table
 }
@@ -136,7 +145,10 @@ mod tests {
     fn pages_are_joined() {
         let mut all = json!({"executions": [{"exec_id": "2"}], "page": {"limit": 1, "next_cursor": "a"}});
         append(&mut all, json!({"executions": [{"exec_id": "1"}], "page": {"limit": 1, "next_cursor": null}}));
-        assert_eq!(all, json!({"executions": [{"exec_id": "2"}, {"exec_id": "1"}], "page": {"limit": 1, "next_cursor": null}}));
+        assert_eq!(
+            all,
+            json!({"executions": [{"exec_id": "2"}, {"exec_id": "1"}], "page": {"limit": 1, "next_cursor": null}})
+        );
         assert_eq!(table(&all).lines(None, false).len(), 3);
     }
 }

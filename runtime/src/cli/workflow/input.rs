@@ -54,7 +54,10 @@ fn file(path: &Path) -> Result<String, Failure> {
     let cannot = |error: std::io::Error| Failure::usage(format!("cannot read {}: {error}", path.display()));
     let size = std::fs::metadata(path).map_err(cannot)?.len();
     if size > LARGEST {
-        return Err(Failure::new("payload_too_large", format!("{} is {size} bytes; the limit is {LARGEST}", path.display())));
+        return Err(Failure::new(
+            "payload_too_large",
+            format!("{} is {size} bytes; the limit is {LARGEST}", path.display()),
+        ));
     }
     std::fs::read_to_string(path).map_err(cannot)
 }
@@ -146,7 +149,10 @@ mod tests {
         let params = ["c=3".to_owned(), "d.x=4".to_owned(), "d.y=5".to_owned()];
         let inline = format!("@{}", path.display());
         let sources = Sources { file: Some(&path), inline: Some(r#"{"b": 2, "c": 2}"#), params: &params };
-        assert_eq!(read(&sources, || Ok(String::new())).unwrap(), json!({"a": 1, "b": 2, "c": 3, "d": {"x": 4, "y": 5}}));
+        assert_eq!(
+            read(&sources, || Ok(String::new())).unwrap(),
+            json!({"a": 1, "b": 2, "c": 3, "d": {"x": 4, "y": 5}})
+        );
         let sources = Sources { file: None, inline: Some(&inline), params: &[] };
         assert_eq!(read(&sources, || Ok(String::new())).unwrap(), json!({"a": 1, "b": 1, "c": 1}));
         assert_eq!(merged(Some("-"), &["from=param"]).unwrap(), json!({"from": "param"}));

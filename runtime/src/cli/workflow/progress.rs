@@ -64,7 +64,9 @@ fn line(event: &Event, color: bool) -> Option<String> {
     let task = escaped(event.text("task_id"));
     let attempt = event.number("attempt");
     let word = |status: &str| painted(status, status_paint(status).unwrap_or(Paint::Dim), color);
-    let error = |field: &str| event.data.pointer(&format!("/error/{field}")).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let error = |field: &str| {
+        event.data.pointer(&format!("/error/{field}")).and_then(serde_json::Value::as_str).unwrap_or_default()
+    };
     Some(match event.name.as_str() {
         "task_start" if attempt <= 1 => format!("{task}: {}", word("RUNNING")),
         "task_start" => format!("{task}: {} (attempt {attempt})", word("RUNNING")),
@@ -74,7 +76,9 @@ fn line(event: &Event, color: bool) -> Option<String> {
             let status = word(event.text("status"));
             match escaped(error("message")).as_str() {
                 "" => format!("{task}: {status} in {took} (attempt {attempt})"),
-                message => format!("{task}: {status} in {took} (attempt {attempt}): {message} [{}]", escaped(error("code"))),
+                message => {
+                    format!("{task}: {status} in {took} (attempt {attempt}): {message} [{}]", escaped(error("code")))
+                }
             }
         }
         "task_retry" => format!(
@@ -99,7 +103,8 @@ fn prefix(task: &str) -> String {
 fn waiting_for(event: &Event) -> String {
     match event.data.get("waiting_for") {
         Some(waiting) => {
-            let text = |name: &str| waiting.get(name).and_then(serde_json::Value::as_str).map(escaped).unwrap_or_default();
+            let text =
+                |name: &str| waiting.get(name).and_then(serde_json::Value::as_str).map(escaped).unwrap_or_default();
             format!(" for {} {}", text("kind"), text("detail")).trim_end().to_owned()
         }
         None => String::new(),

@@ -19,8 +19,11 @@ pub fn success(workflow_id: &str, output: &Value) -> Vec<String> {
     if let Some(sources) = map.get("sources") {
         lines.push(format!("Sources: {}", names(sources)));
     }
-    let rest: Map<String, Value> =
-        map.iter().filter(|(key, _)| !["answer", "sources"].contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let rest: Map<String, Value> = map
+        .iter()
+        .filter(|(key, _)| !["answer", "sources"].contains(&key.as_str()))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
     if !rest.is_empty() {
         lines.push(result(&Value::Object(rest)));
     }
@@ -82,8 +85,12 @@ fn one_line(value: &Value) -> String {
     match value {
         Value::Object(map) if map.is_empty() => "{}".to_owned(),
         Value::Object(map) => {
-            let members: Vec<String> =
-                map.iter().map(|(key, value)| format!("{}: {}", json_escaped(&Value::from(key.as_str()).to_string()), one_line(value))).collect();
+            let members: Vec<String> = map
+                .iter()
+                .map(|(key, value)| {
+                    format!("{}: {}", json_escaped(&Value::from(key.as_str()).to_string()), one_line(value))
+                })
+                .collect();
             format!("{{ {} }}", members.join(", "))
         }
         Value::Array(items) => format!("[{}]", items.iter().map(one_line).collect::<Vec<_>>().join(", ")),
@@ -121,7 +128,10 @@ mod tests {
             (Value::Null, "Result: null"),
             (json!({}), "Result: {}"),
             (json!("text"), "Result: \"text\""),
-            (json!({"b": [1, {"z": 1, "a": null}], "a": {}}), "Result: { \"a\": {}, \"b\": [1, { \"a\": null, \"z\": 1 }] }"),
+            (
+                json!({"b": [1, {"z": 1, "a": null}], "a": {}}),
+                "Result: { \"a\": {}, \"b\": [1, { \"a\": null, \"z\": 1 }] }",
+            ),
             (json!({"answer": 42}), "Result: { \"answer\": 42 }"),
             (json!({"e": "\u{1b}[2J\u{9b}"}), "Result: { \"e\": \"\\u001b[2J\\u009b\" }"),
         ] {
@@ -141,7 +151,10 @@ mod tests {
     #[test]
     fn the_answer_form_needs_a_string_answer() {
         let output = json!({"sources": ["doc1.md", "doc2.md"], "answer": "AI is …"});
-        assert_eq!(success("rag", &output), ["Workflow 'rag' completed", "Answer: AI is …", "Sources: [doc1.md, doc2.md]"]);
+        assert_eq!(
+            success("rag", &output),
+            ["Workflow 'rag' completed", "Answer: AI is …", "Sources: [doc1.md, doc2.md]"]
+        );
         let output = json!({"answer": "yes", "sources": "doc1.md", "score": 1});
         assert_eq!(
             success("rag", &output),

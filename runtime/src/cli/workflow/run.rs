@@ -198,14 +198,17 @@ fn checked_input(workflow: &Value, start: &Start) -> Result<Value, Failure> {
         return Ok(start.input.clone());
     };
     let mut input = start.input.clone();
-    if let (Some(members), Some(properties)) = (input.as_object_mut(), schema.get("properties").and_then(Value::as_object)) {
+    if let (Some(members), Some(properties)) =
+        (input.as_object_mut(), schema.get("properties").and_then(Value::as_object))
+    {
         for (name, property) in properties {
             if let (false, Some(default)) = (members.contains_key(name), property.get("default")) {
                 members.insert(name.clone(), default.clone());
             }
         }
     }
-    let validator = jsonschema::validator_for(schema).map_err(|error| Failure::new("CZ0209", format!("input schema: {error}")))?;
+    let validator =
+        jsonschema::validator_for(schema).map_err(|error| Failure::new("CZ0209", format!("input schema: {error}")))?;
     let errors: Vec<Value> = validator
         .iter_errors(&input)
         .map(|error| json!({"pointer": format!("/input{}", error.instance_path()), "code": "input_invalid", "message": error.to_string()}))
@@ -276,7 +279,10 @@ mod tests {
             "properties": {"city": {"type": "string"}, "days": {"type": "integer", "default": 3}},
             "required": ["city"],
         }});
-        assert_eq!(checked_input(&workflow, &start(json!({"city": "Rome"}))).unwrap(), json!({"city": "Rome", "days": 3}));
+        assert_eq!(
+            checked_input(&workflow, &start(json!({"city": "Rome"}))).unwrap(),
+            json!({"city": "Rome", "days": 3})
+        );
         let failure = checked_input(&workflow, &start(json!({"city": 1}))).unwrap_err();
         assert_eq!(failure.exit(), 3);
         assert_eq!(failure.document()["errors"][0]["pointer"], "/input/city");

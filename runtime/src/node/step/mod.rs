@@ -17,8 +17,8 @@ use compozy_engine::json::Json;
 use compozy_engine::state::{ListState, ROOT, RunState, Step, StepKey};
 use compozy_lang::duration::{self as durations, Bare};
 use compozy_lang::environment::ProjectEnvironment;
-use compozy_lang::schema_check;
 use compozy_lang::plan::{Next, Task, TaskKind, Transition, Typed, Workflow};
+use compozy_lang::schema_check;
 use serde_json::Value;
 
 use super::schemas::Schemas;
@@ -118,7 +118,8 @@ impl Executor {
             Some(outputs) => {
                 let mut batch = Batch::new(&self.environment);
                 let shape = batch.value(outputs)?;
-                let site = Site { plan, state, step: None, with: None, output: None, error: None, env: &BTreeMap::new() };
+                let site =
+                    Site { plan, state, step: None, with: None, output: None, error: None, env: &BTreeMap::new() };
                 let ambient = render::ambient(state.started_at.unwrap_or_default(), &state.facts.exec_id);
                 let layers = [&plan.env];
                 let values =
@@ -300,7 +301,12 @@ impl Executor {
 }
 
 fn failed(lost: Lost, transition: Rendered) -> Outcome {
-    Outcome::Failed(Failure { input: lost.input.as_ref().map(Json::from), error: lost.error, transition, usage: lost.usage })
+    Outcome::Failed(Failure {
+        input: lost.input.as_ref().map(Json::from),
+        error: lost.error,
+        transition,
+        usage: lost.usage,
+    })
 }
 
 /// What a task gives whose condition is false.

@@ -191,8 +191,8 @@ pub(crate) fn limits_of(limits: &TemplateLimits) -> Limits {
 /// crash, renders the same values.
 pub(crate) fn ambient(started_at: Timestamp, step_id: &str) -> Ambient {
     // FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv/): a seed need not be secret, only stable.
-    let seed = step_id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let seed = step_id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     Ambient { now_unix_us: started_at.0, seed }
 }

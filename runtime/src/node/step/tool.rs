@@ -64,7 +64,8 @@ impl Tools {
 
     async fn load(&self, id: &str) -> Result<(Arc<OnceCell<Loaded>>, Arc<Entries>), StepError> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let cell = entries.loaded.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()).or_default().clone();
+        let cell =
+            entries.loaded.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()).or_default().clone();
         cell.get_or_try_init(|| self.load_entry(&entries, id)).await?;
         Ok((cell, entries))
     }
@@ -82,7 +83,8 @@ impl Tools {
         };
         let component = self.host.load(source, PluginKind::Tool).await.map_err(failed)?;
         if let Some(expected) = entry.digest.as_deref().filter(|digest| digest_of(&component) != **digest) {
-            let message = format!("'{}': digest mismatch: expected {expected}, found {}", entry.source, digest_of(&component));
+            let message =
+                format!("'{}': digest mismatch: expected {expected}, found {}", entry.source, digest_of(&component));
             return Err(StepError::new("CZ0711", ErrorKind::Tool, message));
         }
         let grants = Grants::new(&entry.permissions, &self.root, Arc::new(self.environment.clone())).map_err(failed)?;
@@ -201,7 +203,8 @@ fn function_name(tool: &plan::Tool, description: &Description) -> Result<String,
     if names.contains(&wanted) {
         return Ok(wanted.to_owned());
     }
-    let message = format!("'{}': no usable implementation: plugin '{}' has no function '{wanted}'", tool.id, tool.plugin);
+    let message =
+        format!("'{}': no usable implementation: plugin '{}' has no function '{wanted}'", tool.id, tool.plugin);
     let mut error = StepError::new("CZ0701", ErrorKind::Tool, message);
     error.help = Some(format!("its functions are {}", names.join(", ")));
     Err(error)

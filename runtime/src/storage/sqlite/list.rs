@@ -53,18 +53,24 @@ pub(super) async fn runs(connection: &mut SqliteConnection, filter: &RunFilter) 
     let backwards = cursor.as_ref().is_some_and(|cursor| cursor.backwards);
     // A page before a place is read towards the other end and turned round.
     let ascending = filter.ascending != backwards;
+    let end = End { cursor, ascending, rows: i64::try_from(limit + 1).unwrap_or(i64::MAX) };
     let mut query = QueryBuilder::<Sqlite>::new(format!("SELECT {RUN} FROM executions AS e WHERE TRUE"));
-    restrict(&mut query, filter);
-    if let Some(cursor) = &cursor {
-        query.push(if ascending { " AND (e.created_at, e.exec_id) > (" } else { " AND (e.created_at, e.exec_id) < (" });
-        query.push_bind(cursor.created_at).push(", ").push_bind(cursor.exec_id.as_str()).push(")");
-    }
-    query.push(if ascending {
-        " ORDER BY e.created_at, e.exec_id LIMIT "
+    if filter.statuses.len() > 1 {
+        // Each status has its order in the index; together they would have to be sorted, all of them.
+        query.push(" AND e.rowid IN (");
+        for (index, status) in filter.statuses.iter().enumerate() {
+            let one = RunFilter { statuses: vec![status.clone()], ..filter.clone() };
+            query.push(if index == 0 { "" } else { " UNION " });
+            query.push("SELECT * FROM (SELECT e.rowid FROM executions AS e WHERE TRUE");
+            restrict(&mut query, &one);
+            end.push(&mut query);
+            query.push(")");
+        }
+        query.push(")");
     } else {
-        " ORDER BY e.created_at DESC, e.exec_id DESC LIMIT "
-    });
-    query.push_bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
+        restrict(&mut query, filter);
+    }
+    end.push(&mut query);
     let rows = query.build().fetch_all(&mut *connection).await.map_err(from_sqlx)?;
     let more = rows.len() > limit;
     let mut items: Vec<Run> = rows.iter().take(limit).map(read::run_row).collect::<Result<_, _>>()?;
@@ -73,7 +79,7 @@ pub(super) async fn runs(connection: &mut SqliteConnection, filter: &RunFilter) 
     }
     // Where the page came from there is always something; on the other side only if one row more was found.
     let after = if backwards { true } else { more };
-    let before = if backwards { more } else { cursor.is_some() };
+    let before = if backwards { more } else { end.cursor.is_some() };
     let total = if filter.count { Some(count(connection, filter).await?) } else { None };
     Ok(Page {
         next: items.last().filter(|_| after).map(|run| Cursor::at(run, false)),
@@ -81,6 +87,24 @@ pub(super) async fn runs(connection: &mut SqliteConnection, filter: &RunFilter) 
         items,
         total,
     })
+}
+
+/// Where a page starts, its order and its length.
+struct End {
+    cursor: Option<Cursor>,
+    ascending: bool,
+    rows: i64,
+}
+
+impl End {
+    fn push(&self, query: &mut QueryBuilder<Sqlite>) {
+        let (compare, order) = if self.ascending { (">", "") } else { ("<", " DESC") };
+        if let Some(cursor) = &self.cursor {
+            query.push(format!(" AND (e.created_at, e.exec_id) {compare} ("));
+            query.push_bind(cursor.created_at).push(", ").push_bind(cursor.exec_id.clone()).push(")");
+        }
+        query.push(format!(" ORDER BY e.created_at{order}, e.exec_id{order} LIMIT ")).push_bind(self.rows);
+    }
 }
 
 fn restrict(query: &mut QueryBuilder<Sqlite>, filter: &RunFilter) {

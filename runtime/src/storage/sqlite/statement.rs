@@ -169,7 +169,12 @@ impl Slot {
                 " ON CONFLICT (exec_id, timer_id) DO UPDATE SET kind = excluded.kind, step_key = excluded.step_key, \
                  due_at = excluded.due_at",
             ),
-            Self::ClearedTimer => ("DELETE FROM timers WHERE (exec_id, timer_id) IN (VALUES ", 2, ")"),
+            Self::ClearedTimer => (
+                // A plain list of row values would be looked up by reading the whole table.
+                "DELETE FROM timers WHERE (exec_id, timer_id) IN (SELECT column1, column2 FROM (VALUES ",
+                2,
+                "))",
+            ),
             Self::Usage => (
                 "INSERT INTO usage (exec_id, step_key, provider, model, prompt_tokens, completion_tokens) VALUES ",
                 6,

@@ -12,9 +12,9 @@ use compozy_engine::time::Timestamp;
 use sqlx::{Row, SqliteConnection};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::super::{Error, crash};
 use super::super::row::{Durability, Run, Started};
 use super::super::{CancelOutcome, sqlite::operation};
+use super::super::{Error, crash};
 use super::checkpoint::Progress;
 use super::encode::{Encoded, TERMINAL, integer};
 use super::error::{from_sqlx, is_busy, is_general};

@@ -27,10 +27,7 @@ struct Found {
     seconds_since_1970: u64,
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "what the standard library finds is the question"
-)]
+#[allow(clippy::disallowed_methods, reason = "what the standard library finds is the question")]
 fn probe(probe: Probe) -> Result<Found> {
     println!("probing {}", probe.path);
     eprintln!("probing {} (standard error)", probe.path);
@@ -42,12 +39,8 @@ fn probe(probe: Probe) -> Result<Found> {
         variable: env::var(&probe.variable).ok(),
         variables: env::vars().count(),
         arguments: env::args().count(),
-        connection_error: std::net::TcpStream::connect("127.0.0.1:9")
-            .err()
-            .map(|error| error.to_string()),
-        seconds_since_1970: SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |elapsed| elapsed.as_secs()),
+        connection_error: std::net::TcpStream::connect("127.0.0.1:9").err().map(|error| error.to_string()),
+        seconds_since_1970: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
     })
 }
 

@@ -32,10 +32,7 @@ pub(crate) fn error(given: Given) -> Result<Value> {
 }
 
 pub(crate) fn huge_error(size: Size) -> Result<Value> {
-    Err(Error::new(
-        "huge",
-        "x".repeat(size.bytes.unwrap_or(16 << 20)),
-    ))
+    Err(Error::new("huge", "x".repeat(size.bytes.unwrap_or(16 << 20))))
 }
 
 pub(crate) fn huge_message_log(size: Size) -> Result<Value> {

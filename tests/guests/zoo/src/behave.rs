@@ -23,10 +23,7 @@ pub(crate) struct Sum {
 }
 
 pub(crate) fn add(terms: Terms) -> Result<Sum> {
-    let sum = terms
-        .a
-        .checked_add(terms.b)
-        .ok_or_else(|| Error::new("overflow", "the sum needs more than 64 bits"))?;
+    let sum = terms.a.checked_add(terms.b).ok_or_else(|| Error::new("overflow", "the sum needs more than 64 bits"))?;
     Ok(Sum { sum })
 }
 
@@ -48,9 +45,7 @@ pub(crate) fn fail(failure: Failure) -> Result<Value> {
     }
     Err(Error {
         code: failure.code.unwrap_or_else(|| "asked_to_fail".to_owned()),
-        message: failure
-            .message
-            .unwrap_or_else(|| format!("attempt {attempt} fails as asked")),
+        message: failure.message.unwrap_or_else(|| format!("attempt {attempt} fails as asked")),
         retryable: failure.retryable.unwrap_or(true),
         retry_after_ms: failure.retry_after_ms,
     })

@@ -32,11 +32,8 @@ pub(crate) fn fetch(input: Fetch) -> Result<Value> {
     }
     let response = request.send()?;
     let status = response.status;
-    let headers: Map<String, Value> = response
-        .headers
-        .iter()
-        .map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into()))
-        .collect();
+    let headers: Map<String, Value> =
+        response.headers.iter().map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into())).collect();
     Ok(json!({"status": status, "headers": headers, "body": response.text(BODY_LIMIT)?}))
 }
 
@@ -89,26 +86,19 @@ pub(crate) fn kv(input: Kv) -> Result<Value> {
     let key = input.key.as_str();
     let value = input.value.unwrap_or_default().into_bytes();
     Ok(match input.operation {
-        Operation::Get => {
-            store::get(key)?.map_or(Value::Null, |value| String::from_utf8_lossy(&value).into())
-        }
+        Operation::Get => store::get(key)?.map_or(Value::Null, |value| String::from_utf8_lossy(&value).into()),
         Operation::Set => {
             match input.ttl_ms {
-                Some(milliseconds) => {
-                    store::set_for(key, &value, std::time::Duration::from_millis(milliseconds))?
-                }
+                Some(milliseconds) => store::set_for(key, &value, std::time::Duration::from_millis(milliseconds))?,
                 None => store::set(key, &value)?,
             }
             Value::Null
         }
         Operation::CompareAndSet => {
-            store::compare_and_set(key, input.expected.as_deref().map(str::as_bytes), &value)?
-                .into()
+            store::compare_and_set(key, input.expected.as_deref().map(str::as_bytes), &value)?.into()
         }
         Operation::Delete => store::delete(key)?.into(),
-        Operation::Keys => {
-            store::keys(key, input.after.as_deref(), input.limit.unwrap_or(1000))?.into()
-        }
+        Operation::Keys => store::keys(key, input.after.as_deref(), input.limit.unwrap_or(1000))?.into(),
     })
 }
 
@@ -180,13 +170,7 @@ fn to_cell(value: &Value) -> Cell {
             None => Cell::Real(number.as_f64().unwrap_or(f64::NAN)),
         },
         Value::String(text) => Cell::Text(text.clone()),
-        Value::Array(bytes) => Cell::Blob(
-            bytes
-                .iter()
-                .filter_map(Value::as_u64)
-                .map(|byte| byte as u8)
-                .collect(),
-        ),
+        Value::Array(bytes) => Cell::Blob(bytes.iter().filter_map(Value::as_u64).map(|byte| byte as u8).collect()),
         Value::Object(_) => Cell::Text(value.to_string()),
     }
 }

@@ -11,10 +11,7 @@ mod lend;
 use answer::{error, giant_output, huge_error, huge_message_log, panic_now, unreachable_now};
 use behave::{add, context, count_down, echo, fail, sleep, visits};
 use compozy_plugin::export_tool;
-use harm::{
-    big_frames, call_storm, deep_recursion, endless_loop, handle_storm, log_flood, memory_bomb,
-    wait_forever,
-};
+use harm::{big_frames, call_storm, deep_recursion, endless_loop, handle_storm, log_flood, memory_bomb, wait_forever};
 use lend::{effect, env, fetch, kv, query, secret, settings};
 
 export_tool! {
