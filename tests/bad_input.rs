@@ -226,7 +226,7 @@ fn a_database_that_is_served_already() {
     let project = greeting();
     let server = project.start();
     let output = project.compozy(&["start", "--port", "0"]);
-    let text = Output { stderr: output.stderr.replace(&format!("pid {}", server.process_id()), "pid [pid]"), ..output };
+    let text = Output { stderr: output.stderr.replace(&format!("process {}", server.process_id()), "process [pid]"), ..output };
     check("already_served", &project, &text);
 }
 

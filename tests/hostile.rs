@@ -104,6 +104,8 @@ fn each_ends_typed_and_others_go_on() {
     let misbehaving = AtomicBool::new(true);
     let (failures, neighbours) = std::thread::scope(|scope| {
         let neighbours = scope.spawn(|| neighbours(&server, &misbehaving));
+        // Whatever ends this closure, the neighbours must end too, or the scope waits for them.
+        let _done = Done(&misbehaving);
         // All of them at once, then one after the other is looked at.
         let runs: Vec<String> = DEEDS.iter().map(|deed| server.start_run(&id(deed), json!({}))).collect();
         let failures: Vec<String> =
@@ -116,6 +118,15 @@ fn each_ends_typed_and_others_go_on() {
     assert!(!server.has_ended());
     assert_eq!(server.get("/readyz").status, 200);
     assert_eq!(server.stop().code, 0);
+}
+
+/// Says at its end that there is nothing left to misbehave.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 /// Runs neighbours until the others are done and says how many.
