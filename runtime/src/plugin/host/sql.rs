@@ -95,7 +95,6 @@ impl From<Refusal> for Error {
     }
 }
 
-#[expect(clippy::result_large_err, reason = "it is the WIT record, which is handed on as it is")]
 fn check(statement: &str, parameters: &[Value]) -> Result<(), Error> {
     if statement.len() > STATEMENT_BYTES {
         return Err(error("CZ0704", format!("a statement has at most {STATEMENT_BYTES} bytes")));
