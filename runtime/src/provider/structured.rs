@@ -1,43 +1,28 @@
 //! Answers that must match a schema: finding the JSON value in a reply, and checking it.
 
+use compozy_lang::schema_check::{self, Schema};
 use serde_json::Value;
-
-/// Violations that are named, and sent back to the model.
-const VIOLATIONS: usize = 5;
-
-/// Bytes of one named violation.
-const VIOLATION_BYTES: usize = 300;
 
 /// A schema ready to check answers.
 #[derive(Debug)]
-pub(crate) struct Checker(jsonschema::Validator);
+pub(crate) struct Checker(Schema);
 
 impl Checker {
     /// Reads the schema; nothing is ever fetched for it.
     pub(crate) fn new(schema: &Value) -> Result<Self, String> {
-        let options = jsonschema::options().offline().with_pattern_options(jsonschema::PatternOptions::regex());
-        options.build(schema).map(Self).map_err(|error| error.to_string())
+        schema_check::compile(schema).map(Self)
     }
 
     /// The value in `reply` that matches the schema, else what is wrong, for people and models.
     pub(crate) fn value_of(&self, reply: &str) -> Result<Value, String> {
         let mut first = None;
         for value in candidates(reply) {
-            let violations: Vec<String> = self
-                .0
-                .iter_errors(&value)
-                .take(VIOLATIONS)
-                .map(|error| {
-                    let place = error.instance_path().to_string();
-                    let text = error.to_string();
-                    let text = text.get(..text.floor_char_boundary(VIOLATION_BYTES)).unwrap_or_default();
-                    if place.is_empty() { text.to_owned() } else { format!("{place}: {text}") }
-                })
-                .collect();
-            if violations.is_empty() {
-                return Ok(value);
+            match self.0.check(&value) {
+                Ok(()) => return Ok(value),
+                Err(violations) => {
+                    first.get_or_insert(schema_check::describe(&violations));
+                }
             }
-            first.get_or_insert(violations.join("; "));
         }
         Err(first.unwrap_or_else(|| "the reply holds no JSON value".into()))
     }

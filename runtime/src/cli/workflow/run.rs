@@ -198,28 +198,15 @@ fn checked_input(workflow: &Value, start: &Start) -> Result<Value, Failure> {
         return Ok(start.input.clone());
     };
     let mut input = start.input.clone();
-    if let (Some(members), Some(properties)) =
-        (input.as_object_mut(), schema.get("properties").and_then(Value::as_object))
-    {
-        for (name, property) in properties {
-            if let (false, Some(default)) = (members.contains_key(name), property.get("default")) {
-                members.insert(name.clone(), default.clone());
-            }
-        }
-    }
-    let validator =
-        jsonschema::validator_for(schema).map_err(|error| Failure::new("CZ0209", format!("input schema: {error}")))?;
-    let errors: Vec<Value> = validator
-        .iter_errors(&input)
-        .map(|error| json!({"pointer": format!("/input{}", error.instance_path()), "code": "input_invalid", "message": error.to_string()}))
-        .collect();
-    if errors.is_empty() {
-        return Ok(input);
-    }
+    let Err(violations) = compozy_lang::schema_check::accept(schema, &mut input) else { return Ok(input) };
+    let errors = violations.into_iter().map(|violation| {
+        let pointer = format!("/input{}", violation.pointer);
+        json!({"pointer": pointer, "code": "input_invalid", "message": violation.message})
+    });
     Err(Failure::from(crate::cli::failure::Problem {
         code: "input_invalid".to_owned(),
         message: format!("input of workflow '{}' does not match its schema", start.workflow_id),
-        errors,
+        errors: errors.collect(),
         ..crate::cli::failure::Problem::default()
     }))
 }
