@@ -4,6 +4,8 @@
 //! loop that knows nothing of events, timers or commands. The engine must visit the same tasks in the same order and
 //! end the same way, also when it is thrown away and restored from its rows between any two events.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on should stop")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -100,10 +100,10 @@ impl Driver {
 
     /// Drives the run from `commands` (of its committed start, or of a resume) to its end.
     pub(crate) async fn run(mut self, commands: Vec<Command>) -> Ended {
-        if self.state.status == Status::Pending {
-            if let Some(ended) = self.handle(Event::Start).await {
-                return ended;
-            }
+        if self.state.status == Status::Pending
+            && let Some(ended) = self.handle(Event::Start).await
+        {
+            return ended;
         }
         self.carry_out(commands);
         loop {
