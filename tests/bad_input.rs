@@ -316,7 +316,11 @@ fn ends_of_waiting() {
     let project = greeting();
     project.file("workflows/nap.yaml", "id: nap\ntasks:\n  - {id: nap, prompt: hi, sleep: 1h}\n");
     let server = project.start();
-    check("timeout_while_waiting", &project, &project.compozy(&["workflow", "run", "nap", "--timeout", "300ms"]));
+    check(
+        "timeout_while_waiting",
+        &project,
+        &project.compozy(&["workflow", "run", "nap", "--quiet", "--timeout", "300ms"]),
+    );
     let running = project.spawn(&["workflow", "run", "nap"]);
     wait::until("progress", || running.stderr().contains("nap").then_some(()));
     running.signal("INT");
