@@ -68,8 +68,8 @@ pub(crate) async fn launch(folder: &Path) -> Result<(Arc<Node>, Arc<dyn Storage>
     let session = Session::new(GlobalArgs::default(), &|_| None).map_err(said)?;
     let loaded = compose::load(&session, &folder.join("compozy.yaml")).await.map_err(said)?;
     let storage = compose::open_storage(&session, &loaded.project, Role::Server).await.map_err(said)?;
-    let node = compose::launch(&session, &loaded, &storage, Kind::Server, Some(1024)).await.map_err(said)?.node;
-    Ok((node, storage))
+    let launched = compose::launch(&session, &loaded, &storage, Kind::Server, Some(1024)).await.map_err(said)?;
+    Ok((launched.node, storage))
 }
 
 fn said(failure: Failure) -> anyhow::Error {

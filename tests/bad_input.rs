@@ -218,7 +218,9 @@ fn a_port_in_use() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("a port").port().to_string();
     let project = greeting();
-    check("port_in_use", &project, &project.compozy(&["start", "--port", &port]));
+    let output = project.compozy(&["start", "--port", &port]);
+    let text = Output { stderr: output.stderr.replace(&format!("port {port}"), "port [port]"), ..output };
+    check("port_in_use", &project, &text);
 }
 
 #[test]
@@ -226,7 +228,10 @@ fn a_database_that_is_served_already() {
     let project = greeting();
     let server = project.start();
     let output = project.compozy(&["start", "--port", "0"]);
-    let text = Output { stderr: output.stderr.replace(&format!("process {}", server.process_id()), "process [pid]"), ..output };
+    let text = Output {
+        stderr: output.stderr.replace(&format!("process {}", server.process_id()), "process [pid]"),
+        ..output
+    };
     check("already_served", &project, &text);
 }
 
@@ -295,7 +300,7 @@ fn a_database_that_is_not_ours() {
     check("database_of_another_program", &project, &project.compozy(&["start", "--port", "0"]));
     let project = greeting();
     project.compozy(&["workflow", "run", "greet"]).ok();
-    sql(&project, "UPDATE meta SET value = '9999' WHERE key = 'schema_version'");
+    sql(&project, "INSERT INTO migrations VALUES (999, 'future', 'x', 0)");
     check("database_of_a_later_release", &project, &project.compozy(&["start", "--port", "0"]));
 }
 
@@ -311,7 +316,11 @@ fn ends_of_waiting() {
     let project = greeting();
     project.file("workflows/nap.yaml", "id: nap\ntasks:\n  - {id: nap, prompt: hi, sleep: 1h}\n");
     let server = project.start();
-    check("timeout_while_waiting", &project, &project.compozy(&["workflow", "run", "nap", "--timeout", "300ms"]));
+    check(
+        "timeout_while_waiting",
+        &project,
+        &project.compozy(&["workflow", "run", "nap", "--quiet", "--timeout", "300ms"]),
+    );
     let running = project.spawn(&["workflow", "run", "nap"]);
     wait::until("progress", || running.stderr().contains("nap").then_some(()));
     running.signal("INT");

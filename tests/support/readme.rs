@@ -97,17 +97,16 @@ impl Terminal {
         self.server.as_ref()
     }
 
-    /// Types every bash block of the README at `path`.
-    pub(crate) fn type_readme(&mut self, path: &str) -> Vec<Typed> {
+    /// Types the bash blocks of the README at `path` that `wanted` takes by number, from 0.
+    pub(crate) fn type_readme(&mut self, path: &str, wanted: impl Fn(usize) -> bool) -> Vec<Typed> {
         let markdown = std::fs::read_to_string(super::root().join(path)).expect("the README");
         let blocks = blocks(&markdown);
+        let with_next = blocks.iter().zip(blocks.iter().skip(1).map(Some).chain([None]));
+        let bash = with_next.filter(|(block, _)| block.language == "bash").enumerate();
         let mut typed = Vec::new();
-        for (number, block) in blocks.iter().enumerate() {
-            if block.language == "bash" {
-                let expected = blocks.get(number + 1).filter(|next| next.language == "text");
-                let expected = expected.map(|next| next.text.clone());
-                typed.push(Typed { block: block.clone(), expected, output: self.type_block(&block.text) });
-            }
+        for (_, (block, next)) in bash.filter(|(number, _)| wanted(*number)) {
+            let expected = next.filter(|next| next.language == "text").map(|next| next.text.clone());
+            typed.push(Typed { block: block.clone(), expected, output: self.type_block(&block.text) });
         }
         typed
     }

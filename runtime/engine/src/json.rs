@@ -34,6 +34,26 @@ impl Json {
         serde_json::from_str::<&RawValue>(text).map(|raw| Self(raw.get().into()))
     }
 
+    /// How deep lists and maps are nested; 0 for a value that is neither. Whoever parses into a tree needs a bound.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+        for byte in self.0.bytes() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_string => escaped = true,
+                b'"' => in_string = !in_string,
+                b'[' | b'{' if !in_string => {
+                    depth += 1;
+                    deepest = deepest.max(depth);
+                }
+                b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        deepest
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -77,5 +97,22 @@ impl<'de> Deserialize<'de> for Json {
         // Through `Value`: a raw value cannot be read from inside an internally tagged enum.
         let value = Value::deserialize(deserializer).map_err(D::Error::custom)?;
         Ok(Self::from(&value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Json;
+
+    #[test]
+    fn depth_counts_what_is_nested() {
+        for (text, depth) in [
+            ("1", 0),
+            ("[]", 1),
+            (r#"{"a": [1, {"b": 2}], "c": {}}"#, 3),
+            (r#"{"[[\"[[": "]]\\", "x": []}"#, 2),
+        ] {
+            assert_eq!(Json::parse(text).unwrap().depth(), depth, "{text}");
+        }
     }
 }

@@ -27,11 +27,31 @@ pub async fn describe(binding: &Binding) -> Result<Description, CallError> {
     })
     .await;
     let description = live.finish(&ungranted, "describe", outcome.map(Ok))?;
-    if description.functions.is_empty() {
-        let reason = "describe names no function".into();
-        return Err(CallError::new(Kind::Plugin, "CZ0702", wrong(binding.component.kind(), reason).to_string()));
+    match contradiction(&description) {
+        None => Ok(description),
+        Some(reason) => {
+            let message = format!("'{}': {}", binding.plugin_id, wrong(binding.component.kind(), reason));
+            Err(CallError::new(Kind::Plugin, "CZ0702", message))
+        }
     }
-    Ok(description)
+}
+
+/// Why a description is of no use.
+fn contradiction(description: &Description) -> Option<String> {
+    if description.functions.is_empty() {
+        return Some("describe names no function".into());
+    }
+    let mut seen = std::collections::HashSet::new();
+    for function in &description.functions {
+        if !seen.insert(function.name.as_str()) {
+            return Some(format!("describe names function '{}' twice", function.name));
+        }
+        let mut schemas = [&function.input_schema, &function.output_schema].into_iter().flatten();
+        if schemas.any(|schema| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(schema).is_err()) {
+            return Some(format!("a schema of function '{}' is no JSON object", function.name));
+        }
+    }
+    None
 }
 
 /// Calls `function` with `input` (JSON text) in a fresh instance and returns its answer (JSON text).

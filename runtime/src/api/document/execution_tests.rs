@@ -1,3 +1,5 @@
+//! Execution documents, member by member.
+
 use compozy_engine::time::Timestamp;
 use serde_json::json;
 

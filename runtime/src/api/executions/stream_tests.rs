@@ -1,3 +1,5 @@
+//! Streams against journals and notices made by hand.
+
 use tokio::sync::broadcast;
 
 use super::*;

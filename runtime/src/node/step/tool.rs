@@ -17,6 +17,10 @@ use crate::plugin::call::{Binding, CallContext, RunContext};
 use crate::plugin::tool::{self, Description};
 use crate::plugin::{self, CallError, Grants, Host, Kind, Services, Source, bundled};
 
+/// Deepest nesting of an answer: with what documents put around it, every JSON reader we know still takes it (serde_json
+/// stops at 128).
+const ANSWER_DEPTH: usize = 100;
+
 /// The tool plugins of a project, loaded at their first use.
 #[derive(Debug)]
 pub struct Tools {
@@ -217,6 +221,12 @@ fn read_answer(tool: &str, answer: &str) -> Result<Json, StepError> {
         let message = format!("output of tool '{tool}' does not match its schema: it is not JSON: {error}");
         StepError::new("CZ0709", ErrorKind::Tool, message)
     })?;
+    let depth = json.depth();
+    if depth > ANSWER_DEPTH {
+        let message =
+            format!("'{tool}' exceeded its output limit: {depth} levels of lists and maps, {ANSWER_DEPTH} allowed");
+        return Err(StepError::new("CZ0704", ErrorKind::Tool, message));
+    }
     let text = json.as_str();
     if text == "null" {
         return Ok(Json::from_valid("{}"));
