@@ -72,6 +72,7 @@ pub fn decide(plan: &Workflow, state: &mut RunState, event: Event, now: Timestam
             Event::StepEnded { key, attempt, outcome } => turn.step_ended(&key, attempt, *outcome),
             Event::TimerDue { timer } => turn.timer_due(&timer),
             Event::OutputsRendered(outputs) => turn.outputs_rendered(outputs),
+            Event::Lost(error) => turn.end(Status::Failed, error),
             Event::Cancel { by, reason } => turn.cancel(&by, reason.as_deref()),
         }
         turn.settle_status();

@@ -30,6 +30,8 @@ pub enum Event {
     },
     /// The workflow's `outputs` were rendered (or there are none and the last output stands).
     OutputsRendered(Result<Json, StepError>),
+    /// The run cannot go on and fails with this error.
+    Lost(StepError),
     /// Someone wants the run to end.
     Cancel {
         /// Who.

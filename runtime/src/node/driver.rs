@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use compozy_engine::command::Command;
 use compozy_engine::decide::{self, Decision};
+use compozy_engine::error::StepError;
 use compozy_engine::event::{Event, Outcome, TimerKey};
 use compozy_engine::state::{RunState, StepKey};
 use compozy_engine::status::Status;
@@ -16,13 +17,14 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
+use super::held::{HANDED_BACK, Held};
 use super::projection;
 use super::slots::Slot;
 use super::worker::Worker;
 use crate::id::ExecId;
 use crate::plugin::cancel::CancelToken;
 use crate::storage;
-use crate::storage::row::{Changes, Journal};
+use crate::storage::row::{Changes, Durability, Journal};
 
 /// First and longest wait before a commit that met a full or busy disk is tried again.
 const RETRY_COMMIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -70,6 +72,8 @@ pub(crate) struct Driver {
     timers: BTreeMap<TimerKey, Timestamp>,
     control: mpsc::UnboundedReceiver<Control>,
     slot: Slot,
+    /// Changes of a run of level `memory` that wait for its end.
+    held: Option<Held>,
     draining: bool,
 }
 
@@ -80,6 +84,7 @@ impl Driver {
         plan: Arc<Workflow>,
         state: RunState,
         epoch: i64,
+        durability: Durability,
         slot: Slot,
         control: mpsc::UnboundedReceiver<Control>,
     ) -> Self {
@@ -94,12 +99,27 @@ impl Driver {
             timers: BTreeMap::new(),
             control,
             slot,
+            held: (durability == Durability::Memory).then(Held::default),
             draining: false,
         }
     }
 
     /// Drives the run from `commands` (of its committed start, or of a resume) to its end.
     pub(crate) async fn run(mut self, commands: Vec<Command>) -> Ended {
+        let ended = self.drive(commands).await;
+        if ended == Ended::HandedBack {
+            self.hand_over().await;
+        }
+        ended
+    }
+
+    /// Ends a run that cannot go on.
+    pub(crate) async fn fail(mut self, error: StepError) -> Ended {
+        self.held = None;
+        self.handle(Event::Lost(error)).await.unwrap_or(Ended::Terminal)
+    }
+
+    async fn drive(&mut self, commands: Vec<Command>) -> Ended {
         if self.state.status == Status::Pending
             && let Some(ended) = self.handle(Event::Start).await
         {
@@ -172,12 +192,38 @@ impl Driver {
             return None;
         }
         let changes = projection::changes(&self.plan, &self.state, &decision, &self.worker.id, self.epoch, now);
-        if let Some(ended) = self.commit(changes).await {
-            return Some(ended);
+        let ended = match &mut self.held {
+            Some(held) if !self.state.status.is_terminal() => {
+                let events = self.worker.watchers.any(&self.exec_id).then(|| changes.journal.clone());
+                held.hold(changes);
+                self.tell(events);
+                None
+            }
+            Some(held) => {
+                let all = std::mem::take(held).with(changes);
+                self.commit(all).await
+            }
+            None => self.commit(changes).await,
+        };
+        if ended.is_some() {
+            return ended;
         }
         self.slot.set(self.state.status == Status::Running);
         self.carry_out(decision.commands);
         None
+    }
+
+    /// Writes what a run of level `memory` has held, so that the next owner goes on from here.
+    async fn hand_over(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let Some(mut changes) = held.into_changes() else { return };
+        if let Some(run) = &mut changes.run {
+            run.reason = Some(HANDED_BACK.to_owned());
+        }
+        let written = self.worker.storage.commit(&self.exec_id, &self.worker.id, self.epoch, changes).await;
+        if let Err(error) = written {
+            tracing::warn!(run.id = %self.exec_id, "failed to write a run of level memory, it is lost: {error}");
+        }
     }
 
     fn decide(&mut self, event: Event, now: Timestamp) -> Decision {

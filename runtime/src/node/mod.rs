@@ -5,6 +5,7 @@
 
 mod claims;
 mod driver;
+mod held;
 pub mod project;
 mod projection;
 mod runs;

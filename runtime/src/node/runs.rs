@@ -16,27 +16,38 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::driver::{Control, Driver, Ended};
+use super::held::HANDED_BACK;
 use super::projection;
 use super::slots::Slot;
 use super::worker::Worker;
 use crate::id::ExecId;
-use crate::storage::row::{Changes, Journal, LoadedRun, Run, RunUpdate};
+use crate::storage::row::{Changes, Durability, Journal, LoadedRun, Run, RunUpdate, Step};
 
 /// How long a run that could not be driven rests before it is taken up again.
 const REST: Duration = Duration::from_secs(1);
+
+/// How this node holds a run.
+pub(crate) struct Owned {
+    /// Epoch under which it writes.
+    pub(crate) epoch: i64,
+    /// Level of the run.
+    pub(crate) durability: Durability,
+    /// Its slot.
+    pub(crate) slot: Slot,
+}
 
 /// Drives a run in a tokio task of its own.
 pub(crate) fn drive(
     worker: &Arc<Worker>,
     plan: Arc<Workflow>,
     state: RunState,
-    epoch: i64,
-    slot: Slot,
+    owned: Owned,
     control: mpsc::UnboundedReceiver<Control>,
     commands: Vec<Command>,
 ) {
     let exec_id = ExecId::from(state.facts.exec_id.as_str());
-    let driver = Driver::new(worker.clone(), plan, state, epoch, slot, control);
+    let Owned { epoch, durability, slot } = owned;
+    let driver = Driver::new(worker.clone(), plan, state, epoch, durability, slot, control);
     let worker = worker.clone();
     tokio::spawn(async move {
         // A panic is a defect of ours; it must cost this run a second and not its life.
@@ -94,7 +105,7 @@ async fn adopt(worker: &Arc<Worker>, loaded: LoadedRun) {
     };
     let (plan, state) = match restored {
         Ok(restored) => restored,
-        Err(reason) => return fail_unreadable(worker, run, &reason).await,
+        Err(reason) => return fail_unreadable(worker, &loaded, &reason).await,
     };
     let commands = decide::resume(&state);
     let control = worker.register(&run.exec_id);
@@ -104,7 +115,48 @@ async fn adopt(worker: &Arc<Worker>, loaded: LoadedRun) {
     }
     let mut slot = worker.slots.take();
     slot.set(state.status != Status::Waiting);
-    drive(worker, plan, state, run.epoch, slot, control, commands);
+    let owned = Owned { epoch: run.epoch, durability: run.durability, slot };
+    if run.durability == Durability::Memory && state.status != Status::Pending {
+        return adopt_from_memory(worker, run, plan, state, owned, control, commands).await;
+    }
+    drive(worker, plan, state, owned, control, commands);
+}
+
+/// A run of level `memory` goes on only if its last owner wrote what it held; otherwise nobody knows what it did, so it
+/// fails and is never executed again.
+async fn adopt_from_memory(
+    worker: &Arc<Worker>,
+    run: &Run,
+    plan: Arc<Workflow>,
+    state: RunState,
+    owned: Owned,
+    control: mpsc::UnboundedReceiver<Control>,
+    commands: Vec<Command>,
+) {
+    if run.reason.as_deref() == Some(HANDED_BACK) && claim_again(worker, run, &state).await {
+        return drive(worker, plan, state, owned, control, commands);
+    }
+    let Owned { epoch, slot, .. } = owned;
+    let driver = Driver::new(worker.clone(), plan, state, epoch, Durability::Full, slot, control);
+    let mut error = StepError::new("run_lost", ErrorKind::Internal, "the process that held this run in memory is gone");
+    error.help = Some("use durability normal or full for runs that must survive".to_owned());
+    driver.fail(error).await;
+    worker.forget(&run.exec_id);
+}
+
+/// Takes the mark of an orderly hand-over off again: from here on a kill loses the run.
+async fn claim_again(worker: &Worker, run: &Run, state: &RunState) -> bool {
+    let update = RunUpdate {
+        status: run.status.clone(),
+        reason: None,
+        output: None,
+        error: None,
+        state: serde_json::to_string(&state.stored()).unwrap_or_else(|_| run.state.clone()),
+        started_at: None,
+        finished_at: None,
+    };
+    let changes = Changes { run: Some(update), at: worker.clock.now(), ..Changes::default() };
+    worker.storage.commit(&run.exec_id, &worker.id, run.epoch, changes).await.is_ok()
 }
 
 async fn definition(worker: &Worker, run: &Run) -> Option<Arc<Workflow>> {
@@ -118,10 +170,33 @@ async fn definition(worker: &Worker, run: &Run) -> Option<Arc<Workflow>> {
 }
 
 /// A run whose definition cannot be read any more fails in the open; it never silently changes.
-async fn fail_unreadable(worker: &Worker, run: &Run, reason: &str) {
-    let now = worker.clock.now();
+async fn fail_unreadable(worker: &Worker, loaded: &LoadedRun, reason: &str) {
+    let (run, now) = (&loaded.run, worker.clock.now());
     let error = StepError::new("definition_unavailable", ErrorKind::Internal, reason);
+    let open = loaded.steps.iter().filter(|step| step.finished_at.is_none());
+    let steps: Vec<Step> = open
+        .zip(run.last_seq + 1..)
+        .map(|(step, seq)| Step {
+            status: Status::Canceled.word().to_owned(),
+            waiting_for: None,
+            result_seq: Some(seq),
+            finished_at: Some(now),
+            ..step.clone()
+        })
+        .collect();
+    let ended = steps.iter().map(|step| {
+        let data = serde_json::json!({"step_key": step.step_key, "attempt": step.attempt, "status": step.status});
+        ("task_status", Some(step.task_id.clone()), data.to_string())
+    });
     let record = Record::Error { status: Status::Failed, error: error.clone() };
+    let last = (record.event(), None, record.data());
+    let journal = ended.chain([last]).zip(run.last_seq + 1..).map(|((event, task_id, data), seq)| Journal {
+        seq,
+        at: now,
+        event: event.to_owned(),
+        task_id,
+        data,
+    });
     let changes = Changes {
         run: Some(RunUpdate {
             status: Status::Failed.word().to_owned(),
@@ -132,13 +207,8 @@ async fn fail_unreadable(worker: &Worker, run: &Run, reason: &str) {
             started_at: None,
             finished_at: Some(now),
         }),
-        journal: vec![Journal {
-            seq: run.last_seq + 1,
-            at: now,
-            event: record.event().to_owned(),
-            task_id: None,
-            data: record.data(),
-        }],
+        journal: journal.collect(),
+        steps,
         at: now,
         ..Changes::default()
     };

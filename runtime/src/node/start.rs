@@ -76,7 +76,8 @@ pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Resul
     let accepted = Accepted { exec_id, workflow_id: plan.id.clone(), replayed: false };
     match (slot, control) {
         (Some(slot), Some(control)) => {
-            runs::drive(worker, plan, state, 1, slot, control, decision.commands);
+            let owned = runs::Owned { epoch: 1, durability, slot };
+            runs::drive(worker, plan, state, owned, control, decision.commands);
         }
         _ => {
             worker.queued.fetch_add(1, Ordering::Relaxed);

@@ -18,7 +18,7 @@ use crate::plugin::template::Renderer;
 use crate::plugin::{Host, HostOptions, Services, bundled};
 use crate::provider::{Parts, Providers, Settings};
 use crate::storage::Storage;
-use crate::storage::row::Run;
+use crate::storage::row::{Durability, Run};
 use crate::storage::sqlite::{self, Role};
 
 /// A task that calls a function of the zoo with a fixed input.
@@ -203,5 +203,55 @@ async fn a_handed_back_run_goes_on_in_the_next_node() {
     let second = node(storage, workflow(tasks)).await;
     let run = second.wait(&accepted.exec_id, Some(Duration::from_secs(10))).await.unwrap().expect("the run ends");
     assert_eq!(run.output.as_deref(), Some(r#"{"sum":4}"#));
+    assert_eq!(second.storage().check().await.unwrap(), Vec::<String>::new());
+}
+
+/// A first task that fails once and then waits, so that a node can stop while the run is under way.
+fn slow_chain() -> Vec<Task> {
+    let mut slow = task("slow", "fail", &json!({"times": 1, "code": "flaky", "retryable": true}));
+    slow.retry.initial_interval = Duration::from_millis(300);
+    vec![task("first", "add", &json!({"a": 1, "b": 1})), slow, task("last", "add", &json!({"a": 2, "b": 2}))]
+}
+
+fn start_in_memory() -> StartRequest {
+    StartRequest { durability: Some(Durability::Memory), ..start() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_level_memory_is_written_whole_at_its_end() {
+    let node = node(memory().await, workflow(slow_chain())).await;
+    let accepted = node.submit(start_in_memory()).await.unwrap();
+    let events = node.storage().journal(&accepted.exec_id, 0, 100).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.event.as_str()).collect::<Vec<_>>(), ["workflow_start", "task_start"]);
+    let run = node.wait(&accepted.exec_id, Some(Duration::from_secs(10))).await.unwrap().expect("the run ends");
+    assert_eq!(run.output.as_deref(), Some(r#"{"sum":4}"#));
+    assert_eq!(node.storage().steps(&run.exec_id).await.unwrap().len(), 3);
+    assert_eq!(node.storage().check().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_level_memory_survives_an_orderly_stop() {
+    let storage = memory().await;
+    let first = node(storage.clone(), workflow(slow_chain())).await;
+    let accepted = first.submit(start_in_memory()).await.unwrap();
+    first.shutdown(Duration::from_millis(50)).await;
+    let second = node(storage, workflow(slow_chain())).await;
+    let run = second.wait(&accepted.exec_id, Some(Duration::from_secs(10))).await.unwrap().expect("the run ends");
+    assert_eq!((run.status.as_str(), run.output.as_deref()), ("SUCCESS", Some(r#"{"sum":4}"#)));
+    assert_eq!(second.storage().check().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_level_memory_is_lost_with_its_process() {
+    let storage = memory().await;
+    let mut endless = workflow(vec![task("loop", "endless_loop", &json!({}))]);
+    endless.id = "flow".into();
+    let first = node(storage.clone(), endless.clone()).await;
+    let accepted = first.submit(start_in_memory()).await.unwrap();
+    // The first node is never told to stop: to the second it is dead.
+    let second = node(storage, endless).await;
+    let run = second.wait(&accepted.exec_id, Some(Duration::from_secs(10))).await.unwrap().expect("the run ends");
+    assert_eq!(run.status, "FAILED");
+    assert!(run.error.as_deref().is_some_and(|error| error.contains("run_lost")), "{:?}", run.error);
     assert_eq!(second.storage().check().await.unwrap(), Vec::<String>::new());
 }
