@@ -32,8 +32,11 @@ fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
-/// The release binary, built now.
+/// The release binary, built now; or the one that `COMPOZY_BINARY` names.
 pub(crate) fn binary() -> Result<PathBuf> {
+    if let Some(binary) = std::env::var_os("COMPOZY_BINARY") {
+        return Ok(PathBuf::from(binary));
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root())

@@ -268,3 +268,31 @@ fn crashed_before_every_commit() {
 fn crashed_after_every_commit() {
     crashed_at_every_commit("after");
 }
+
+/// A run of a command that was killed goes on in the next server, once the command's lease has ended.
+#[test]
+fn a_killed_command_is_taken_over() {
+    let program = every_kind();
+    let effects = Effects::listen();
+    let project = project_of(std::slice::from_ref(&program), &effects);
+    // The command's own lease; the server looks for such every third of its.
+    let lease = ["--set", "cluster.lease=1s"];
+    let input = format!("n={}", program.input);
+    let mut command = project.spawn(&[&lease[..], &["workflow", "run", &program.id, "--param", &input]].concat());
+    wait::until("the first step", || command.stderr().contains("s0: SUCCESS").then_some(()));
+    command.kill();
+    effects.next_life();
+    let mut ledger = Ledger::default();
+    ledger.check(&project, &effects);
+    let server = project.start_with(&lease, &[]);
+    let ended = wait_all(&server);
+    assert_eq!(ended.len(), 1);
+    for (exec_id, run) in &ended {
+        check_result(exec_id, run, std::slice::from_ref(&program), &effects);
+    }
+    assert_eq!(server.stop().code, 0);
+    effects.next_life();
+    ledger.check(&project, &effects);
+    check_effects(&effects);
+    doctor(&project);
+}

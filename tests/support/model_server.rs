@@ -22,7 +22,7 @@ pub(crate) enum Answer {
     Slow(Duration, String),
     /// A status with headers and an error object, as providers send it.
     Refuse(u16, Vec<(String, String)>, String),
-    /// A body that is not what it should be, with status 200.
+    /// A body that is not what it should be, with status 200; as an event when a stream was asked for.
     Raw(String),
     /// Closes the connection in the middle of the answer.
     Cut,
@@ -113,19 +113,17 @@ fn respond(stream: &mut TcpStream, question: &Asked, answer: Answer) {
                 headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             refuse(stream, status, &headers, &message);
         }
-        Answer::Raw(body) => {
-            listener::answer(stream, 200, &[("content-type", content_type(question))], body.as_bytes())
+        Answer::Raw(body) if question.is_streamed() => {
+            let body = format!("data: {body}\n\n");
+            listener::answer(stream, 200, &[("content-type", "text/event-stream")], body.as_bytes());
         }
+        Answer::Raw(body) => listener::answer(stream, 200, &[("content-type", "application/json")], body.as_bytes()),
         Answer::Cut => {
             let head =
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n{\"id\": \"chat";
             let _ = stream.write_all(head.as_bytes());
         }
     }
-}
-
-fn content_type(question: &Asked) -> &'static str {
-    if question.is_streamed() { "text/event-stream" } else { "application/json" }
 }
 
 fn refuse(stream: &mut TcpStream, status: u16, headers: &[(&str, &str)], message: &str) {

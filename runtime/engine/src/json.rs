@@ -106,12 +106,9 @@ mod tests {
 
     #[test]
     fn depth_counts_what_is_nested() {
-        for (text, depth) in [
-            ("1", 0),
-            ("[]", 1),
-            (r#"{"a": [1, {"b": 2}], "c": {}}"#, 3),
-            (r#"{"[[\"[[": "]]\\", "x": []}"#, 2),
-        ] {
+        for (text, depth) in
+            [("1", 0), ("[]", 1), (r#"{"a": [1, {"b": 2}], "c": {}}"#, 3), (r#"{"[[\"[[": "]]\\", "x": []}"#, 2)]
+        {
             assert_eq!(Json::parse(text).unwrap().depth(), depth, "{text}");
         }
     }

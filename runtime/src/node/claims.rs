@@ -49,13 +49,31 @@ async fn claim_all(worker: &Arc<Worker>) -> Result<(), storage::Error> {
     }
 }
 
-/// Registers the node and renews its lease at each third, until the node stops.
+/// Renews the node's lease at each third, and looks for nodes whose lease has ended, until the node stops.
 pub(crate) async fn lease_loop(worker: Arc<Worker>) {
     while !worker.stopping.load(Ordering::Relaxed) {
         worker.clock.sleep(worker.lease / 3).await;
+        if worker.stopping.load(Ordering::Relaxed) {
+            return;
+        }
         if let Err(error) = renew(&worker).await {
             tracing::warn!("failed to renew the lease: {error}");
         }
+        if worker.kind == Kind::Server {
+            free_abandoned(&worker).await;
+        }
+    }
+}
+
+/// Makes claimable what nodes whose lease has ended left behind: commands that were killed.
+async fn free_abandoned(worker: &Worker) {
+    match worker.storage.recover(&worker.id, false, worker.clock.now()).await {
+        Ok(0) => {}
+        Ok(freed) => {
+            tracing::info!(runs = freed, "going on with runs of a node that is gone");
+            worker.wake.notify_one();
+        }
+        Err(error) => tracing::warn!("failed to free the runs of nodes that are gone: {error}"),
     }
 }
 

@@ -232,13 +232,12 @@ impl Driver {
 
     /// Commits, waiting out a full or busy disk: a result that is known must not be lost because space ran out.
     async fn commit(&mut self, changes: Changes) -> Option<Ended> {
-        let events = self.worker.watchers.any(&self.exec_id).then(|| changes.journal.clone());
         let mut wait = RETRY_COMMIT.0;
         loop {
             let storage = &self.worker.storage;
             match storage.commit(&self.exec_id, &self.worker.id, self.epoch, changes.clone()).await {
                 Ok(()) => {
-                    self.tell(events);
+                    self.tell(changes.journal);
                     return None;
                 }
                 Err(storage::Error::Fenced) => {
@@ -269,8 +268,9 @@ impl Driver {
         }
     }
 
-    fn tell(&self, events: Option<Vec<Journal>>) {
-        if let Some(events) = events {
+    /// Asked only after the commit: who begins to watch later reads these events from the journal.
+    fn tell(&self, events: Vec<Journal>) {
+        if self.worker.watchers.any(&self.exec_id) {
             self.worker.watchers.committed(&self.exec_id, events);
         }
     }
