@@ -8,6 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+/// Deepest nesting of a value that is recorded, so that whoever reads it can (cli-and-api §12, S14).
+pub const MAX_DEPTH: usize = 64;
+
 /// One JSON value as compact text. Cheap to clone; inputs and outputs travel in this form from the plugin to the
 /// database and into template contexts without being parsed.
 #[derive(Clone, PartialEq, Eq)]
@@ -110,6 +113,18 @@ mod tests {
             [("1", 0), ("[]", 1), (r#"{"a": [1, {"b": 2}], "c": {}}"#, 3), (r#"{"[[\"[[": "]]\\", "x": []}"#, 2)]
         {
             assert_eq!(Json::parse(text).unwrap().depth(), depth, "{text}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Json;
+
+    #[test]
+    fn depth_counts_what_is_not_text() {
+        for (text, depth) in [("1", 0), ("[]", 1), (r#"{"a":[1,{"b":2}]}"#, 3), (r#"["[[{\"[",{}]"#, 2)] {
+            assert_eq!(Json::from_valid(text).depth(), depth, "{text}");
         }
     }
 }

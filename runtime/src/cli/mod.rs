@@ -12,6 +12,7 @@ pub mod config;
 pub mod databases;
 pub mod discovery;
 pub mod doctor;
+mod dump;
 pub mod embedded;
 pub mod events;
 pub mod execution;

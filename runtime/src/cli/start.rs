@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::compose::{self, Launched, Loaded};
 use super::discovery;
+use super::dump;
 use super::exit;
 use super::failure::Failure;
 use super::probe;
@@ -116,6 +117,7 @@ impl Server {
         let info = storage.info().clone();
         say(session, &format!("Database initialized: driver={} {}", info.driver, location(&info.location)));
         let launched = compose::launch(session, &loaded, &storage, node::Kind::Server, None).await?;
+        dump::listen(&launched.node);
         let app = app(session, &loaded, &launched, settings, &instance, port);
         let address = address(&listener);
         let serving = tokio::spawn(api::serve(listener, Arc::clone(&app)));

@@ -1,6 +1,6 @@
 //! One run in motion: waits for what happens to it, lets the engine decide, commits, carries out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ pub(crate) struct Driver {
     timers: BTreeMap<TimerKey, Timestamp>,
     control: mpsc::UnboundedReceiver<Control>,
     slot: Slot,
+    /// What the node said while a commit waited for the disk.
+    heard: VecDeque<Control>,
     /// Changes of a run of level `memory` that wait for its end.
     held: Option<Held>,
     draining: bool,
@@ -99,6 +101,7 @@ impl Driver {
             timers: BTreeMap::new(),
             control,
             slot,
+            heard: VecDeque::new(),
             held: (durability == Durability::Memory).then(Held::default),
             draining: false,
         }
@@ -149,6 +152,9 @@ impl Driver {
     }
 
     async fn next(&mut self) -> Next {
+        if let Some(control) = self.heard.pop_front() {
+            return Next::of(Some(control));
+        }
         let due = self.timers.iter().min_by_key(|(_, due)| **due).map(|(timer, due)| (timer.clone(), *due));
         let clock = self.worker.clock.clone();
         let timer = async move {
@@ -162,11 +168,7 @@ impl Driver {
         };
         tokio::select! {
             biased;
-            control = self.control.recv() => match control {
-                Some(Control::Cancel { by, reason }) => Next::Happened(Event::Cancel { by, reason }),
-                Some(Control::Drain) => Next::Drain,
-                Some(Control::Stop) | None => Next::Stop,
-            },
+            control = self.control.recv() => Next::of(control),
             Some((key, attempt, outcome)) = self.calls.next(), if !self.calls.is_empty() => {
                 self.cancels.remove(&key.path);
                 Next::Happened(Event::StepEnded { key, attempt, outcome: Box::new(outcome) })
@@ -264,7 +266,13 @@ impl Driver {
         let clock = self.worker.clock.clone();
         tokio::select! {
             () = clock.sleep(wait) => false,
-            control = self.control.recv() => matches!(control, Some(Control::Stop) | None),
+            control = self.control.recv() => match control {
+                Some(Control::Stop) | None => true,
+                Some(other) => {
+                    self.heard.push_back(other);
+                    false
+                }
+            },
         }
     }
 
@@ -317,4 +325,14 @@ enum Next {
     Happened(Event),
     Drain,
     Stop,
+}
+
+impl Next {
+    fn of(control: Option<Control>) -> Self {
+        match control {
+            Some(Control::Cancel { by, reason }) => Self::Happened(Event::Cancel { by, reason }),
+            Some(Control::Drain) => Self::Drain,
+            Some(Control::Stop) | None => Self::Stop,
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use compozy_engine::decide::{self, Decision};
 use compozy_engine::event::Event;
-use compozy_engine::json::Json;
+use compozy_engine::json::{Json, MAX_DEPTH};
 use compozy_engine::state::{Facts, RunState};
 use compozy_lang::plan::{TaskIndex, Workflow};
 use compozy_lang::schema_check::Violation;
@@ -120,6 +120,11 @@ fn check_input(worker: &Worker, plan: &Workflow, input: &Value) -> Result<Json, 
             Json::from(&filled)
         }
     };
+    let depth = input.depth();
+    if depth > MAX_DEPTH {
+        let message = format!("nested {depth} levels deep; the limit is {MAX_DEPTH}");
+        return Err(invalid(vec![Refused { pointer: String::new(), message }]));
+    }
     let (size, limit) = (input.as_str().len() as u64, plan.limits.max_input_bytes);
     if size > limit { Err(Error::InputTooLarge { size, limit }) } else { Ok(input) }
 }

@@ -115,6 +115,11 @@ impl Reader<'_> {
         limits.timeout = self.duration(&fields, "timeout").unwrap_or(limits.timeout);
         limits.output_bytes = self.size(&fields, "output").unwrap_or(limits.output_bytes);
         limits.fuel = self.count(&fields, "fuel").filter(|fuel| *fuel > 0);
+        if limits.fuel.is_some()
+            && let Some(fuel) = fields.get("fuel")
+        {
+            self.unsupported("limits.fuel", fuel.place.clone());
+        }
         limits
     }
 

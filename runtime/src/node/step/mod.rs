@@ -13,7 +13,7 @@ use std::time::Duration;
 use compozy_engine::context::Site;
 use compozy_engine::error::{ErrorKind, StepError};
 use compozy_engine::event::{Done, Failure, Outcome, Rendered, Target, Usage};
-use compozy_engine::json::Json;
+use compozy_engine::json::{Json, MAX_DEPTH};
 use compozy_engine::state::{ListState, ROOT, RunState, Step, StepKey};
 use compozy_lang::duration::{self as durations, Bare};
 use compozy_lang::environment::ProjectEnvironment;
@@ -133,6 +133,11 @@ impl Executor {
                 Json::from(&values.fill(shape))
             }
         };
+        let depth = output.depth();
+        if depth > MAX_DEPTH {
+            let message = format!("outputs are nested {depth} levels deep; the limit is {MAX_DEPTH}");
+            return Err(StepError::new("CZ0322", ErrorKind::Schema, message));
+        }
         let site = format!("output of workflow '{}'", plan.id);
         self.check_output(plan, &site, plan.output_schema.as_ref(), &output, "CZ0319")?;
         Ok(output)
@@ -396,6 +401,11 @@ fn duration(task: &Task, field: &str, value: &Value) -> Result<Option<Duration>,
 }
 
 fn check_size(plan: &Workflow, task: &Task, output: &Json) -> Result<(), StepError> {
+    let depth = output.depth();
+    if depth > MAX_DEPTH {
+        let message = format!("output of task '{}' is nested {depth} levels deep; the limit is {MAX_DEPTH}", task.id);
+        return Err(StepError::new("CZ0410", ErrorKind::Schema, message));
+    }
     let limit = plan.limits.max_output_bytes;
     if output.as_str().len() as u64 <= limit {
         return Ok(());

@@ -74,6 +74,28 @@ impl Tools {
         Ok((cell, entries))
     }
 
+    /// The file of a plugin, symlinks resolved; it must lie in the project folder.
+    fn inside(&self, entry: &plan::Plugin) -> Result<PathBuf, StepError> {
+        let wrong = |code: &str, reason: String| {
+            let mut error = StepError::new(code, ErrorKind::Tool, format!("'{}': {reason}", entry.id));
+            error.place = Some(entry.place.to_string());
+            error
+        };
+        let unreadable = |error: std::io::Error| {
+            let kind = error.kind();
+            wrong("CZ0701", format!("no usable implementation: cannot read {}: {kind}", entry.source))
+        };
+        let root = self.root.canonicalize().map_err(unreadable)?;
+        let path = self.root.join(&entry.source).canonicalize().map_err(unreadable)?;
+        if !path.starts_with(&root) {
+            return Err(wrong("CZ0206", format!("path '{}' leaves the project folder", entry.source)));
+        }
+        if !path.is_file() {
+            return Err(wrong("CZ0701", format!("no usable implementation: {} is not a file", entry.source)));
+        }
+        Ok(path)
+    }
+
     async fn load_entry(&self, entries: &Entries, id: &str) -> Result<Loaded, StepError> {
         let entry = entries.entry(id)?;
         let failed = |error: plugin::Error| {
@@ -83,7 +105,7 @@ impl Tools {
         };
         let source = match entry.source.strip_prefix("builtin:") {
             Some(name) => bundled::source(name).ok_or_else(|| unknown_builtin(id, name))?,
-            None => Source::Path(self.root.join(&entry.source)),
+            None => Source::Path(self.inside(&entry)?),
         };
         let component = self.host.load(source, PluginKind::Tool).await.map_err(failed)?;
         if let Some(expected) = entry.digest.as_deref().filter(|digest| digest_of(&component) != **digest) {
