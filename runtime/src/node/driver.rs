@@ -194,7 +194,7 @@ impl Driver {
         let changes = projection::changes(&self.plan, &self.state, &decision, &self.worker.id, self.epoch, now);
         let ended = match &mut self.held {
             Some(held) if !self.state.status.is_terminal() => {
-                let events = self.worker.watchers.any(&self.exec_id).then(|| changes.journal.clone());
+                let events = changes.journal.clone();
                 held.hold(changes);
                 self.tell(events);
                 None
