@@ -9,7 +9,7 @@ use crate::support::root;
 const SKIPPED: &[(&str, &str)] = &[
     ("cargo quickstart", "builds everything: CI runs it as a command of its own"),
     ("cargo verify", "runs this very test"),
-    ("cargo bench-table", "takes minutes and measures rather than checks"),
+    ("cargo measure", "takes minutes and measures rather than checks"),
     ("./.ci/run", "runs this very test"),
 ];
 
