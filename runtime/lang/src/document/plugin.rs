@@ -118,7 +118,10 @@ impl Reader<'_> {
         if limits.fuel.is_some()
             && let Some(fuel) = fields.get("fuel")
         {
-            self.unsupported("limits.fuel", fuel.place.clone());
+            // Time and memory bound the call all the same, so the project may load.
+            let unsupported =
+                super::Unsupported { what: "limits.fuel".to_owned(), place: fuel.place(), is_warning: true };
+            self.report(unsupported.diagnostic());
         }
         limits
     }
