@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::support::readme::{Terminal, blocks};
-use crate::support::root;
+use crate::support::{Project, root};
 
 /// Blocks of the README that are not typed, by a line of theirs, and why.
 const SKIPPED: &[(&str, &str)] = &[
@@ -60,6 +60,24 @@ fn the_readme_is_typed() {
     for setup in ["cargo quickstart", "cargo verify"] {
         assert!(used.contains(&setup), "README.md does not name the set-up command `{setup}`");
     }
+}
+
+/// The workflow of docs/workflows.md is valid without a warning and runs.
+#[test]
+fn the_workflow_reference_runs() {
+    let text = std::fs::read_to_string(root().join("docs/workflows.md")).expect("docs/workflows.md");
+    let yaml = blocks(&text).into_iter().find(|block| block.language == "yaml").expect("a workflow");
+    let project = Project::sqlite(
+        "llm: {providers: [{id: openai, type: mock}]}\n\
+         plugins: [{id: text, source: ./plugins/text-stats.wasm}]\n\
+         tools: [{id: stats, plugin: text, description: Counts}]\n",
+    );
+    project.component("text-stats").file("workflows/order.yaml", &yaml.text);
+    let validated = project.compozy(&["validate", "--strict"]);
+    assert_eq!((validated.code, validated.stderr.as_str()), (0, ""), "{validated}");
+    let run = project.compozy(&["workflow", "run", "order", "--param", "text=three plain words"]);
+    assert_eq!(run.code, 0, "{run}");
+    assert!(run.stdout.contains(r#""words": 3"#), "{run}");
 }
 
 /// Links between files of the repository lead somewhere, anchors included.

@@ -19,20 +19,18 @@ pub(crate) fn run() -> Result<()> {
     process::run(&mut process::cargo(".", ["build", "--release", "--bin", "compozy"]))?;
     let mut compozy = Command::new(process::target_dir().join("release/compozy"));
     compozy.current_dir(process::project_root()).args(["--cwd", PROJECT, "workflow", "run", "hello-world"]);
-    match endpoint() {
-        Some(variable) => eprintln!("3/3 run hello-world, asking the model that {variable} names"),
-        None => {
-            eprintln!(
-                "3/3 run hello-world with the built-in mock model (set OPENAI_API_KEY or OPENAI_BASE_URL for a real one)"
-            );
-            compozy.env("COMPOZY_MOCK_LLM", "1");
-        }
+    if is_set("OPENAI_API_KEY") {
+        eprintln!("3/3 run hello-world, asking the model behind OPENAI_API_KEY");
+    } else if is_set("OPENAI_BASE_URL") {
+        eprintln!("3/3 run hello-world, asking the model at OPENAI_BASE_URL without a key");
+        compozy.env("OPENAI_API_KEY", "none");
+    } else {
+        eprintln!("3/3 run hello-world with the built-in mock model (set OPENAI_API_KEY for a real one)");
+        compozy.env("COMPOZY_MOCK_LLM", "1");
     }
     process::run(&mut compozy)
 }
 
-fn endpoint() -> Option<&'static str> {
-    ["OPENAI_BASE_URL", "OPENAI_API_KEY"]
-        .into_iter()
-        .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
