@@ -271,7 +271,7 @@ impl From<storage::Error> for Problem {
                 Self::new(code::DATABASE_BUSY, "the database is busy").because(cause).retry_after_ms(1_000)
             }
             Error::DiskFull => Self::new(code::DISK_FULL, cause),
-            Error::Unavailable(_) | Error::Unusable(_) => {
+            Error::Unavailable(_) | Error::TooNew(_) | Error::Unusable(_) => {
                 Self::new(code::DATABASE_UNAVAILABLE, "the database is unavailable")
                     .because(cause)
                     .retry_after_ms(5_000)
@@ -349,6 +349,7 @@ mod tests {
             (storage(storage::Error::Busy(secret.into())), "database_busy"),
             (storage(storage::Error::DiskFull), "disk_full"),
             (storage(storage::Error::Unavailable(secret.into())), "database_unavailable"),
+            (storage(storage::Error::TooNew(secret.into())), "database_unavailable"),
             (storage(storage::Error::Unusable(secret.into())), "database_unavailable"),
             (storage(storage::Error::Driver(secret.into())), "internal"),
         ] {

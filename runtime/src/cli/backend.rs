@@ -31,6 +31,8 @@ pub enum Need {
     Read,
     /// Stored runs; there are none in memory.
     History,
+    /// Stored runs, and to write down what is asked of them.
+    Change,
     /// A node that runs workflows.
     Run,
     /// A place to store a run that another process will take up.

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use compozy_lang::diagnostic::Severity;
+use compozy_lang::codes;
+use compozy_lang::diagnostic::{Diagnostic, Severity};
 use compozy_lang::environment::{Environment, ProjectEnvironment};
 use compozy_lang::load as lang;
 use compozy_lang::plan::{Plugin, PluginKind, Project};
 use compozy_lang::settings::Driver;
+use compozy_lang::source::Place;
 
 use super::databases::Lent;
 use super::discovery::Keys;
@@ -115,8 +117,7 @@ pub async fn read_with(
         strict,
     };
     let checked = node::project::load(&request, renderer).await;
-    let checked =
-        checked.map_err(|error| Failure::new(&error.code, format!("template language: {}", error.message)))?;
+    let checked = checked.map_err(|error| cannot_check(config, &error.code, &error.message))?;
     logs::mask(checked.environment.masks());
     let root = config.parent().unwrap_or(Path::new(".")).to_owned();
     let found = Diagnostics { all: checked.diagnostics, omitted: checked.omitted, root };
@@ -128,6 +129,19 @@ pub async fn read_with(
         renderer: Arc::clone(renderer),
     });
     Ok(Read { loaded, found, settings: checked.origins, missing: checked.missing_variables, files: checked.files })
+}
+
+/// The template language gave up on a template of this project: a finding about the project, if the code is one.
+fn cannot_check(config: &Path, code: &str, message: &str) -> Failure {
+    let message = format!("template language: {message}");
+    let Some(known) = codes::find(code).filter(|known| codes::DIAGNOSTICS.contains(known)) else {
+        return Failure::new(code, message);
+    };
+    let file = config.file_name().unwrap_or_default().to_string_lossy();
+    let place = Place { file: file.as_ref().into(), line: 0, column: 0 };
+    let found = Diagnostic::error(known.code, message, place).help(known.help);
+    let root = config.parent().unwrap_or(Path::new(".")).to_owned();
+    Failure::Diagnostics(Box::new(Diagnostics { all: vec![found], omitted: 0, root }))
 }
 
 fn host(config: &Path) -> Result<Arc<Host>, Failure> {
@@ -243,6 +257,9 @@ fn cannot_open(error: storage::Error, role: Role, path: Option<&Path>) -> Failur
             Failure::new("already_served", text).hint("stop that server, or use another database")
         }
         storage::Error::Conflict(_) => Failure::new("database_exclusive", text).hint("try again when it is done"),
+        storage::Error::TooNew(_) => {
+            Failure::new("schema_too_new", text).hint("update compozy; the database was left as it is")
+        }
         storage::Error::Unusable(_) => Failure::new("database_unusable", text)
             .hint(format!("nothing was written to {shown}; restore a backup, or move the file away to begin anew")),
         storage::Error::Unavailable(_) => {
@@ -405,5 +422,32 @@ pub struct NoKeys;
 impl Keys for NoKeys {
     async fn identity_key(&self) -> Result<Option<[u8; 32]>, Failure> {
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_database_cannot_be_opened_decides_the_code() {
+        let path = Path::new("/data/compozy.db");
+        for (error, code, exit) in [
+            (storage::Error::TooNew("newer".into()), "schema_too_new", 6),
+            (storage::Error::Unusable("damaged".into()), "database_unusable", 6),
+            (storage::Error::Unavailable("refused".into()), "database_unwritable", 2),
+            (storage::Error::DiskFull, "disk_full", 7),
+            (storage::Error::Busy("locked".into()), "database_busy", 7),
+        ] {
+            let failure = cannot_open(error, Role::Embedded, Some(path));
+            assert_eq!((failure.code(), failure.exit()), (Some(code), exit));
+        }
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_checked_makes_the_project_invalid() {
+        let failure = cannot_check(Path::new("/p/compozy.yaml"), "CZ0410", "too large");
+        assert_eq!((failure.exit(), failure.document()["code"].as_str()), (3, Some("CZ0410")));
+        assert_eq!(cannot_check(Path::new("/p/compozy.yaml"), "internal", "no").exit(), 1);
     }
 }

@@ -9,14 +9,14 @@ use super::backend;
 use super::client::Client;
 use super::compose::{self, Loaded};
 use super::exit;
-use super::failure::Failure;
+use super::failure::{Failure, Problem};
 use super::output::{Format, Table};
 use super::session::Session;
 use crate::api;
 use crate::storage::sqlite::Role;
 
 /// Examples and exit codes.
-pub const HELP: &str = "Examples:\n  compozy doctor\n  compozy doctor --health\n\nExit codes:\n  0 sound, 1 a check failed, 3 invalid project, 7 with --health: the server is not ready";
+pub const HELP: &str = "Examples:\n  compozy doctor\n  compozy doctor --health\n\nExit codes:\n  0 sound, 1 a check failed, 3 invalid project; with --health: 0 ready, 7 not ready";
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ impl Check {
 /// An invalid project, or with `--health` a server that is not ready.
 pub async fn run(session: &Session, args: DoctorArgs) -> Result<u8, Failure> {
     if args.health {
-        return health(session).await;
+        return health(session).await.map_err(not_ready);
     }
     let loaded = compose::load(session, &super::config::config_file(session)?).await?;
     let server = backend::discover(session, &loaded).await;
@@ -89,6 +89,20 @@ fn print(session: &Session, checks: &[Check]) -> Result<u8, Failure> {
         session.output.document(&json!({"ok": sound, "checks": list}))?;
     }
     Ok(if sound { exit::OK } else { exit::FAILED })
+}
+
+/// Whatever stands in the way, the answer to "is it ready" is no, and a probe knows only 0 and 7.
+fn not_ready(failure: Failure) -> Failure {
+    if matches!(failure, Failure::Quiet(_)) || failure.exit() == exit::UNAVAILABLE {
+        return failure;
+    }
+    let document = failure.document();
+    let text = |name: &str| document.get(name).and_then(Value::as_str).map(str::to_owned);
+    let mut message = text("detail").unwrap_or_default();
+    if let Failure::Diagnostics(found) = &failure {
+        message = found.errors().next().map_or(message, |first| format!("the project is not valid: {first}"));
+    }
+    Problem { code: "not_ready".to_owned(), message, hint: text("hint"), ..Problem::default() }.into()
 }
 
 /// Only "is the configured server ready".
@@ -155,4 +169,32 @@ async fn database(session: &Session, loaded: &Loaded, deep: bool) -> Vec<Check> 
     }
     storage.close().await;
     checks
+}
+
+#[cfg(test)]
+mod tests {
+    use compozy_lang::diagnostic::Diagnostic;
+    use compozy_lang::source::Place;
+
+    use super::*;
+    use crate::cli::failure::Diagnostics;
+
+    #[test]
+    fn a_probe_sees_only_0_and_7() {
+        let place = Place { file: "compozy.yaml".into(), line: 3, column: 1 };
+        let all = vec![Diagnostic::error("CZ0108", "unknown key 'x'", place)];
+        let invalid = not_ready(Failure::Diagnostics(Box::new(Diagnostics { all, ..Diagnostics::default() })));
+        let detail = invalid.document()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.starts_with("the project is not valid: ") && detail.contains("unknown key 'x'"), "{detail}");
+        for failure in [
+            invalid,
+            not_ready(Failure::usage("no URL")),
+            not_ready(Failure::new("CZ0101", "no compozy.yaml")),
+            not_ready(Failure::from_document(401, json!({"code": "unauthorized"}))),
+            not_ready(Failure::new("server_unreachable", "gone")),
+        ] {
+            assert_eq!(failure.exit(), 7, "{failure:?}");
+        }
+        assert_eq!(not_ready(Failure::closed_pipe()).exit(), 0);
+    }
 }

@@ -55,7 +55,7 @@ impl Embedded {
     pub async fn open(session: &Session, loaded: Loaded, need: Need) -> Result<Self, Failure> {
         let ephemeral = compose::is_ephemeral(&loaded.project);
         match (need, ephemeral) {
-            (Need::History | Need::Queue, true) => {
+            (Need::History | Need::Change | Need::Queue, true) => {
                 return Err(Failure::new(
                     "memory_server_unreachable",
                     "the project keeps its executions in the memory of a server, and none is running",
@@ -67,14 +67,14 @@ impl Embedded {
             }
             _ => {}
         }
-        let role = if matches!(need, Need::Run | Need::Queue) { Role::Embedded } else { Role::ReadOnly };
+        let role = role(need, compose::database_file(&loaded.project).is_some_and(|path| path.exists()));
         let storage = compose::open_storage(session, &loaded.project, role).await?;
         let node = match need {
             Need::Run | Need::Queue => {
                 let limit = if need == Need::Run { None } else { Some(0) };
                 Some(compose::launch(session, &loaded, &storage, node::Kind::Embedded, limit).await?.node)
             }
-            Need::Read | Need::History => None,
+            Need::Read | Need::History | Need::Change => None,
         };
         Ok(Self { loaded, storage, node, clock: session.clock.clone(), queue_only: need == Need::Queue })
     }
@@ -255,6 +255,15 @@ impl Embedded {
     }
 }
 
+/// How the database is opened. Where nothing was stored yet there is nothing to change, and no file is made.
+fn role(need: Need, exists: bool) -> Role {
+    match need {
+        Need::Run | Need::Queue => Role::Embedded,
+        Need::Change if exists => Role::Embedded,
+        Need::Read | Need::History | Need::Change => Role::ReadOnly,
+    }
+}
+
 /// Sends the events of a run after `after` until its last one.
 ///
 /// # Errors
@@ -399,4 +408,60 @@ fn limit(text: &str) -> Result<u32, Failure> {
         .ok()
         .filter(|limit| (1..=query::MAX_LIMIT).contains(limit))
         .ok_or_else(|| Failure::usage(format!("--limit {text}: must be 1 to {}", query::MAX_LIMIT)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{args, exit};
+
+    const PROJECT: &str = "name: cancel\nworkflows:\n  - source: ./w.yaml\nllm:\n  providers:\n    - {id: mock, type: mock, default: true}\n";
+    const WORKFLOW: &str = "id: w\ntasks:\n  - id: one\n    type: basic\n    prompt: hello\n    final: true\n";
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_stored_run_is_canceled_without_a_server() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("compozy.yaml"), PROJECT).unwrap();
+        std::fs::write(folder.path().join("w.yaml"), WORKFLOW).unwrap();
+        let cli = args::parse(["compozy", "version", "--local"].map(Into::into)).unwrap();
+        let session = Session::new(cli.global, &|_| None).unwrap();
+        let loaded = compose::load(&session, &folder.path().join("compozy.yaml")).await.unwrap();
+
+        let nothing = Embedded::open(&session, loaded.clone(), Need::Change).await.unwrap();
+        let unknown = nothing.cancel("01ARZ3NDEKTSV4RRFFQ69G5FAV", None).await.unwrap_err();
+        nothing.close(Duration::ZERO).await;
+        assert_ne!(unknown.exit(), exit::OK);
+        assert!(!compose::database_file(&loaded.project).unwrap().exists(), "looking made a database");
+
+        let queue = Embedded::open(&session, loaded.clone(), Need::Queue).await.unwrap();
+        let start = Start {
+            workflow_id: "w".into(),
+            input: json!({}),
+            task: None,
+            tags: serde_json::Map::new(),
+            durability: None,
+            key: None,
+        };
+        let id = queue.start(start).await.unwrap();
+        queue.close(Duration::ZERO).await;
+
+        let change = Embedded::open(&session, loaded.clone(), Need::Change).await.unwrap();
+        change.cancel(&id, Some("wrong input")).await.unwrap();
+        change.cancel(&id, None).await.unwrap();
+        assert!(change.execution(&id).await.unwrap()["finished_at"].is_null());
+        change.close(Duration::ZERO).await;
+
+        let storage = compose::open_storage(&session, &loaded.project, Role::Server).await.unwrap();
+        let launched = compose::launch(&session, &loaded, &storage, node::Kind::Server, None).await.unwrap();
+        let wait = Some(Duration::from_secs(20));
+        let ended = launched.node.wait(&exec_id(&id).unwrap(), wait).await.unwrap().unwrap();
+        assert_eq!(ended.status, "CANCELED");
+        launched.node.shutdown(Duration::ZERO).await;
+        storage.close().await;
+
+        let late = Embedded::open(&session, loaded, Need::Change).await.unwrap();
+        let finished = late.cancel(&id, None).await.unwrap_err();
+        late.close(Duration::ZERO).await;
+        assert_eq!((finished.code(), finished.exit()), (Some("execution_finished"), exit::CONFLICT));
+    }
 }

@@ -138,8 +138,9 @@ impl Failure {
             Self::Quiet(code) => *code,
             Self::Problem(problem) => exit::of(&problem.code, problem.status),
             Self::Diagnostics(diagnostics) => {
-                let first = diagnostics.errors().next();
-                first.map_or(exit::VALIDATION, |diagnostic| exit::of(diagnostic.code, None))
+                // A code may mean a failed run elsewhere; found while loading, it says that the project is not valid.
+                let first = diagnostics.errors().next().map(|diagnostic| exit::of(diagnostic.code, None));
+                first.filter(|code| *code == exit::USAGE).unwrap_or(exit::VALIDATION)
             }
         }
     }
@@ -251,6 +252,16 @@ mod tests {
             failure.document(),
             json!({"type": "/problems/workflow_not_found", "status": 404, "code": "workflow_not_found", "detail": "no", "exit_code": 4})
         );
+    }
+
+    #[test]
+    fn what_loading_finds_is_usage_or_validation() {
+        let place = compozy_lang::source::Place { file: "compozy.yaml".into(), line: 1, column: 1 };
+        for (code, exit) in [("CZ0101", 2), ("CZ0102", 2), ("CZ0108", 3), ("CZ0202", 3), ("CZ0410", 3), ("CZ0806", 3)] {
+            let all = vec![Diagnostic::error(code, "no", place.clone())];
+            let failure = Failure::Diagnostics(Box::new(Diagnostics { all, ..Diagnostics::default() }));
+            assert_eq!(failure.exit(), exit, "{code}");
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ use super::output::{Format, Output, Paint, escaped, painted};
 
 /// Largest file that is read again to show a line of it, bytes.
 const SHOWN_FILE: u64 = 10 << 20;
+/// The warning about a secret that stands in the file itself.
+const LITERAL_SECRET: &str = "CZ0505";
 /// Longest source line shown, characters.
 const SHOWN_LINE: usize = 160;
 
@@ -77,9 +79,11 @@ fn diagnostic_text(diagnostic: &Diagnostic, lines: &mut Lines<'_>, color: bool) 
     if !diagnostic.place.file.is_empty() {
         text.push_str(&format!("\n  {arrow} {}", escaped(&diagnostic.place.to_string())));
     }
-    if let Some(line) = lines.line(&diagnostic.place.file, diagnostic.place.line) {
+    // A line that is known to hold a secret is not shown at all.
+    let shown = (diagnostic.code != LITERAL_SECRET).then(|| lines.line(&diagnostic.place.file, diagnostic.place.line));
+    if let Some(line) = shown.flatten() {
         text.push_str(&excerpt(
-            line,
+            &line,
             diagnostic.place.line,
             diagnostic.place.column,
             diagnostic.span_len,
@@ -109,8 +113,7 @@ fn help_text(help: &str, color: bool) -> String {
 
 /// The source line and a caret under the characters that are wrong.
 fn excerpt(line: &str, number: u32, column: u32, span: u32, paint: Paint, color: bool) -> String {
-    let shown = without_secret(line);
-    let shown: String = shown.chars().take(SHOWN_LINE).collect();
+    let shown: String = line.chars().take(SHOWN_LINE).collect();
     let number = number.to_string();
     let gutter = " ".repeat(number.len());
     let bar = painted("|", Paint::Blue, color);
@@ -125,18 +128,50 @@ fn excerpt(line: &str, number: u32, column: u32, span: u32, paint: Paint, color:
     text
 }
 
-/// The line, with the value masked if its key is that of a secret.
+/// The line, cut after the first key of a secret that has a value: what follows may be the secret or a part of it.
 fn without_secret(line: &str) -> String {
-    match line.split_once(':') {
-        Some((key, value)) if !value.trim().is_empty() && secret_key(key) && !value.contains("${") => {
-            format!("{key}: ***")
+    for (at, _) in line.match_indices([':', '=']) {
+        let (before, value) = (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default());
+        if secret_key(before) && !value.trim().is_empty() && !is_reference(value) {
+            return format!("{before}{} ***", line.get(at..=at).unwrap_or_default());
         }
-        _ => line.to_owned(),
     }
+    line.to_owned()
 }
 
-fn secret_key(key: &str) -> bool {
-    compozy_lang::environment::is_secret_name(key.trim().trim_start_matches("- ").trim_matches(['"', '\'']))
+/// Whether the word that `text` ends with names a secret.
+fn secret_key(text: &str) -> bool {
+    let text = text.trim_end().trim_end_matches(['"', '\'']);
+    let word = text.rsplit(|letter: char| !letter.is_alphanumeric() && !"_-.".contains(letter)).next();
+    word.is_some_and(|word| {
+        compozy_lang::environment::is_secret_name(&word.replace('-', "_")) || word == "conn_string" || word == "dsn"
+    })
+}
+
+/// Nothing but `${VAR}`, without a default.
+fn is_reference(value: &str) -> bool {
+    let value = value.trim().trim_matches(['"', '\'']);
+    let name = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    name.is_some_and(|name| !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_'))
+}
+
+/// Whether the line of this index lies within the value of a secret's key: a block text, or a list.
+fn in_secret(text: &str, index: usize) -> bool {
+    let lines: Vec<&str> = text.lines().take(index + 1).collect();
+    let depth = |line: &str| line.len() - line.trim_start().len();
+    let Some((line, above)) = lines.split_last() else { return false };
+    let (mut least, mut item) = (depth(line), line.trim_start().starts_with('-'));
+    for line in above.iter().rev().filter(|line| !line.trim().is_empty()) {
+        let holds = depth(line) < least || (item && depth(line) == least && !line.trim_start().starts_with('-'));
+        if !holds {
+            continue;
+        }
+        if line.split_once(':').is_some_and(|(key, _)| secret_key(key)) {
+            return true;
+        }
+        (least, item) = (depth(line), line.trim_start().starts_with('-'));
+    }
+    false
 }
 
 /// Lines of the files that diagnostics point into, each file read once.
@@ -150,11 +185,14 @@ impl<'a> Lines<'a> {
         Self { root, files: HashMap::new() }
     }
 
-    fn line(&mut self, file: &str, number: u32) -> Option<&str> {
+    /// A line as it may be shown.
+    fn line(&mut self, file: &str, number: u32) -> Option<String> {
         let index = usize::try_from(number.checked_sub(1)?).ok()?;
         let root = self.root;
         let text = self.files.entry(file.to_owned()).or_insert_with(|| read(&root.join(file)));
-        text.as_deref()?.lines().nth(index).map(|line| line.trim_start_matches('\u{feff}'))
+        let text = text.as_deref()?;
+        let line = text.lines().nth(index)?.trim_start_matches('\u{feff}');
+        Some(if in_secret(text, index) { "***".to_owned() } else { without_secret(line) })
     }
 }
 
@@ -189,9 +227,31 @@ mod tests {
         assert_eq!(
             diagnostics_text(&found, false),
             "error[CZ0108]: unknown key 'dbnam'\n  --> compozy.yaml:3:3\n 3 |   dbnam: a\n   |   ^^^^^\n  = help: did you mean 'dbname'?\n\
-             warning[CZ0505]: 'database.password' holds a literal secret\n  --> compozy.yaml:4:13\n 4 |   password: ***\n   |             ^\n\
+             warning[CZ0505]: 'database.password' holds a literal secret\n  --> compozy.yaml:4:13\n\
              … and 2 more"
         );
+    }
+
+    #[test]
+    fn no_line_shows_a_secret() {
+        for (line, shown) in [
+            ("  api_key: sk-1", "  api_key: ***"),
+            ("- {provider: openai, api_key: sk-1, model: m}", "- {provider: openai, api_key: ***"),
+            ("headers: {\"Authorization\": \"Bearer sk-1\"}", "headers: {\"Authorization\": ***"),
+            ("headers: {X-Api-Key: sk-1}", "headers: {X-Api-Key: ***"),
+            ("  password: a${B}", "  password: ***"),
+            ("  password: ${B:-sk-1}", "  password: ***"),
+            ("  conn_string: postgres://u:sk-1@h/d", "  conn_string: ***"),
+            ("  url: 'host=h password=sk-1'", "  url: 'host=h password= ***"),
+            ("  password: ${B}", "  password: ${B}"),
+            ("  api_key:", "  api_key:"),
+            ("  dbnam: a", "  dbnam: a"),
+        ] {
+            assert_eq!(without_secret(line), shown);
+        }
+        let text = "a:\n  token: |\n    sk-1\n\n    sk-2\n  next: 1\nsecrets:\n- sk-3\nb:\n- c\n";
+        let inside: Vec<usize> = (0..text.lines().count()).filter(|index| in_secret(text, *index)).collect();
+        assert_eq!(inside, [2, 4, 7], "the empty line has nothing to hide");
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Session {
             log_level: args.log_level.or_else(|| first(&["RUNTIME_LOG_LEVEL"])),
             server: if local { None } else { server },
             local,
-            api_key: args.api_key.or_else(|| first(&["COMPOZY_API_KEY"])),
+            api_key: args.api_key.or_else(|| first(&["COMPOZY_API_KEY"])).map(api_key).transpose()?,
             insecure: args.insecure,
             overrides,
             mock_llm: switch(args.mock_llm, "COMPOZY_MOCK_LLM")?,
@@ -165,6 +165,15 @@ fn boolean(name: &str, text: &str) -> Result<bool, Failure> {
     }
 }
 
+/// A key that a header can carry. The message never repeats it.
+fn api_key(key: String) -> Result<String, Failure> {
+    if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(key);
+    }
+    Err(Failure::usage("the API key is empty or holds spaces, control or non-ASCII characters")
+        .hint("check --api-key or COMPOZY_API_KEY; a line end at its end counts too"))
+}
+
 fn log_format_of(word: &str) -> Result<LogFormat, Failure> {
     match word.to_ascii_lowercase().as_str() {
         "text" => Ok(LogFormat::Text),
@@ -228,6 +237,16 @@ mod tests {
         assert_eq!(session.config.as_deref(), Some(Path::new("b.yaml")));
         assert_eq!(session.output.format, Format::Json);
         assert_eq!(session.server.as_deref(), Some("http://b"));
+    }
+
+    #[test]
+    fn an_api_key_fits_a_header_and_is_not_repeated() {
+        assert_eq!(api_key("cpzy_A-1~".into()).unwrap(), "cpzy_A-1~");
+        for bad in ["", "hunter2\n", "hunter2\u{1b}[0m", "hunter2 x", "hunter2\u{e9}"] {
+            let failure = api_key(bad.into()).unwrap_err();
+            assert_eq!(failure.exit(), 2, "{bad:?}");
+            assert!(!failure.document().to_string().contains("hunter2"), "{bad:?}");
+        }
     }
 
     #[test]

@@ -51,7 +51,10 @@ pub enum Error {
     /// It cannot be reached or opened.
     #[error("{0}")]
     Unavailable(String),
-    /// The file is damaged, not ours, or from a newer release. Nothing was written.
+    /// A newer release has brought its schema further than this one knows. Nothing was written.
+    #[error("{0}")]
+    TooNew(String),
+    /// The file is damaged or not ours. Nothing was written.
     #[error("{0}")]
     Unusable(String),
     /// A cursor that no page gave out.

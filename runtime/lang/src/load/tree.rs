@@ -175,7 +175,8 @@ impl<'a> Loading<'a> {
 
     /// A path as the user knows it.
     fn relative(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
+        let inside = path.strip_prefix(&self.root).ok().filter(|inside| !inside.as_os_str().is_empty());
+        inside.unwrap_or(path).to_string_lossy().into_owned()
     }
 
     /// Text to tree, within the limits.

@@ -36,7 +36,7 @@ pub struct CancelArgs {
 /// # Errors
 /// Why it ended early.
 pub async fn run(session: &Session, args: CancelArgs) -> Result<u8, Failure> {
-    let backend = Backend::choose(session, Need::History).await?;
+    let backend = Backend::choose(session, Need::Change).await?;
     let mut canceled = Vec::new();
     let mut first = None;
     for id in &args.ids {

@@ -1,13 +1,14 @@
 //! The input of a run, put together from files, JSON and single parameters.
 
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use crate::cli::failure::Failure;
 
-/// Largest input that is read, bytes; the workflow's own limit is checked later.
-const LARGEST: u64 = 64 << 20;
+/// Largest input that is read, bytes (16 MiB); the project's own limit is checked later.
+const LARGEST: u64 = 16 << 20;
 
 /// Where the input comes from, lowest first.
 #[derive(Debug, Default)]
@@ -24,7 +25,7 @@ pub struct Sources<'a> {
 ///
 /// # Errors
 /// Usage (exit 2) for what cannot be read or is no JSON object.
-pub fn read(sources: &Sources<'_>, stdin: impl FnOnce() -> std::io::Result<String>) -> Result<Value, Failure> {
+pub fn read(sources: &Sources<'_>, stdin: impl Read) -> Result<Value, Failure> {
     let mut input = Map::new();
     if let Some(path) = sources.file {
         input.extend(object(&file(path)?, &path.display().to_string())?);
@@ -32,10 +33,13 @@ pub fn read(sources: &Sources<'_>, stdin: impl FnOnce() -> std::io::Result<Strin
     match sources.inline {
         None => {}
         Some("-") => {
-            let text = stdin().map_err(|error| Failure::usage(format!("cannot read stdin: {error}")))?;
-            input.extend(object(&text, "stdin")?);
+            input.extend(object(&text(stdin, "stdin")?, "stdin")?);
         }
         Some(text) => match text.strip_prefix('@') {
+            Some("") => {
+                return Err(Failure::usage("--input @: the name of a file must follow")
+                    .hint("--input @FILE, or --input - for stdin"));
+            }
             Some(path) => input.extend(object(&file(Path::new(path))?, path)?),
             None => input.extend(object(text, "--input")?),
         },
@@ -51,15 +55,26 @@ pub fn read(sources: &Sources<'_>, stdin: impl FnOnce() -> std::io::Result<Strin
 }
 
 fn file(path: &Path) -> Result<String, Failure> {
-    let cannot = |error: std::io::Error| Failure::usage(format!("cannot read {}: {error}", path.display()));
-    let size = std::fs::metadata(path).map_err(cannot)?.len();
-    if size > LARGEST {
-        return Err(Failure::new(
-            "payload_too_large",
-            format!("{} is {size} bytes; the limit is {LARGEST}", path.display()),
-        ));
+    let name = path.display().to_string();
+    let cannot = |error: std::io::Error| Failure::usage(format!("cannot read '{name}': {error}"));
+    // Looked at before it is opened: opening a pipe waits for its other end.
+    if !std::fs::metadata(path).map_err(cannot)?.is_file() {
+        return Err(Failure::usage(format!("cannot read '{name}': not a regular file"))
+            .hint("name a file, or pass --input - to read stdin"));
     }
-    std::fs::read_to_string(path).map_err(cannot)
+    text(std::fs::File::open(path).map_err(cannot)?, &name)
+}
+
+/// All of `source`, refused as soon as it proves too long, whatever it said of its size.
+fn text(source: impl Read, name: &str) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    let read = source.take(LARGEST + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Failure::usage(format!("cannot read '{name}': {error}")))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Failure::new("payload_too_large", format!("'{name}' is larger than {} MiB", LARGEST >> 20))
+            .hint("keep large data in a file or database that the workflow reads"));
+    }
+    String::from_utf8(bytes).map_err(|_| Failure::usage(format!("cannot read '{name}': not UTF-8 text")))
 }
 
 fn object(text: &str, name: &str) -> Result<Map<String, Value>, Failure> {
@@ -116,7 +131,7 @@ mod tests {
 
     fn merged(inline: Option<&str>, params: &[&str]) -> Result<Value, Failure> {
         let params: Vec<String> = params.iter().map(ToString::to_string).collect();
-        read(&Sources { file: None, inline, params: &params }, || Ok(r#"{"from": "stdin"}"#.into()))
+        read(&Sources { file: None, inline, params: &params }, r#"{"from": "stdin"}"#.as_bytes())
     }
 
     #[test]
@@ -149,14 +164,29 @@ mod tests {
         let params = ["c=3".to_owned(), "d.x=4".to_owned(), "d.y=5".to_owned()];
         let inline = format!("@{}", path.display());
         let sources = Sources { file: Some(&path), inline: Some(r#"{"b": 2, "c": 2}"#), params: &params };
-        assert_eq!(
-            read(&sources, || Ok(String::new())).unwrap(),
-            json!({"a": 1, "b": 2, "c": 3, "d": {"x": 4, "y": 5}})
-        );
+        assert_eq!(read(&sources, std::io::empty()).unwrap(), json!({"a": 1, "b": 2, "c": 3, "d": {"x": 4, "y": 5}}));
         let sources = Sources { file: None, inline: Some(&inline), params: &[] };
-        assert_eq!(read(&sources, || Ok(String::new())).unwrap(), json!({"a": 1, "b": 1, "c": 1}));
+        assert_eq!(read(&sources, std::io::empty()).unwrap(), json!({"a": 1, "b": 1, "c": 1}));
         assert_eq!(merged(Some("-"), &["from=param"]).unwrap(), json!({"from": "param"}));
         assert_eq!(merged(None, &[]).unwrap(), json!({}));
+    }
+
+    #[test]
+    fn what_has_no_end_or_no_name_is_refused() {
+        let endless = read(&Sources { inline: Some("-"), ..Sources::default() }, std::io::repeat(b' ')).unwrap_err();
+        assert_eq!((endless.code(), endless.exit()), (Some("payload_too_large"), 2));
+        let folder = tempfile::tempdir().unwrap();
+        for path in [folder.path(), Path::new("/dev/zero"), Path::new("")] {
+            let sources = Sources { file: Some(path), ..Sources::default() };
+            assert_eq!(read(&sources, std::io::empty()).unwrap_err().exit(), 2, "{}", path.display());
+            assert_eq!(merged(Some(&format!("@{}", path.display())), &[]).unwrap_err().exit(), 2, "{}", path.display());
+        }
+        let large = folder.path().join("large.json");
+        std::fs::File::create(&large).unwrap().set_len(LARGEST + 1).unwrap();
+        let failure = read(&Sources { file: Some(&large), ..Sources::default() }, std::io::empty()).unwrap_err();
+        assert_eq!(failure.code(), Some("payload_too_large"));
+        let unnamed = merged(Some("@"), &[]).unwrap_err().document();
+        assert_eq!(unnamed["detail"], "--input @: the name of a file must follow");
     }
 
     #[test]

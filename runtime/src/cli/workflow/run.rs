@@ -1,6 +1,5 @@
 //! `compozy workflow run`: start a run and wait for its result (cli-and-api §3.4).
 
-use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -213,17 +212,13 @@ fn checked_input(workflow: &Value, start: &Start) -> Result<Value, Failure> {
 
 fn start_of(args: &RunArgs) -> Result<Start, Failure> {
     let sources = Sources { file: args.input_file.as_deref(), inline: args.input.as_deref(), params: &args.params };
-    let stdin = || {
-        let mut text = String::new();
-        std::io::stdin().lock().read_to_string(&mut text).map(|_| text)
-    };
     Ok(Start {
         workflow_id: args.id.clone(),
-        input: input::read(&sources, stdin)?,
+        input: input::read(&sources, std::io::stdin().lock())?,
         task: args.task.clone(),
         tags: tags(&args.tags)?,
         durability: args.durability.as_deref().map(durability).transpose()?,
-        key: args.idempotency_key.clone(),
+        key: args.idempotency_key.as_deref().map(idempotency_key).transpose()?,
     })
 }
 
@@ -234,6 +229,13 @@ fn tags(tags: &[String]) -> Result<Map<String, Value>, Failure> {
             _ => Err(Failure::usage(format!("--tag {tag}: expected KEY=VALUE"))),
         })
         .collect()
+}
+
+/// The server's rule, so that a key means the same without one.
+fn idempotency_key(key: &str) -> Result<String, Failure> {
+    let fits = (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    fits.then(|| key.to_owned())
+        .ok_or_else(|| Failure::usage("--idempotency-key: must be 1 to 255 visible ASCII characters"))
 }
 
 fn durability(word: &str) -> Result<Durability, Failure> {
@@ -283,6 +285,10 @@ mod tests {
         assert_eq!(tags(&["a=b=c".to_owned()]).unwrap(), json!({"a": "b=c"}).as_object().unwrap().clone());
         assert_eq!(tags(&["a".to_owned()]).unwrap_err().exit(), 2);
         assert_eq!(duration("1m30s").unwrap(), Duration::from_secs(90));
+        assert_eq!(idempotency_key(&"k".repeat(255)).unwrap().len(), 255);
+        for bad in ["", "a b", "a\n", "\u{e9}", &"k".repeat(256)] {
+            assert_eq!(idempotency_key(bad).unwrap_err().exit(), 2, "{bad}");
+        }
         for bad in ["", "5", "0s", "soon"] {
             assert_eq!(duration(bad).unwrap_err().exit(), 2, "{bad}");
         }

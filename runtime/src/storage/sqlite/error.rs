@@ -49,5 +49,5 @@ pub(super) fn from_sqlx(error: sqlx::Error) -> Error {
 
 /// Whether the error concerns the database as a whole rather than one logical transaction.
 pub(super) fn is_general(error: &Error) -> bool {
-    matches!(error, Error::Busy(_) | Error::DiskFull | Error::Unavailable(_) | Error::Unusable(_))
+    matches!(error, Error::Busy(_) | Error::DiskFull | Error::Unavailable(_) | Error::TooNew(_) | Error::Unusable(_))
 }

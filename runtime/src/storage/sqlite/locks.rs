@@ -104,9 +104,14 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// No space, or none that this user may take.
+pub(super) fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
 /// The error for a file that cannot be created or written, naming it and the user.
 pub(super) fn unavailable(path: &Path, error: &std::io::Error) -> Error {
-    if error.kind() == std::io::ErrorKind::StorageFull {
+    if is_full(error) {
         return Error::DiskFull;
     }
     let user = user_id().map(|id| format!(" as user {id}")).unwrap_or_default();

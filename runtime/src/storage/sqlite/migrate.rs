@@ -31,7 +31,8 @@ pub(super) fn newest() -> i64 {
 /// Looks at the schema without writing.
 ///
 /// # Errors
-/// [`Error::Unusable`] for a damaged file, a database of another program, of a newer release, or changed by hand.
+/// [`Error::TooNew`] for one of a newer release; [`Error::Unusable`] for a damaged file, a database of another program,
+/// or one changed by hand.
 pub(super) async fn inspect(connection: &mut SqliteConnection, name: &str) -> Result<Found, Error> {
     let tables: i64 = number(connection, "SELECT count(*) FROM sqlite_schema").await?;
     let application: i64 = number(connection, "PRAGMA application_id").await?;
@@ -55,7 +56,7 @@ pub(super) async fn inspect(connection: &mut SqliteConnection, name: &str) -> Re
                 return Err(Error::Unusable(format!("{name}: migration {version} is not the one this program knows")));
             }
             None => {
-                return Err(Error::Unusable(format!(
+                return Err(Error::TooNew(format!(
                     "{name} has schema version {version}, newer than this program, which knows {}; nothing was written",
                     newest()
                 )));

@@ -1,5 +1,6 @@
 //! Opening: locks, file modes, the look at what is there, migrations, connections.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::super::row::Durability;
 use super::super::{Error, Info};
 use super::encode::hex;
 use super::error::from_sqlx;
-use super::locks::{Locks, beside, unavailable};
+use super::locks::{Locks, beside, is_full, unavailable};
 use super::migrate::{self, Found};
 use super::read::Reader;
 use super::writer::{self, execute};
@@ -73,6 +74,8 @@ impl Options {
 
 /// How long a held lock is waited for in all, unless `busy_timeout` is longer (cli-and-api §4.3).
 const BUSY_LIMIT: Duration = Duration::from_secs(30);
+/// Bytes written to see whether the disk has room: one `-shm` file.
+const PROBE: usize = 64 << 10;
 /// Largest `-wal` file kept after it was cut.
 const JOURNAL_SIZE_LIMIT: u32 = 64 << 20;
 /// Databases of at most this many pages are read through at open; larger ones only as far as they are used.
@@ -89,16 +92,36 @@ const PRAGMAS: [&str; 4] = ["cache_size", "mmap_size", "temp_store", "journal_si
 ///
 /// # Errors
 /// [`Error::NotFound`] when there is none to read, [`Error::Conflict`] when it is served or its schema is locked,
-/// [`Error::Unusable`] when it is damaged, foreign or newer (nothing is written then), [`Error::Unavailable`] when the
-/// file or its folder cannot be used.
+/// [`Error::TooNew`] when it is newer, [`Error::Unusable`] when it is damaged or foreign (nothing is written then),
+/// [`Error::DiskFull`], [`Error::Unavailable`] when the file or its folder cannot be used.
 pub async fn open(options: Options) -> Result<SqliteStorage, Error> {
     if let Some((name, _)) = options.pragmas.iter().find(|(name, _)| !PRAGMAS.contains(&name.as_str())) {
         return Err(Error::Unusable(format!("pragma {name} cannot be set")));
     }
     match options.path.clone() {
         None => open_memory(options).await,
-        Some(path) => open_file(options, &path).await,
+        Some(path) => open_file(options, &path).await.map_err(|error| or_full(error, &path)),
     }
+}
+
+/// [`Error::DiskFull`] if that is why a file cannot be used. SQLite tells a full disk from a refused write only in the
+/// database itself; for its `-shm` and new files both are the same I/O error to it.
+fn or_full(error: Error, path: &Path) -> Error {
+    let is_full = matches!(error, Error::Unavailable(_)) && !has_room(path);
+    if is_full { Error::DiskFull } else { error }
+}
+
+/// Whether a file as large as SQLite's smallest `-shm` finds room beside `path`. What else stops it is not its matter.
+fn has_room(path: &Path) -> bool {
+    let probe = beside(path, &format!(".probe-{}", std::process::id()));
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    let written = options.open(&probe).and_then(|mut file| {
+        let written = file.write_all(&[0; PROBE]).and_then(|()| file.sync_data());
+        let _left_behind = std::fs::remove_file(&probe);
+        written
+    });
+    !written.is_err_and(|error| is_full(&error))
 }
 
 async fn open_memory(options: Options) -> Result<SqliteStorage, Error> {
@@ -353,5 +376,31 @@ pub(super) async fn close(mut connection: SqliteConnection) {
     let _closed_anyway = sqlx::raw_sql("PRAGMA optimize").execute(&mut connection).await;
     if let Err(error) = connection.close().await {
         tracing::warn!(error = %error, "closing the database failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error as IoError, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_not_a_refused_one() {
+        for (kind, full) in [
+            (ErrorKind::StorageFull, true),
+            (ErrorKind::QuotaExceeded, true),
+            (ErrorKind::PermissionDenied, false),
+            (ErrorKind::ReadOnlyFilesystem, false),
+        ] {
+            let error = unavailable(Path::new("a.db"), &IoError::from(kind));
+            assert_eq!(matches!(error, Error::DiskFull), full, "{kind:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        assert!(matches!(or_full(Error::Unavailable("refused".into()), &path), Error::Unavailable(_)));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the probe is gone");
+        let nowhere = folder.path().join("gone/a.db");
+        assert!(matches!(or_full(Error::Unavailable("no folder".into()), &nowhere), Error::Unavailable(_)));
     }
 }
