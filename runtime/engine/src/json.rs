@@ -116,15 +116,3 @@ mod tests {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::Json;
-
-    #[test]
-    fn depth_counts_what_is_not_text() {
-        for (text, depth) in [("1", 0), ("[]", 1), (r#"{"a":[1,{"b":2}]}"#, 3), (r#"["[[{\"[",{}]"#, 2)] {
-            assert_eq!(Json::from_valid(text).depth(), depth, "{text}");
-        }
-    }
-}

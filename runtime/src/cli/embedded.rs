@@ -28,6 +28,8 @@ const PAGE: u32 = 500;
 const KEY_LIFE: Duration = Duration::from_secs(24 * 3_600);
 /// How often a run that another process drives is looked at.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often the journal of a run that is listened to is read.
+const LOOK_ANYWAY: Duration = Duration::from_secs(2);
 
 /// The backend without a server.
 #[derive(Debug)]
@@ -278,7 +280,7 @@ pub async fn events(source: EventSource, id: &str, after: i64, sender: &mpsc::Se
             return Ok(());
         }
         let heard = match &mut notices {
-            Some(notices) => hear(notices, &exec_id, &mut last, sender).await,
+            Some(notices) => hear(&source.clock, notices, &exec_id, &mut last, sender).await,
             None => {
                 source.clock.sleep(LOOK).await;
                 Heard::Gap
@@ -303,13 +305,19 @@ enum Heard {
 }
 
 async fn hear(
+    clock: &Clock,
     notices: &mut broadcast::Receiver<Notice>,
     exec_id: &ExecId,
     last: &mut i64,
     sender: &mpsc::Sender<Event>,
 ) -> Heard {
     loop {
-        match notices.recv().await {
+        let notice = tokio::select! {
+            notice = notices.recv() => notice,
+            // The journal is read now and then all the same: another process may have taken the run over.
+            () = clock.sleep(LOOK_ANYWAY) => return Heard::Gap,
+        };
+        match notice {
             Ok(Notice::Events(events)) => {
                 // A seq that is too high means that one was committed before we subscribed; the journal has both.
                 if events.first().is_some_and(|first| first.seq > *last + 1) {
