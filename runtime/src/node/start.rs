@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::worker::Worker;
 use super::{Accepted, Error, Kind, StartRequest, Violation as Refused, projection, runs};
 use crate::storage;
-use crate::storage::row::{Changes, NewRun, Started};
+use crate::storage::row::{Changes, Durability, NewRun, Started};
 
 /// Records the run and, if a slot is free, begins to drive it. Durable when it returns.
 pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Result<Accepted, Error> {
@@ -46,7 +46,7 @@ pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Resul
     }
     let decision =
         if slot.is_some() { decide::decide(&plan, &mut state, Event::Start, now) } else { Decision::default() };
-    let durability = request.durability.unwrap_or(worker.storage.info().durability);
+    let durability = request.durability.unwrap_or_else(|| usual_level(worker));
     let mut run = projection::new_run(&plan, &state, &request, durability, now);
     let mut changes = Changes { at: now, ..Changes::default() };
     if slot.is_some() {
@@ -85,6 +85,13 @@ pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Resul
         }
     }
     Ok(accepted)
+}
+
+/// The database's level. One in memory loses everything with the process anyway; holding steps back would only hide
+/// them from those who watch.
+fn usual_level(worker: &Worker) -> Durability {
+    let info = worker.storage.info();
+    if info.ephemeral { Durability::Normal } else { info.durability }
 }
 
 fn find_workflow(worker: &Worker, id: &str) -> Result<Arc<Workflow>, Error> {

@@ -8,8 +8,11 @@ use crate::api::tests::support::{Server, server};
 /// A live stream of a waiting run, with all that is recorded already read, and the other end of its notices.
 async fn live(server: &Server, backlog: usize) -> (Feed, broadcast::Sender<Notice>) {
     let exec_id = ExecId::from(server.start("slow").await);
+    let mut looks = 0;
     let run = loop {
+        looks += 1;
         let run = server.storage.run(&exec_id).await.unwrap().unwrap();
+        assert!(run.finished_at.is_none() && looks < 2_000, "the run does not wait: {run:?}");
         if run.status == "WAITING" {
             break run;
         }
