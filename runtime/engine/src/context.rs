@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use compozy_lang::plan::{Reference, Task, TaskKind, Workflow};
+use compozy_lang::plan::{Reference, Task, Workflow};
 use serde_json::Value;
 
 use crate::error::StepError;
@@ -215,7 +215,7 @@ impl Site<'_> {
             object.text("id", &task.id);
         }
         if has("type") {
-            object.text("type", kind_word(&task.kind));
+            object.text("type", task.kind_word());
         }
         let Some(step) = step else { return object.close() };
         object.raw("skipped", if step.skipped { "true" } else { "false" });
@@ -238,7 +238,7 @@ impl Site<'_> {
         let task = self.plan.tasks.get(step.task);
         let mut object = Object::open();
         object.text("id", &step.key.path);
-        object.text("type", task.map_or("basic", |task| kind_word(&task.kind)));
+        object.text("type", task.map_or("basic", Task::kind_word));
         object.raw("execution", &step.key.execution.to_string());
         object.raw("attempt_limit", &task.map_or(1, |task| task.retry.maximum_attempts).to_string());
         object.close()
@@ -252,14 +252,6 @@ impl Site<'_> {
         object.text("version", &project.version);
         object.text("description", &project.description);
         object.close()
-    }
-}
-
-/// The word of a task's `type`.
-#[must_use]
-pub fn kind_word(kind: &TaskKind) -> &'static str {
-    match kind {
-        TaskKind::Prompt(_) | TaskKind::Tool(_) => "basic",
     }
 }
 

@@ -15,10 +15,15 @@ use serde_json::Value;
 use crate::source::Place;
 
 mod definitions;
+mod flow;
 
 pub use definitions::{
     Access, Grant, KnowledgeDefinition, KnowledgeKind, NamedDatabase, Permissions, Plugin, PluginKind, PluginLimits,
     Provider,
+};
+pub use flow::{
+    Cel, Collection, Composite, Dedupe, Expression, Memory, MemoryOperation, Overlap, Parallel, Route, Router, Schedule,
+    Signal, Strategy, SubWorkflow, Trigger, Verify, VerifyStrategy, Wait, Webhook, WebhookEvent,
 };
 
 /// Everything `compozy.yaml` and its workflow files define, linked and checked.
@@ -86,6 +91,12 @@ pub struct Workflow {
     pub durability: Option<crate::settings::Durability>,
     /// Tools the tasks refer to, by id.
     pub tools: BTreeMap<String, Tool>,
+    /// What starts runs by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub triggers: Vec<Trigger>,
+    /// When runs start by themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<Schedule>,
     /// SHA-256 (hex) of the canonical JSON of this workflow with this field empty.
     pub digest: String,
 }
@@ -164,8 +175,8 @@ pub struct Task {
     pub outputs: Option<ValueTemplate>,
     /// More `.env` names.
     pub env: BTreeMap<String, Template>,
-    /// A template read as truth; false: skipped with output null.
-    pub condition: Option<Template>,
+    /// CEL, or a template read as truth; false: skipped with output null. Routers and waits have their own.
+    pub condition: Option<Expression>,
     /// `on_success`.
     pub on_success: Transition,
     /// `on_error`, defaults of workflow and project already folded in.
@@ -184,7 +195,7 @@ pub struct Task {
     pub place: Place,
 }
 
-/// What a task does. Containers, waits and sub-workflows join here.
+/// What a task does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[expect(clippy::large_enum_variant, reason = "a plan holds few tasks and most of them are prompts")]
@@ -193,6 +204,88 @@ pub enum TaskKind {
     Prompt(Prompt),
     /// Calls a tool plugin.
     Tool(ToolCall),
+    /// Chooses the next task.
+    Router(Router),
+    /// Children at once.
+    Parallel(Parallel),
+    /// A child for every item.
+    Collection(Collection),
+    /// Children one after the other.
+    Composite(Composite),
+    /// Only renders `outputs`.
+    Aggregate,
+    /// Waits for a signal.
+    Wait(Wait),
+    /// Sends a signal.
+    Signal(Signal),
+    /// Reads or changes a memory.
+    Memory(Memory),
+    /// Runs another workflow.
+    Workflow(SubWorkflow),
+}
+
+impl Task {
+    /// The tasks right inside this one, in the order written: a container's children, a collection's child, a wait's
+    /// processor. An address in a plan is a path of positions in these lists.
+    #[must_use]
+    pub fn children(&self) -> &[Task] {
+        match &self.kind {
+            TaskKind::Parallel(parallel) => &parallel.tasks,
+            TaskKind::Composite(composite) => &composite.tasks,
+            TaskKind::Collection(collection) => std::slice::from_ref(&*collection.child),
+            TaskKind::Wait(wait) => wait.processor.as_deref().map_or(&[], std::slice::from_ref),
+            TaskKind::Prompt(_)
+            | TaskKind::Tool(_)
+            | TaskKind::Router(_)
+            | TaskKind::Aggregate
+            | TaskKind::Signal(_)
+            | TaskKind::Memory(_)
+            | TaskKind::Workflow(_) => &[],
+        }
+    }
+
+    /// As [`Task::children`], to be changed.
+    pub fn children_mut(&mut self) -> &mut [Task] {
+        match &mut self.kind {
+            TaskKind::Parallel(parallel) => &mut parallel.tasks,
+            TaskKind::Composite(composite) => &mut composite.tasks,
+            TaskKind::Collection(collection) => std::slice::from_mut(&mut *collection.child),
+            TaskKind::Wait(wait) => wait.processor.as_deref_mut().map_or(&mut [], std::slice::from_mut),
+            TaskKind::Prompt(_)
+            | TaskKind::Tool(_)
+            | TaskKind::Router(_)
+            | TaskKind::Aggregate
+            | TaskKind::Signal(_)
+            | TaskKind::Memory(_)
+            | TaskKind::Workflow(_) => &mut [],
+        }
+    }
+
+    /// The word of its `type`.
+    #[must_use]
+    pub fn kind_word(&self) -> &'static str {
+        match &self.kind {
+            TaskKind::Prompt(_) | TaskKind::Tool(_) => "basic",
+            TaskKind::Router(_) => "router",
+            TaskKind::Parallel(_) => "parallel",
+            TaskKind::Collection(_) => "collection",
+            TaskKind::Composite(_) => "composite",
+            TaskKind::Aggregate => "aggregate",
+            TaskKind::Wait(_) => "wait",
+            TaskKind::Signal(_) => "signal",
+            TaskKind::Memory(_) => "memory",
+            TaskKind::Workflow(_) => "workflow",
+        }
+    }
+}
+
+impl Workflow {
+    /// The task at `address`: positions in [`Workflow::tasks`] and then in each [`Task::children`].
+    #[must_use]
+    pub fn task(&self, address: &[TaskIndex]) -> Option<&Task> {
+        let (first, rest) = address.split_first()?;
+        rest.iter().try_fold(self.tasks.get(*first)?, |task, index| task.children().get(*index))
+    }
 }
 
 /// A model call.

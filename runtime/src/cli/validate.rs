@@ -137,6 +137,7 @@ fn kind(task: &Task) -> &'static str {
     match task.kind {
         TaskKind::Prompt(_) => "prompt",
         TaskKind::Tool(_) => "tool",
+        _ => task.kind_word(),
     }
 }
 

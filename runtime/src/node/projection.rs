@@ -76,7 +76,7 @@ fn run_update(state: &RunState, now: Timestamp) -> row::RunUpdate {
 }
 
 fn step(plan: &Workflow, step: &Step) -> row::Step {
-    let kind = plan.tasks.get(step.task).map_or("basic", |task| compozy_engine::context::kind_word(&task.kind));
+    let kind = plan.tasks.get(step.task).map_or("basic", |task| task.kind_word());
     row::Step {
         step_key: step.key.to_string(),
         task_exec_id: step.id.clone(),

@@ -7,7 +7,7 @@ use crate::document::{Check, SiteKind};
 use crate::interpolate::decoded_range;
 use crate::load::{TemplateProblem, TemplateReference, TemplateReport};
 use crate::plan::{
-    Next, Project, Provider, Reference, Task, TaskKind, Template, Tool, Transition, Typed, ValueTemplate, Workflow,
+    Expression, Next, Project, Provider, Reference, Task, TaskKind, Template, Tool, Transition, Typed, ValueTemplate, Workflow,
 };
 use crate::suggest;
 use crate::yaml::raw::Places;
@@ -139,17 +139,48 @@ fn of_task(task: &mut Task, visit: Visit<'_>) {
             visit(&mut prompt.prompt);
             prompt.instructions.iter_mut().for_each(&mut *visit);
         }
-        TaskKind::Tool(_) => {}
+        TaskKind::Router(router) => of_expression(&mut router.condition, visit),
+        TaskKind::Parallel(parallel) => of_typed(&mut parallel.max_workers, visit),
+        TaskKind::Collection(collection) => {
+            of_value(&mut collection.items, visit);
+            collection.filter.iter_mut().chain(&mut collection.child_id).for_each(&mut *visit);
+            of_typed(&mut collection.batch, visit);
+            of_typed(&mut collection.max_workers, visit);
+        }
+        TaskKind::Wait(wait) => {
+            visit(&mut wait.wait_for);
+            wait.condition.iter_mut().for_each(|condition| of_expression(condition, visit));
+            if let Some(Next::Template(template)) = &mut wait.on_timeout {
+                visit(template);
+            }
+        }
+        TaskKind::Signal(signal) => {
+            visit(&mut signal.name);
+            of_option(&mut signal.payload, visit);
+            signal.target.iter_mut().for_each(&mut *visit);
+        }
+        TaskKind::Memory(memory) => {
+            memory.key.iter_mut().for_each(&mut *visit);
+            of_option(&mut memory.payload, visit);
+        }
+        TaskKind::Tool(_) | TaskKind::Composite(_) | TaskKind::Aggregate | TaskKind::Workflow(_) => {}
     }
+    task.children_mut().iter_mut().for_each(|child| of_task(child, visit));
     of_option(&mut task.with, visit);
     of_option(&mut task.outputs, visit);
     task.env.values_mut().for_each(&mut *visit);
-    task.condition.iter_mut().for_each(&mut *visit);
+    task.condition.iter_mut().for_each(|condition| of_expression(condition, visit));
     of_transition(&mut task.on_success, visit);
     of_transition(&mut task.on_error, visit);
     of_typed(&mut task.sleep, visit);
     of_typed(&mut task.is_final, visit);
     of_typed(&mut task.timeout, visit);
+}
+
+fn of_expression(expression: &mut Expression, visit: Visit<'_>) {
+    if let Expression::Template(template) = expression {
+        visit(template);
+    }
 }
 
 fn of_transition(transition: &mut Transition, visit: Visit<'_>) {

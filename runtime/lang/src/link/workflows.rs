@@ -7,7 +7,7 @@ use crate::document::Name;
 use crate::document::agent::Agent;
 use crate::document::task::{Executor, PromptExecutor, Task as TaskDocument};
 use crate::document::workflow::{Defaults, Workflow as WorkflowDocument};
-use crate::plan::{ProjectFacts, Prompt, Task, TaskKind, Template, Tool, ToolCall, Typed, Workflow};
+use crate::plan::{Expression, ProjectFacts, Prompt, Task, TaskKind, Template, Tool, ToolCall, Typed, Workflow};
 
 use super::Linker;
 
@@ -76,6 +76,8 @@ impl Linker<'_> {
             limits: self.settings.limits.engine.clone(),
             durability: document.durability,
             tools,
+            triggers: Vec::new(),
+            schedules: Vec::new(),
             digest: String::new(),
             id,
         }
@@ -117,7 +119,7 @@ impl Linker<'_> {
             output_schema: self.schema(own_output.or(executed.output)),
             outputs: task.outputs,
             env: executed.env,
-            condition: task.condition,
+            condition: task.condition.map(Expression::Template),
             on_success: link.on_success,
             on_error: link.on_error,
             sleep: task.sleep,

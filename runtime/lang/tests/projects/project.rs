@@ -277,7 +277,7 @@ agents:
     );
     let prompt = |index: usize| match &workflow.tasks[index].kind {
         TaskKind::Prompt(prompt) => prompt,
-        TaskKind::Tool(_) => panic!(),
+        _ => panic!(),
     };
     let a = prompt(0);
     assert_eq!((a.provider.as_deref(), a.model.as_deref()), (Some("other"), Some("gpt-4o")));

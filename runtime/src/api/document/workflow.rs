@@ -239,6 +239,7 @@ impl TaskDocument {
         let (kind, tool, provider, model) = match &task.kind {
             TaskKind::Prompt(prompt) => ("prompt", None, prompt.provider.clone(), prompt.model.clone()),
             TaskKind::Tool(call) => ("tool", Some(call.tool.clone()), None, None),
+            _ => (task.kind_word(), None, None, None),
         };
         let target = |transition: &Transition| match &transition.next {
             Some(Next::Task(index)) => siblings.get(*index).map(|task| task.id.clone()),

@@ -17,7 +17,7 @@ use compozy_engine::json::{Json, MAX_DEPTH};
 use compozy_engine::state::{ListState, ROOT, RunState, Step, StepKey};
 use compozy_lang::duration::{self as durations, Bare};
 use compozy_lang::environment::ProjectEnvironment;
-use compozy_lang::plan::{Next, Task, TaskKind, Transition, Typed, Workflow};
+use compozy_lang::plan::{Expression, Next, Task, TaskKind, Transition, Typed, Workflow};
 use compozy_lang::schema_check;
 use serde_json::Value;
 
@@ -156,6 +156,7 @@ impl Executor {
         let raw = match &task.kind {
             TaskKind::Prompt(prompt) => self.prompt(attempt, prompt, &with).await,
             TaskKind::Tool(call) => self.tool(attempt, call, &with).await,
+            _ => Err(Lost::from(not_yet(task))),
         };
         let raw = raw.map_err(|lost| Lost { input: Some(with.clone()), ..lost })?;
         let usage = raw.usage.clone();
@@ -167,10 +168,14 @@ impl Executor {
         let task = attempt.task;
         let defaults = match &task.kind {
             TaskKind::Tool(call) => attempt.plan.tools.get(&call.tool).and_then(|tool| tool.with.as_ref()),
-            TaskKind::Prompt(_) => None,
+            _ => None,
         };
         let mut batch = Batch::new(&self.environment);
-        let condition = task.condition.as_ref().map(|condition| batch.scalar(condition)).transpose()?;
+        let condition = match &task.condition {
+            Some(Expression::Template(condition)) => Some(batch.scalar(condition)?),
+            Some(Expression::Cel(_)) => return Err(not_yet(task)),
+            None => None,
+        };
         let defaults = defaults.map(|defaults| batch.value(defaults)).transpose()?;
         let with = task.with.as_ref().map(|with| batch.value(with)).transpose()?;
         let values = self.render(attempt, batch, None, None, None).await?;
@@ -312,6 +317,12 @@ fn failed(lost: Lost, transition: Rendered) -> Outcome {
         transition,
         usage: lost.usage,
     })
+}
+
+/// The loader refuses what this version cannot run, so only a definition stored by a later one gets here.
+fn not_yet(task: &Task) -> StepError {
+    let message = format!("task '{}' needs a later version: {} tasks", task.id, task.kind_word());
+    StepError::new("CZ0001", ErrorKind::Internal, message)
 }
 
 /// What a task gives whose condition is false.
