@@ -1,4 +1,4 @@
-//! Logical transactions as rows to bind, made by the caller so that the writer only concatenates.
+//! Logical transactions as rows to bind, made by the caller so that the writer only binds them.
 
 use std::sync::Arc;
 
@@ -59,6 +59,29 @@ pub(super) struct Key {
     pub(super) request_hash: Arc<str>,
 }
 
+impl Encoded {
+    /// The idempotency key of a start.
+    pub(super) fn key(&self) -> Option<(&Start, &Key)> {
+        let start = self.started.as_ref()?;
+        Some((start, start.idempotency.as_ref()?))
+    }
+}
+
+impl Definition {
+    /// The row of this revision.
+    pub(super) fn row(&self, at: Timestamp) -> [Value; 5] {
+        let [digest, kind, id, content] =
+            [&self.digest, &self.kind, &self.id, &self.content].map(|text| Value::Text(Arc::clone(text)));
+        [digest, kind, id, content, integer(at.0)]
+    }
+
+    /// The row that makes it the current revision.
+    pub(super) fn head(&self, at: Timestamp) -> [Value; 4] {
+        let [kind, id, digest] = [&self.kind, &self.id, &self.digest].map(|text| Value::Text(Arc::clone(text)));
+        [kind, id, digest, integer(at.0)]
+    }
+}
+
 /// The guarded change of a run's row.
 #[derive(Debug)]
 pub(super) struct Update {
@@ -71,9 +94,9 @@ pub(super) struct Update {
 }
 
 impl Update {
-    /// Appends the row for a statement of `columns` columns.
-    pub(super) fn append(&self, slot: Slot, rows: &mut Vec<Value>) {
-        rows.extend(self.values.iter().take(slot.columns()).cloned());
+    /// The row for `slot`: [`Slot::Advance`] takes all but what only an end has.
+    pub(super) fn row(&self, slot: Slot) -> &[Value] {
+        self.values.get(..slot.columns()).unwrap_or(&self.values)
     }
 }
 
@@ -102,6 +125,12 @@ impl Builder {
         let at = integer(self.at.0);
         self.put(Slot::Payload, [text(hash), Value::Blob(json.into_bytes().into()), at]);
         reference
+    }
+
+    /// The rows in the order their statements run.
+    fn rows(mut self) -> Vec<(Slot, Vec<Value>)> {
+        self.rows.sort_by_key(|(slot, _)| *slot);
+        self.rows
     }
 
     fn json_option(&mut self, json: Option<String>) -> Value {
@@ -226,7 +255,7 @@ pub(super) fn commit(exec_id: &ExecId, node: &NodeId, epoch: i64, mut changes: C
     }
     builder.changes(&exec, changes);
     let update = Update { node: node.clone(), epoch, status, ends, values };
-    Ok(Encoded { exec_id: exec_id.clone(), update: Some(update), started: None, rows: builder.rows })
+    Ok(Encoded { exec_id: exec_id.clone(), update: Some(update), started: None, rows: builder.rows() })
 }
 
 /// The seq before the first event and the last one.
@@ -309,7 +338,7 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
     });
     let started =
         Start { status, durability: run.durability, workflow_id, definition, idempotency: key, at: run.created_at };
-    Ok(Encoded { exec_id, update: None, started: Some(started), rows: builder.rows })
+    Ok(Encoded { exec_id, update: None, started: Some(started), rows: builder.rows() })
 }
 
 /// The word of a durability level in the database.
@@ -319,6 +348,11 @@ pub(super) fn durability_word(durability: Durability) -> &'static str {
         Durability::Normal => "normal",
         Durability::Full => "full",
     }
+}
+
+/// The durability level of a word in the database.
+pub(super) fn durability_of(word: &str) -> Option<Durability> {
+    [Durability::Memory, Durability::Normal, Durability::Full].into_iter().find(|level| durability_word(*level) == word)
 }
 
 /// Lower-case hexadecimal digits.
