@@ -116,14 +116,14 @@ impl Builder {
     }
 
     /// The text itself, or a reference to it when it is long.
-    fn json(&mut self, json: String) -> Value {
+    fn json(&mut self, json: &str) -> Value {
         if json.len() <= INLINE_BYTES {
             return text(json);
         }
         let hash = hex(&Sha256::digest(json.as_bytes()));
         let reference = text(format!("{REFERENCE}{hash}"));
         let at = integer(self.at.0);
-        self.put(Slot::Payload, [text(hash), Value::Blob(json.into_bytes().into()), at]);
+        self.put(Slot::Payload, [text(hash), Value::Blob(json.as_bytes().into()), at]);
         reference
     }
 
@@ -133,80 +133,80 @@ impl Builder {
         self.rows
     }
 
-    fn json_option(&mut self, json: Option<String>) -> Value {
+    fn json_option(&mut self, json: Option<&str>) -> Value {
         json.map_or(Value::Null, |json| self.json(json))
     }
 
     /// Everything but the run's row. `exec` is the run's id.
-    fn changes(&mut self, exec: &Value, changes: Changes) {
-        for event in changes.journal {
-            let data = self.json(event.data);
+    fn changes(&mut self, exec: &Value, changes: &Changes) {
+        for event in &changes.journal {
+            let data = self.json(&event.data);
             let row = [
                 exec.clone(),
                 integer(event.seq),
                 integer(event.at.0),
-                text(event.event),
-                optional(event.task_id),
+                text(event.event.as_str()),
+                optional(event.task_id.as_deref()),
                 data,
             ];
             self.put(Slot::Journal, row);
         }
-        for step in changes.steps {
-            let [input, output, error] = [step.input, step.output, step.error].map(|json| self.json_option(json));
+        for step in &changes.steps {
+            let [input, output, error] = [&step.input, &step.output, &step.error].map(|json| self.json_option(json.as_deref()));
             let row = [
                 exec.clone(),
-                text(step.step_key),
-                text(step.task_exec_id),
-                text(step.task_id),
-                text(step.kind),
-                text(step.status),
+                text(step.step_key.as_str()),
+                text(step.task_exec_id.as_str()),
+                text(step.task_id.as_str()),
+                text(step.kind.as_str()),
+                text(step.status.as_str()),
                 integer(step.attempt),
-                optional(step.parent),
+                optional(step.parent.as_deref()),
                 integer(step.position),
                 input,
                 output,
                 error,
-                optional(step.waiting_for),
-                text(step.state),
+                optional(step.waiting_for.as_deref()),
+                text(step.state.as_str()),
                 step.result_seq.map_or(Value::Null, integer),
                 integer(step.started_at.0),
                 time(step.finished_at),
             ];
             self.put(Slot::Step, row);
         }
-        for attempt in changes.attempts {
-            let error = self.json_option(attempt.error);
+        for attempt in &changes.attempts {
+            let error = self.json_option(attempt.error.as_deref());
             let row = [
-                text(attempt.task_exec_id),
+                text(attempt.task_exec_id.as_str()),
                 integer(attempt.attempt),
                 text(attempt.node.as_str()),
                 integer(attempt.epoch),
-                text(attempt.outcome),
+                text(attempt.outcome.as_str()),
                 error,
                 integer(attempt.started_at.0),
                 integer(attempt.finished_at.0),
             ];
             self.put(Slot::Attempt, row);
         }
-        for timer in changes.timers_set {
+        for timer in &changes.timers_set {
             let row = [
                 exec.clone(),
-                text(timer.timer_id),
-                text(timer.kind),
-                optional(timer.step_key),
+                text(timer.timer_id.as_str()),
+                text(timer.kind.as_str()),
+                optional(timer.step_key.as_deref()),
                 integer(timer.due_at.0),
             ];
             self.put(Slot::Timer, row);
         }
-        for timer_id in changes.timers_cleared {
-            self.put(Slot::ClearedTimer, [exec.clone(), text(timer_id)]);
+        for timer_id in &changes.timers_cleared {
+            self.put(Slot::ClearedTimer, [exec.clone(), text(timer_id.as_str())]);
         }
-        for usage in changes.usage {
+        for usage in &changes.usage {
             let row = [
                 exec.clone(),
-                text(usage.step_key),
-                text(usage.provider),
-                text(usage.model),
+                text(usage.step_key.as_str()),
+                text(usage.provider.as_str()),
+                text(usage.model.as_str()),
                 integer(usage.prompt_tokens),
                 integer(usage.completion_tokens),
             ];
@@ -219,14 +219,14 @@ impl Builder {
 ///
 /// # Errors
 /// [`Error::Conflict`] when the events are not contiguous or an end is half said.
-pub(super) fn commit(exec_id: &ExecId, node: &NodeId, epoch: i64, mut changes: Changes) -> Result<Encoded, Error> {
-    let (before, after) = contiguous(exec_id, &changes)?;
+pub(super) fn commit(exec_id: &ExecId, node: &NodeId, epoch: i64, changes: &Changes) -> Result<Encoded, Error> {
+    let (before, after) = contiguous(exec_id, changes)?;
     let mut builder = Builder { rows: Vec::with_capacity(4), at: changes.at };
     let exec = text(exec_id.as_str());
-    let run = changes.run.take();
-    let status: Option<Arc<str>> = run.as_ref().map(|run| run.status.as_str().into());
+    let run = changes.run.as_ref();
+    let status: Option<Arc<str>> = run.map(|run| run.status.as_str().into());
     let ends = status.as_deref().is_some_and(|status| TERMINAL.contains(&status));
-    if run.as_ref().is_some_and(|run| run.finished_at.is_some() != ends) {
+    if run.is_some_and(|run| run.finished_at.is_some() != ends) {
         return Err(Error::Conflict(format!("run {exec_id}: an end needs a terminal status and a time")));
     }
     let mut values = vec![
@@ -240,12 +240,12 @@ pub(super) fn commit(exec_id: &ExecId, node: &NodeId, epoch: i64, mut changes: C
     ];
     match run {
         Some(RunUpdate { status: _, reason, output, error, state, started_at, finished_at }) => {
-            values.push(optional(reason));
-            values.push(builder.json_option(output));
-            values.push(builder.json_option(error));
-            values.push(text(state));
-            values.push(time(started_at));
-            values.push(time(finished_at));
+            values.push(optional(reason.as_deref()));
+            values.push(builder.json_option(output.as_deref()));
+            values.push(builder.json_option(error.as_deref()));
+            values.push(text(state.as_str()));
+            values.push(time(*started_at));
+            values.push(time(*finished_at));
         }
         None => values.resize(Slot::Move.columns(), Value::Null),
     }
@@ -284,14 +284,14 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
     let workflow_id: Arc<str> = run.workflow_id.as_str().into();
     let status: Arc<str> = run.status.as_str().into();
     let digest: Arc<str> = run.definition_digest.as_str().into();
-    let [input, output, error] = [Some(run.input), run.output, run.error].map(|json| builder.json_option(json));
+    let [input, output, error] = [Some(&run.input), run.output.as_ref(), run.error.as_ref()].map(|json| builder.json_option(json.map(String::as_str)));
     let row = [
         exec.clone(),
         text(run.component),
         Value::Text(Arc::clone(&workflow_id)),
         Value::Text(Arc::clone(&digest)),
         Value::Text(Arc::clone(&status)),
-        optional(run.reason),
+        optional(run.reason.as_deref()),
         input,
         output,
         error,
@@ -308,7 +308,7 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
         run.affinity_node.as_ref().map_or(Value::Null, |node| text(node.as_str())),
         integer(run.epoch),
         integer(run.last_seq),
-        optional(run.cancel_request),
+        optional(run.cancel_request.as_deref()),
         integer(run.created_at.0),
         time(run.started_at),
         integer(run.updated_at.0),
@@ -329,7 +329,7 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
         builder.put(Slot::Idempotency, [scope, name, hash, exec.clone(), integer(idempotency.expires_at.0)]);
         key
     });
-    builder.changes(&exec, changes);
+    builder.changes(&exec, &changes);
     let definition = definition.map(|(kind, id, content)| Definition {
         digest,
         kind: kind.into(),
@@ -374,7 +374,7 @@ pub(super) fn integer(number: i64) -> Value {
     Value::Integer(number)
 }
 
-fn optional(text: Option<String>) -> Value {
+fn optional(text: Option<&str>) -> Value {
     text.map_or(Value::Null, |text| Value::Text(text.into()))
 }
 

@@ -165,7 +165,7 @@ impl Storage for SqliteStorage {
         }
     }
 
-    async fn commit(&self, exec_id: &ExecId, node: &NodeId, epoch: i64, changes: Changes) -> Result<(), Error> {
+    async fn commit(&self, exec_id: &ExecId, node: &NodeId, epoch: i64, changes: &Changes) -> Result<(), Error> {
         self.rows(encode::commit(exec_id, node, epoch, changes)?).await.map(|_| ())
     }
 
