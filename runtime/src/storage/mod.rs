@@ -1,4 +1,4 @@
-//! Where runs live: the only user of sqlx.
+//! Where runs live: the only user of sqlx and rusqlite.
 //!
 //! [`Storage`] is what the rest of the program sees. A driver is one folder beside this file. The rules every driver
 //! keeps, tested by one suite over all of them:
