@@ -9,8 +9,9 @@ use super::Notice;
 use crate::id::ExecId;
 use crate::storage::row::Journal;
 
-/// Notices a slow listener may fall behind before it loses some and has to read the journal.
-const BACKLOG: usize = 1_000;
+/// Notices a slow listener may fall behind before it loses some and has to read the journal. The room for them is
+/// taken with the first listener, and ten thousand runs may have one each.
+const BACKLOG: usize = 128;
 
 /// Listeners by run. A run nobody listens to costs one look into an empty map.
 #[derive(Debug, Default)]
@@ -29,7 +30,10 @@ impl Watchers {
     /// Notices of `exec_id` from now on.
     pub(crate) fn subscribe(&self, exec_id: &ExecId) -> broadcast::Receiver<Notice> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        channels.retain(|_, channel| channel.sender.receiver_count() > 0);
+        // Those whose listeners have gone, now and then: looking at all of them each time would cost more than they do.
+        if channels.len() == channels.capacity() {
+            channels.retain(|_, channel| channel.sender.receiver_count() > 0);
+        }
         let channel = channels
             .entry(exec_id.clone())
             .or_insert_with(|| Channel { sender: broadcast::channel(BACKLOG).0, chunk: (0, 0) });
