@@ -26,7 +26,6 @@ use crate::plugin::template::Renderer;
 use crate::plugin::{self, Binding, Grants, Host, Source};
 use crate::provider::{self, Bundle, Parts, Providers};
 use crate::storage::named::NamedDatabases;
-use crate::storage::row::Durability;
 use crate::storage::sqlite::{self, Role};
 use crate::storage::{self, Storage};
 
@@ -220,7 +219,7 @@ pub async fn open_storage(session: &Session, project: &Project, role: Role) -> R
     let nothing_yet = role == Role::ReadOnly && path.as_ref().is_none_or(|path| !path.exists());
     let mut options = sqlite::Options::new(&database.path, role, session.clock.clone());
     options.path = path.clone().filter(|_| !nothing_yet);
-    options.durability = durability(database.durability);
+    options.durability = database.durability.into();
     options.busy_timeout = database.busy_timeout;
     options.max_readers = database.max_open_conns.max(1);
     options.auto_migrate = database.auto_migrate;
@@ -239,14 +238,6 @@ pub async fn open_storage(session: &Session, project: &Project, role: Role) -> R
 /// A variable that a section needs now is missing.
 pub fn missing_variables(project: &Project, missing: Vec<compozy_lang::diagnostic::Diagnostic>) -> Failure {
     Failure::Diagnostics(Box::new(Diagnostics { all: missing, omitted: 0, root: project.root.clone() }))
-}
-
-fn durability(level: compozy_lang::settings::Durability) -> Durability {
-    match level {
-        compozy_lang::settings::Durability::Memory => Durability::Memory,
-        compozy_lang::settings::Durability::Normal => Durability::Normal,
-        compozy_lang::settings::Durability::Full => Durability::Full,
-    }
 }
 
 fn cannot_open(error: storage::Error, role: Role, path: Option<&Path>) -> Failure {

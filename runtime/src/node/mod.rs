@@ -273,7 +273,7 @@ pub struct StartRequest {
     pub task: Option<String>,
     /// Tags.
     pub tags: Map<String, Value>,
-    /// Durability level; `None`: the database's.
+    /// Durability level; `None`: the workflow's, else the database's.
     pub durability: Option<Durability>,
     /// Higher runs first.
     pub priority: i64,

@@ -217,6 +217,26 @@ fn start_in_memory() -> StartRequest {
     StartRequest { durability: Some(Durability::Memory), ..start() }
 }
 
+/// The request, else the workflow, else the database (one in memory: normal).
+#[tokio::test(flavor = "multi_thread")]
+async fn the_narrowest_level_of_durability_counts() {
+    use compozy_lang::settings;
+    for (asked, written, expected) in [
+        (None, None, Durability::Normal),
+        (None, Some(settings::Durability::Memory), Durability::Memory),
+        (None, Some(settings::Durability::Full), Durability::Full),
+        (Some(Durability::Full), Some(settings::Durability::Memory), Durability::Full),
+        (Some(Durability::Memory), None, Durability::Memory),
+    ] {
+        let mut plan = workflow(vec![task("a", "add", &json!({"a": 1, "b": 2}))]);
+        plan.durability = written;
+        let node = node(memory().await, plan).await;
+        let accepted = node.submit(StartRequest { durability: asked, ..start() }).await.unwrap();
+        let run = node.wait(&accepted.exec_id, Some(Duration::from_secs(30))).await.unwrap().expect("the run ends");
+        assert_eq!(run.durability, expected, "{asked:?} {written:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_of_level_memory_is_written_whole_at_its_end() {
     let node = node(memory().await, workflow(slow_chain())).await;
