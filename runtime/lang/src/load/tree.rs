@@ -123,7 +123,7 @@ impl<'a> Loading<'a> {
         }
         let place = Place { file: Arc::from(cwd.to_string_lossy().as_ref()), line: 0, column: 0 };
         let problem = Diagnostic::error("CZ0101", format!("no compozy.yaml found in {}", cwd.display()), place);
-        self.diagnostics.push(problem.help("create one with 'compozy init', or name one with --config"));
+        self.diagnostics.push(problem.help("change to the project folder, or name one with --config"));
         None
     }
 
