@@ -27,7 +27,7 @@ mod tests;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -48,6 +48,24 @@ pub type Reload = Arc<
 >;
 
 /// Which process this is.
+/// Looks from outside whether what was written will last; says why not. Called for every readiness check.
+pub type Probe = Arc<dyn Fn() -> Option<&'static str> + Send + Sync>;
+
+/// What the process around the server lends it.
+#[derive(Default)]
+pub struct Hooks {
+    /// Loads the definitions again.
+    pub reload: Option<Reload>,
+    /// Looks after the database from outside.
+    pub probe: Option<Probe>,
+}
+
+impl std::fmt::Debug for Hooks {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Hooks").field("probe", &self.probe.is_some()).finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Instance {
     /// Id of the process, also in its run record.
@@ -68,6 +86,9 @@ pub struct AppState {
     shutdown: Shutdown,
     reload: Option<Reload>,
     /// Free event streams.
+    probe: Option<Probe>,
+    /// Why the database was last found not ready, so that a change is logged once.
+    trouble: Mutex<Option<&'static str>>,
     streams: Arc<Semaphore>,
     /// Free places of sync calls.
     sync_waiters: Arc<Semaphore>,
@@ -99,7 +120,9 @@ impl AppState {
             settings,
             clock,
             instance,
-            reload,
+            reload: hooks.reload,
+            probe: hooks.probe,
+            trouble: Mutex::default(),
         })
     }
 

@@ -9,6 +9,7 @@ pub mod client;
 pub mod completions;
 pub mod compose;
 pub mod config;
+pub mod database_file;
 pub mod databases;
 pub mod discovery;
 pub mod doctor;

@@ -11,6 +11,7 @@ use compozy_lang::plan::Project;
 use serde_json::json;
 
 use super::compose::{self, Launched, Loaded};
+use super::database_file::DatabaseFile;
 use super::discovery;
 use super::dump;
 use super::exit;
@@ -320,11 +321,16 @@ fn app(
 ) -> Arc<AppState> {
     let instance = Instance { id: instance.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), port };
     let parts = (session.clone(), loaded.clone(), launched.clone());
+    let probe = compose::database_file(&loaded.project).map(|path| {
+        let file = DatabaseFile::opened(path);
+        Arc::new(move || file.trouble()) as api::Probe
+    });
     let reload: api::Reload = Arc::new(move || {
         let (session, loaded, launched) = parts.clone();
         Box::pin(async move { reload(&session, &loaded, &launched).await })
     });
-    AppState::new(Arc::clone(&launched.node), settings, session.clock.clone(), instance, Some(reload))
+    let hooks = api::Hooks { reload: Some(reload), probe };
+    AppState::new(Arc::clone(&launched.node), settings, session.clock.clone(), instance, hooks)
 }
 
 /// Reads the definitions again; all files are valid or nothing changes.

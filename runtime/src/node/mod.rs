@@ -151,6 +151,7 @@ impl Node {
     /// Starts a run. It is durable when this returns.
     ///
     /// # Errors
+            trouble: self.worker.trouble(),
     /// Every variant of [`Error`] but those about existing runs; nothing was stored then.
     pub async fn submit(&self, request: StartRequest) -> Result<Accepted, Error> {
         start::submit(&self.worker, request).await
@@ -386,3 +387,5 @@ pub struct Status {
     /// The node's lease holds.
     pub lease_ok: bool,
 }
+    /// Why the database did not take the last renewal of the lease; `None`: it did.
+    pub trouble: Option<&'static str>,

@@ -38,6 +38,9 @@ pub(crate) struct Worker {
     /// When the lease was last renewed, in microseconds.
     pub(crate) renewed_at: AtomicI64,
     project: Mutex<Arc<Project>>,
+    /// Why the last renewal, the one write that is always made, failed.
+    trouble: Mutex<Option<&'static str>>,
+    secrets: Mutex<Arc<Secrets>>,
     runs: Mutex<HashMap<ExecId, mpsc::UnboundedSender<Control>>>,
     /// Definitions of runs under way, by digest; old revisions stay as long as a run uses them.
     plans: Mutex<HashMap<String, std::sync::Weak<Workflow>>>,
@@ -64,6 +67,8 @@ impl Worker {
             stopping: AtomicBool::new(false),
             renewed_at: AtomicI64::new(0),
             project: Mutex::new(options.project),
+            trouble: Mutex::default(),
+            secrets: Mutex::new(Arc::new(Secrets::new(&options.environment.masks()))),
             runs: Mutex::default(),
             plans: Mutex::default(),
             stored: Mutex::default(),
@@ -79,6 +84,23 @@ impl Worker {
     }
 
     /// Makes a run reachable for [`Control`].
+    pub(crate) fn secrets(&self) -> Arc<Secrets> {
+        lock(&self.secrets).clone()
+    }
+
+    pub(crate) fn replace_secrets(&self, values: &[String]) {
+        *lock(&self.secrets) = Arc::new(Secrets::new(values));
+    }
+
+    /// Keeps how the last write of the node's row ended.
+    pub(crate) fn note_trouble(&self, trouble: Option<&'static str>) {
+        *lock(&self.trouble) = trouble;
+    }
+
+    pub(crate) fn trouble(&self) -> Option<&'static str> {
+        *lock(&self.trouble)
+    }
+
     pub(crate) fn register(&self, exec_id: &ExecId) -> mpsc::UnboundedReceiver<Control> {
         let (sender, receiver) = mpsc::unbounded_channel();
         lock(&self.runs).insert(exec_id.clone(), sender);

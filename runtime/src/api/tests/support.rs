@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
-use crate::api::{AppState, Instance, Settings, bind, serve};
+use crate::api::{AppState, Hooks, Instance, Settings, bind, serve};
 use crate::clock::Clock;
 use crate::node::step::Tools;
 use crate::node::{Kind, Node, Options};
@@ -71,7 +71,7 @@ pub(in crate::api) async fn server_with(settings: Settings) -> Server {
     let settings = Settings { port: 0, ..settings };
     let listener = bind(&settings).await.unwrap();
     let instance = Instance { id: "instance-1".into(), version: "1.2.3".into(), port: listener.port() };
-    let app = AppState::new(node, settings, clock, instance, None);
+    let app = AppState::new(node, settings, clock, instance, Hooks::default());
     let address = listener.address();
     let serving = tokio::spawn(serve(listener, Arc::clone(&app)));
     Server { address, app, storage, serving }
