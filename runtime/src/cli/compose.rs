@@ -280,6 +280,20 @@ pub async fn launch(
     session: &Session,
     loaded: &Loaded,
     storage: &Arc<dyn Storage>,
+    /// Its models.
+    pub providers: Arc<Providers>,
+    services: Arc<Services>,
+}
+
+impl Launched {
+    /// Lets what begins from now on use the definitions, tools and models of another revision of the project.
+    pub async fn replace(&self, session: &Session, fresh: &Loaded) {
+        let (parts, settings) = models(session, fresh, &self.services).await;
+        self.providers.replace(parts, settings);
+        self.tools.replace(&fresh.project);
+        self.node.replace_secrets(&fresh.environment.masks());
+        self.node.replace_project(Arc::clone(&fresh.project));
+    }
     kind: node::Kind,
     limit: Option<usize>,
 ) -> Result<Launched, Failure> {
@@ -288,7 +302,6 @@ pub async fn launch(
     }
     let project = Arc::clone(&loaded.project);
     let engine = &project.settings.engine;
-    let environment: Arc<dyn plugin::Environment> = Arc::new(loaded.environment.clone());
     let services = Arc::new(Services {
         storage: Some(Arc::clone(storage)),
         databases: Some(Arc::new(databases(&project))),
@@ -299,24 +312,15 @@ pub async fn launch(
     let tools =
         Tools::new(Arc::clone(&loaded.host), Arc::clone(&services), loaded.environment.clone(), &project, timeout);
     let tools = Arc::new(tools);
-    let llms = llm_plugins(loaded, &services, &environment).await;
-    let bundle =
-        Bundle { llm_openai: plugin::bundled::source("llm-openai"), llm_mock: plugin::bundled::source("llm-mock") };
-    let parts = Parts {
-        host: Arc::clone(&loaded.host),
-        bundle,
-        plugins: llms,
-        environment: Arc::clone(&environment),
-        services: Arc::clone(&services),
-    };
-    let providers = Providers::new(parts, provider_settings(&project, session.mock_llm));
+    let (parts, settings) = models(session, loaded, &services).await;
+    let providers = Arc::new(Providers::new(parts, settings));
     let options = node::Options {
         kind,
         storage: Arc::clone(storage),
         clock: session.clock.clone(),
         tools: Arc::clone(&tools),
         renderer: Arc::clone(&loaded.renderer),
-        providers: Arc::new(providers),
+        providers: Arc::clone(&providers),
         prompt_timeout: project.settings.llm.provider_timeout,
         environment: loaded.environment.clone(),
         max_concurrent_runs: limit.unwrap_or(engine.max_concurrent_runs as usize),
@@ -324,7 +328,23 @@ pub async fn launch(
         lease: project.settings.cluster.lease,
         project,
     };
-    Ok(Launched { node: Node::launch(options).await?, tools })
+    Ok(Launched { node: Node::launch(options).await?, tools, providers, services })
+}
+
+/// What the models of a project are reached through.
+async fn models(session: &Session, loaded: &Loaded, services: &Arc<Services>) -> (Parts, provider::Settings) {
+    let environment: Arc<dyn plugin::Environment> = Arc::new(loaded.environment.clone());
+    let parts = Parts {
+        host: Arc::clone(&loaded.host),
+        bundle: Bundle {
+            llm_openai: plugin::bundled::source("llm-openai"),
+            llm_mock: plugin::bundled::source("llm-mock"),
+        },
+        plugins: llm_plugins(loaded, services, &environment).await,
+        environment,
+        services: Arc::clone(services),
+    };
+    (parts, provider_settings(&loaded.project, session.mock_llm))
 }
 
 /// Settings of `llm:` as the providers want them.

@@ -339,8 +339,7 @@ async fn reload(session: &Session, loaded: &Loaded, launched: &Launched) -> Resu
     let read = read.map_err(|failure| Problem::internal(failure.document()))?;
     match read.loaded {
         Some(fresh) => {
-            launched.tools.replace(&fresh.project);
-            launched.node.replace_project(Arc::clone(&fresh.project));
+            launched.replace(session, &fresh).await;
             Ok(ProjectDocument::new(&fresh.project))
         }
         None => {
