@@ -11,6 +11,7 @@ mod conformance;
 mod crash;
 mod docs;
 mod hostile;
+mod secrets;
 mod support;
 mod tidy;
 mod walkthroughs;

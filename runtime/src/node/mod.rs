@@ -10,6 +10,7 @@ pub mod project;
 mod projection;
 mod runs;
 mod schemas;
+mod secrets;
 mod slots;
 mod start;
 pub mod step;
@@ -135,6 +136,11 @@ impl Node {
     /// Gives new runs other definitions; runs under way keep theirs.
     pub fn replace_project(&self, project: Arc<Project>) {
         self.worker.replace_project(project);
+    }
+
+    /// Keeps these values out of what is recorded from now on, those of the launch's environment included.
+    pub fn replace_secrets(&self, values: &[String]) {
+        self.worker.replace_secrets(values);
     }
 
     /// The node at a glance.

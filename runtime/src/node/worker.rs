@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::driver::Control;
 use super::schemas::Schemas;
+use super::secrets::Secrets;
 use super::slots::Slots;
 use super::step::Executor;
 use super::watchers::Watchers;

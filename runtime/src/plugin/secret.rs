@@ -75,6 +75,16 @@ impl Mask {
         Self { forms }
     }
 
+    /// Whether there is nothing to strike out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.forms.is_empty()
+    }
+
+    /// Whether `text` holds a known form.
+    pub(crate) fn is_in(&self, text: &str) -> bool {
+        self.forms.iter().any(|form| text.contains(form.as_str()))
+    }
+
     /// `text` with every known form replaced by `***`.
     pub(crate) fn apply<'a>(&self, text: &'a str) -> Cow<'a, str> {
         self.forms.iter().fold(Cow::Borrowed(text), |text, form| {
