@@ -12,6 +12,7 @@ pub mod error;
 mod events;
 mod executions;
 mod guard;
+pub mod idempotency;
 pub mod identity;
 mod patience;
 mod project;
