@@ -151,13 +151,13 @@ impl Node {
             ready: !self.worker.stopping.load(Ordering::Relaxed),
             running: self.worker.running(),
             lease_ok: self.worker.clock.now().since(renewed) < self.worker.lease,
+            trouble: self.worker.trouble(),
         }
     }
 
     /// Starts a run. It is durable when this returns.
     ///
     /// # Errors
-            trouble: self.worker.trouble(),
     /// Every variant of [`Error`] but those about existing runs; nothing was stored then.
     pub async fn submit(&self, request: StartRequest) -> Result<Accepted, Error> {
         start::submit(&self.worker, request).await
@@ -169,7 +169,7 @@ impl Node {
     /// [`Error::ExecutionNotFound`], [`Error::ExecutionFinished`], [`Error::Storage`].
     pub async fn cancel(&self, exec_id: &ExecId, by: &str, reason: Option<&str>) -> Result<CancelOutcome, Error> {
         let now = self.worker.clock.now();
-        let outcome = match self.worker.storage.request_cancel(exec_id, by, reason, now).await {
+        let outcome = match repeated_cancel(self.worker.storage.request_cancel(exec_id, by, reason, now).await) {
             Ok(outcome) => outcome,
             Err(storage::Error::NotFound(_)) => return Err(Error::ExecutionNotFound(exec_id.clone())),
             Err(storage::Error::Finished(status)) => return Err(Error::ExecutionFinished(status)),
@@ -251,6 +251,19 @@ impl Node {
                 () = clock.sleep(Duration::from_millis(20)) => {}
             }
         }
+    }
+}
+
+/// A cancel of a run that is canceled already is a repeat and changes nothing.
+///
+/// # Errors
+/// Every other one.
+pub fn repeated_cancel(asked: Result<CancelOutcome, storage::Error>) -> Result<CancelOutcome, storage::Error> {
+    match asked {
+        Err(storage::Error::Finished(status)) if status.parse() == Ok(RunStatus::Canceled) => {
+            Ok(CancelOutcome::Already { owner: None })
+        }
+        asked => asked,
     }
 }
 
@@ -392,6 +405,6 @@ pub struct Status {
     pub running: usize,
     /// The node's lease holds.
     pub lease_ok: bool,
-}
     /// Why the database did not take the last renewal of the lease; `None`: it did.
     pub trouble: Option<&'static str>,
+}
