@@ -14,4 +14,5 @@ mod hostile;
 mod secrets;
 mod support;
 mod tidy;
+mod unusable;
 mod walkthroughs;

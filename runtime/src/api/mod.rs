@@ -48,7 +48,6 @@ pub type Reload = Arc<
     dyn Fn() -> Pin<Box<dyn Future<Output = Result<document::project::ProjectDocument, Problem>> + Send>> + Send + Sync,
 >;
 
-/// Which process this is.
 /// Looks from outside whether what was written will last; says why not. Called for every readiness check.
 pub type Probe = Arc<dyn Fn() -> Option<&'static str> + Send + Sync>;
 
@@ -67,6 +66,7 @@ impl std::fmt::Debug for Hooks {
     }
 }
 
+/// Which process this is.
 #[derive(Debug, Clone)]
 pub struct Instance {
     /// Id of the process, also in its run record.
@@ -86,10 +86,10 @@ pub struct AppState {
     started_at: Timestamp,
     shutdown: Shutdown,
     reload: Option<Reload>,
-    /// Free event streams.
     probe: Option<Probe>,
     /// Why the database was last found not ready, so that a change is logged once.
     trouble: Mutex<Option<&'static str>>,
+    /// Free event streams.
     streams: Arc<Semaphore>,
     /// Free places of sync calls.
     sync_waiters: Arc<Semaphore>,
@@ -104,13 +104,7 @@ impl std::fmt::Debug for AppState {
 impl AppState {
     /// The state of a server that begins now.
     #[must_use]
-    pub fn new(
-        node: Arc<Node>,
-        settings: Settings,
-        clock: Clock,
-        instance: Instance,
-        reload: Option<Reload>,
-    ) -> Arc<Self> {
+    pub fn new(node: Arc<Node>, settings: Settings, clock: Clock, instance: Instance, hooks: Hooks) -> Arc<Self> {
         let (streams, waiters) = (settings.limits.streams, settings.limits.sync_waiters);
         Arc::new(Self {
             started_at: clock.now(),

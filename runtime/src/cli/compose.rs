@@ -17,6 +17,7 @@ use super::discovery::Keys;
 use super::failure::{Diagnostics, Failure};
 use super::record::user_id;
 use super::session::{Session, absolute};
+use super::usable::{self, Plugins};
 use super::{logs, report};
 use crate::clock::random_bytes;
 use crate::node::step::Tools;
@@ -74,8 +75,16 @@ impl Environment for ProcessEnvironment {
 ///
 /// # Errors
 /// Diagnostics (exit 3), or a file that cannot be read (2).
-pub async fn load(session: &Session, config: &Path) -> Result<Loaded, Failure> {
-    let read = read(session, config, false).await?;
+pub async fn load(session: &Session, config: &Path, plugins: Plugins) -> Result<Loaded, Failure> {
+    sound(session, read(session, config, false).await?, plugins).await
+}
+
+/// The project that was read, if this process can work with it; its warnings are shown.
+///
+/// # Errors
+/// Diagnostics (exit 3), or a file that cannot be read (2).
+pub async fn sound(session: &Session, read: Read, plugins: Plugins) -> Result<Loaded, Failure> {
+    let read = usable::check(read, plugins).await;
     match read.loaded {
         Some(loaded) => {
             report::warnings(&session.output, &read.found);
@@ -192,7 +201,8 @@ fn databases(project: &Project) -> Lent {
     Lent(NamedDatabases::new(paths))
 }
 
-fn file_of(project: &Project, written: &str) -> Option<PathBuf> {
+/// The file of a path under `database` or `databases`; `None`: it lives in memory.
+pub(super) fn file_of(project: &Project, written: &str) -> Option<PathBuf> {
     let (path, query) = match written.strip_prefix("file:") {
         Some(uri) => uri.split_once('?').unwrap_or((uri, "")),
         None => (written, ""),
@@ -270,16 +280,6 @@ pub struct Launched {
     pub node: Arc<Node>,
     /// Its tools.
     pub tools: Arc<Tools>,
-}
-
-/// Launches a node. `limit` replaces `engine.max_concurrent_runs`; with 0 an embedded node only stores runs.
-///
-/// # Errors
-/// The database refuses.
-pub async fn launch(
-    session: &Session,
-    loaded: &Loaded,
-    storage: &Arc<dyn Storage>,
     /// Its models.
     pub providers: Arc<Providers>,
     services: Arc<Services>,
@@ -294,6 +294,16 @@ impl Launched {
         self.node.replace_secrets(&fresh.environment.masks());
         self.node.replace_project(Arc::clone(&fresh.project));
     }
+}
+
+/// Launches a node. `limit` replaces `engine.max_concurrent_runs`; with 0 an embedded node only stores runs.
+///
+/// # Errors
+/// The database refuses.
+pub async fn launch(
+    session: &Session,
+    loaded: &Loaded,
+    storage: &Arc<dyn Storage>,
     kind: node::Kind,
     limit: Option<usize>,
 ) -> Result<Launched, Failure> {
@@ -387,11 +397,8 @@ async fn bind(
     environment: &Arc<dyn plugin::Environment>,
 ) -> Result<Binding, plugin::Error> {
     let root = &loaded.project.root;
-    let source = match entry.source.strip_prefix("builtin:").and_then(plugin::bundled::source) {
-        Some(source) => source,
-        None => Source::Path(root.join(&entry.source)),
-    };
-    let component = loaded.host.load(source, PluginKind::Llm).await?;
+    let component = loaded.host.load(plugin::entry::source(root, entry)?, PluginKind::Llm).await?;
+    plugin::entry::check_digest(entry, component.digest())?;
     let grants = Grants::new(&entry.permissions, root, Arc::clone(environment))?;
     Ok(Binding {
         plugin_id: entry.id.as_str().into(),

@@ -29,6 +29,7 @@ pub mod schema;
 pub mod session;
 pub mod signals;
 pub mod start;
+pub mod usable;
 pub mod validate;
 pub mod version;
 pub mod workflow;

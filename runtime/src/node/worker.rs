@@ -38,10 +38,10 @@ pub(crate) struct Worker {
     pub(crate) stopping: AtomicBool,
     /// When the lease was last renewed, in microseconds.
     pub(crate) renewed_at: AtomicI64,
-    project: Mutex<Arc<Project>>,
     /// Why the last renewal, the one write that is always made, failed.
     trouble: Mutex<Option<&'static str>>,
     secrets: Mutex<Arc<Secrets>>,
+    project: Mutex<Arc<Project>>,
     runs: Mutex<HashMap<ExecId, mpsc::UnboundedSender<Control>>>,
     /// Definitions of runs under way, by digest; old revisions stay as long as a run uses them.
     plans: Mutex<HashMap<String, std::sync::Weak<Workflow>>>,
@@ -67,9 +67,9 @@ impl Worker {
             wake: Notify::new(),
             stopping: AtomicBool::new(false),
             renewed_at: AtomicI64::new(0),
-            project: Mutex::new(options.project),
             trouble: Mutex::default(),
             secrets: Mutex::new(Arc::new(Secrets::new(&options.environment.masks()))),
+            project: Mutex::new(options.project),
             runs: Mutex::default(),
             plans: Mutex::default(),
             stored: Mutex::default(),
@@ -84,7 +84,6 @@ impl Worker {
         *lock(&self.project) = project;
     }
 
-    /// Makes a run reachable for [`Control`].
     pub(crate) fn secrets(&self) -> Arc<Secrets> {
         lock(&self.secrets).clone()
     }
@@ -102,6 +101,7 @@ impl Worker {
         *lock(&self.trouble)
     }
 
+    /// Makes a run reachable for [`Control`].
     pub(crate) fn register(&self, exec_id: &ExecId) -> mpsc::UnboundedReceiver<Control> {
         let (sender, receiver) = mpsc::unbounded_channel();
         lock(&self.runs).insert(exec_id.clone(), sender);

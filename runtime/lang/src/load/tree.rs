@@ -399,9 +399,16 @@ impl<'a> Loading<'a> {
         workflows: &mut Vec<WorkflowDocument>,
     ) {
         let severity = if strict { Severity::Error } else { Severity::Warning };
-        let Ok(bytes) = self.bytes(&self.root.join(path)) else { return };
         self.read.insert(path.to_owned());
         let before = self.diagnostics.len();
+        let bytes = match self.bytes(&self.root.join(path)) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.cannot_read(path, &error);
+                self.diagnostics.last_mut().into_iter().for_each(|problem| problem.severity = severity);
+                return;
+            }
+        };
         let node = self.parse(path, bytes);
         for problem in self.diagnostics.iter_mut().skip(before) {
             problem.severity = problem.severity.max(severity);

@@ -58,7 +58,7 @@ pub struct Plugin {
     pub limits: PluginLimits,
     /// Its `config:`.
     pub config: Value,
-    /// Where it is written.
+    /// Where its `source` is written.
     pub place: Place,
 }
 
