@@ -39,6 +39,7 @@ use crate::storage;
 use crate::storage::row::{Durability, Idempotency, Journal, Run};
 use crate::storage::{CancelOutcome, Storage};
 use driver::Control;
+use secrets::Secrets;
 use watchers::Watchers;
 use worker::Worker;
 
@@ -100,6 +101,7 @@ impl Node {
     pub async fn launch(options: Options) -> Result<Arc<Self>, Error> {
         let id = options.clock.node_id();
         let watchers = Arc::new(Watchers::default());
+        watchers.replace_secrets(Secrets::new(&options.environment.masks()));
         let steps = Arc::new(step::Executor::new(&options, watchers.clone()));
         let worker = Arc::new(Worker::new(options, id, steps, watchers));
         claims::renew(&worker).await?;

@@ -3,6 +3,8 @@
 //!
 //! Values are struck out by the same rule as in logs. Text inside JSON strings is looked at, so JSON stays JSON.
 
+use std::sync::Arc;
+
 use compozy_engine::error::StepError;
 use compozy_engine::event::{Done, Failure, Outcome, Rendered, Target};
 use compozy_engine::json::Json;
@@ -44,6 +46,11 @@ impl Secrets {
     /// What may be recorded of a run's output.
     pub(crate) fn output(&self, output: Result<Json, StepError>) -> Result<Json, StepError> {
         output.map(|output| self.json(output)).map_err(|error| self.error(error))
+    }
+
+    /// Masks a text that comes in pieces.
+    pub(crate) fn stream(self: &Arc<Self>) -> Stream {
+        Stream { secrets: Arc::clone(self), held: String::new() }
     }
 
     fn rendered(&self, rendered: Rendered) -> Rendered {
@@ -93,12 +100,57 @@ impl Secrets {
     }
 }
 
+/// A text that comes in pieces. The end of what came is held back while a secret may have begun in it.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    secrets: Arc<Secrets>,
+    held: String,
+}
+
+impl Stream {
+    /// What may be shown once `piece` has come; often empty.
+    pub(crate) fn push(&mut self, piece: &str) -> String {
+        if self.secrets.0.is_empty() {
+            return piece.to_owned();
+        }
+        self.held.push_str(piece);
+        // Whole secrets go first, so that what is left of one is not taken for the beginning of another.
+        self.held = self.secrets.text(std::mem::take(&mut self.held));
+        let begun = self.held.len() - self.secrets.0.begun_in(&self.held);
+        let rest = self.held.split_off(begun);
+        std::mem::replace(&mut self.held, rest)
+    }
+
+    /// The rest, when no more comes.
+    pub(crate) fn finish(self) -> String {
+        self.held
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use compozy_engine::error::ErrorKind;
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn pieces_of_a_secret_are_held_back() {
+        let secrets = Arc::new(Secrets::new(&["secret".to_owned(), "é-öäü".to_owned()]));
+        for (pieces, shown) in [
+            (&["a sec", "ret b"][..], &["a ", "*** b", ""][..]),
+            (&["s", "e", "c", "r", "e", "t"], &["", "", "", "", "", "***", ""]),
+            (&["a sec", "ond"], &["a ", "second", ""]),
+            (&["a sec"], &["a ", "sec"]),
+            (&["x é", "-ö", "äü y"], &["x ", "", "*** y", ""]),
+            (&["secsec", "retret"], &["sec", "***ret", ""]),
+        ] {
+            let mut stream = secrets.stream();
+            let mut seen: Vec<String> = pieces.iter().map(|piece| stream.push(piece)).collect();
+            seen.push(stream.finish());
+            assert_eq!(seen, shown, "{pieces:?}");
+        }
+    }
 
     #[test]
     fn every_part_of_an_outcome_is_masked() {

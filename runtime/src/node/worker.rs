@@ -40,7 +40,6 @@ pub(crate) struct Worker {
     pub(crate) renewed_at: AtomicI64,
     /// Why the last renewal, the one write that is always made, failed.
     trouble: Mutex<Option<&'static str>>,
-    secrets: Mutex<Arc<Secrets>>,
     project: Mutex<Arc<Project>>,
     runs: Mutex<HashMap<ExecId, mpsc::UnboundedSender<Control>>>,
     /// Definitions of runs under way, by digest; old revisions stay as long as a run uses them.
@@ -68,7 +67,6 @@ impl Worker {
             stopping: AtomicBool::new(false),
             renewed_at: AtomicI64::new(0),
             trouble: Mutex::default(),
-            secrets: Mutex::new(Arc::new(Secrets::new(&options.environment.masks()))),
             project: Mutex::new(options.project),
             runs: Mutex::default(),
             plans: Mutex::default(),
@@ -85,11 +83,11 @@ impl Worker {
     }
 
     pub(crate) fn secrets(&self) -> Arc<Secrets> {
-        lock(&self.secrets).clone()
+        self.watchers.secrets()
     }
 
     pub(crate) fn replace_secrets(&self, values: &[String]) {
-        *lock(&self.secrets) = Arc::new(Secrets::new(values));
+        self.watchers.replace_secrets(Secrets::new(values));
     }
 
     /// Keeps how the last write of the node's row ended.
