@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use compozy_engine::error::{ErrorKind, StepError};
-use compozy_engine::json::Json;
+use compozy_engine::json::{Json, MAX_DEPTH};
 use compozy_lang::environment::ProjectEnvironment;
 use compozy_lang::plan::{self, Permissions, PluginKind, PluginLimits, ToolCall};
 use serde_json::{Map, Value};
@@ -16,10 +16,6 @@ use super::{Attempt, Executor, Lost, Raw};
 use crate::plugin::call::{Binding, CallContext, RunContext};
 use crate::plugin::tool::{self, Description};
 use crate::plugin::{self, CallError, Grants, Host, Kind, Services};
-
-/// Deepest nesting of an answer: with what documents put around it, every JSON reader we know still takes it (serde_json
-/// stops at 128).
-const ANSWER_DEPTH: usize = 100;
 
 /// The tool plugins of a project, loaded at their first use.
 #[derive(Debug)]
@@ -203,9 +199,9 @@ fn read_answer(tool: &str, answer: &str) -> Result<Json, StepError> {
         StepError::new("CZ0709", ErrorKind::Tool, message)
     })?;
     let depth = json.depth();
-    if depth > ANSWER_DEPTH {
+    if depth > MAX_DEPTH {
         let message =
-            format!("'{tool}' exceeded its output limit: {depth} levels of lists and maps, {ANSWER_DEPTH} allowed");
+            format!("'{tool}' exceeded its output limit: {depth} levels of lists and maps, {MAX_DEPTH} allowed");
         return Err(StepError::new("CZ0704", ErrorKind::Tool, message));
     }
     let text = json.as_str();
