@@ -10,6 +10,7 @@ use compozy_lang::plan::{
     Next, Plugin, PluginKind, Project, RetryPolicy, Task, TaskKind, Tool, ToolCall, Transition, ValueTemplate, Workflow,
 };
 use serde_json::{Map, Value, json};
+use tokio::sync::OnceCell;
 
 use super::step::Tools;
 use super::{Kind, Node, Options, StartRequest};
@@ -69,7 +70,8 @@ fn workflow(tasks: Vec<Task>) -> Workflow {
     .expect("a workflow")
 }
 
-fn project(workflow: Workflow) -> Project {
+/// A project with the zoo and these workflows.
+pub(crate) fn project(workflows: impl IntoIterator<Item = Workflow>) -> Project {
     let zoo = Plugin {
         id: "zoo".into(),
         source: "plugins/target/components/guests/zoo.wasm".into(),
@@ -87,7 +89,7 @@ fn project(workflow: Workflow) -> Project {
         root: env!("CARGO_MANIFEST_DIR").into(),
         config_file: "compozy.yaml".into(),
         settings: Default::default(),
-        workflows: BTreeMap::from([("flow".to_owned(), Arc::new(workflow))]),
+        workflows: workflows.into_iter().map(|workflow| (workflow.id.clone(), Arc::new(workflow))).collect(),
         providers: Vec::new(),
         plugins: vec![zoo],
         databases: Vec::new(),
@@ -96,15 +98,23 @@ fn project(workflow: Workflow) -> Project {
     }
 }
 
-async fn node(storage: Arc<dyn Storage>, workflow: Workflow) -> Arc<Node> {
-    let project = Arc::new(project(workflow));
-    let host = Host::new(HostOptions {
-        cache_dir: Some(std::env::temp_dir().join("compozy-test-code")),
-        ..HostOptions::default()
-    })
-    .unwrap();
+/// The wasm engine and the template plugin, once for all tests.
+async fn engine() -> (Arc<Host>, Arc<Renderer>) {
+    static ENGINE: OnceCell<(Arc<Host>, Arc<Renderer>)> = OnceCell::const_new();
+    let ready = ENGINE.get_or_init(|| async {
+        let cache_dir = Some(std::env::temp_dir().join("compozy-test-code"));
+        let host = Host::new(HostOptions { cache_dir, ..HostOptions::default() }).unwrap();
+        let template = host.load(bundled::source("template-go").unwrap(), PluginKind::Template).await.unwrap();
+        (host, Arc::new(Renderer::new(template).unwrap()))
+    });
+    ready.await.clone()
+}
+
+/// A server's node with the usual limits, without models.
+pub(crate) async fn launch(storage: Arc<dyn Storage>, clock: Clock, project: Project) -> Arc<Node> {
+    let project = Arc::new(project);
+    let (host, renderer) = engine().await;
     let services = Arc::new(Services::default());
-    let template = host.load(bundled::source("template-go").unwrap(), PluginKind::Template).await.unwrap();
     let environment = ProjectEnvironment::new(Arc::new(BTreeMap::<String, String>::new()), Default::default());
     let parts = Parts {
         host: host.clone(),
@@ -114,22 +124,25 @@ async fn node(storage: Arc<dyn Storage>, workflow: Workflow) -> Arc<Node> {
         services: services.clone(),
     };
     let tools = Tools::new(host, services, environment.clone(), &project, Duration::from_secs(60));
-    Node::launch(Options {
+    let options = Options {
         kind: Kind::Server,
         storage,
-        clock: Clock::system(),
+        clock,
         project,
         tools: Arc::new(tools),
-        renderer: Arc::new(Renderer::new(template).unwrap()),
+        renderer,
         providers: Arc::new(Providers::new(parts, Settings::default())),
         prompt_timeout: Duration::from_secs(60),
         environment,
         max_concurrent_runs: 256,
         max_pending: 100_000,
         lease: Duration::from_secs(10),
-    })
-    .await
-    .unwrap()
+    };
+    Node::launch(options).await.unwrap()
+}
+
+async fn node(storage: Arc<dyn Storage>, workflow: Workflow) -> Arc<Node> {
+    launch(storage, Clock::system(), project([workflow])).await
 }
 
 async fn memory() -> Arc<dyn Storage> {
