@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::support::Project;
 use crate::support::model_server::ModelServer;
+use crate::support::sse::Stream;
 
 /// In the environment of the process, in `.env`, and behind a key that is secret by its name.
 const CANARIES: [&str; 3] = ["canary-one/+\"1", "canary-two-2", "canary-three-3"];
@@ -47,6 +48,8 @@ fn a_secret_in_a_prompt_is_neither_stored_nor_shown() {
     let project = project(&model);
     let server = project.start();
     let run = server.start_run("ask", json!({}));
+    let live = Stream::open(&server.address, &format!("/api/v0/executions/workflows/{run}/stream"), None);
+    let live = live.and_then(Stream::rest).expect("the stream");
     let document = server.wait_run(&run);
     assert_eq!(document["status"], "SUCCESS", "{document:#}");
     assert_eq!(document["output"], json!({"all": "*** *** *** ***"}));
@@ -56,6 +59,7 @@ fn a_secret_in_a_prompt_is_neither_stored_nor_shown() {
     assert_eq!(question, &json!(format!("{} and {}", CANARIES[0], CANARIES[1])));
     let shown = [
         document.to_string(),
+        format!("{live:?}"),
         server.get(&format!("/api/v0/executions/workflows/{run}/tasks")).text(),
         server.get(&format!("/api/v0/executions/workflows/{run}/events")).text(),
         server.stderr(),

@@ -57,6 +57,25 @@ fn broken_plugin_files_are_told_at_load() {
     assert!(doctor.stdout.contains("1 loaded, "), "{doctor}");
 }
 
+/// Without an entry in `plugins` the place is that of whoever names it.
+#[test]
+fn bundled_plugins_that_are_not_there_are_told_at_load() {
+    let text = "database: {driver: sqlite}\ntools: [{id: t, plugin: \"builtin:nosuch\"}]\nllm:\n  providers:\n    - {id: m, type: plugin, plugin: \"builtin:nosuch\"}\n";
+    let project = Project::empty();
+    project.file("compozy.yaml", text);
+    project.file("workflows/greet.yaml", "id: greet\ntasks:\n  - {id: greet, tool: t}\n");
+    for command in RUNNING {
+        let output = project.compozy(command);
+        let error = "error[CZ0701]: 'builtin:nosuch': no usable implementation: no plugin 'nosuch' is built in; there are template-go, llm-openai, llm-mock";
+        let expected = vec![error, "  --> compozy.yaml:5:7", error, "  --> workflows/greet.yaml:3:5"];
+        assert_eq!(said(&output), (3, expected), "{command:?}: {output}");
+    }
+    project.file("compozy.yaml", text.replace("nosuch\"}\n", "llm-mock\", model: any}\n").replace("tools", "x-tools"));
+    project.file("workflows/greet.yaml", GREET);
+    let output = project.compozy(&["workflow", "run", "greet", "-o", "json"]).ok().json();
+    assert_eq!(output["output"]["text"], "[mock] hi");
+}
+
 #[test]
 fn a_driver_of_a_later_version_is_told_by_every_command() {
     let project = Project::empty();

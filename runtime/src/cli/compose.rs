@@ -381,8 +381,9 @@ async fn llm_plugins(
 ) -> BTreeMap<String, Binding> {
     let project = &loaded.project;
     let mut bindings = BTreeMap::new();
-    for entry in project.plugins.iter().filter(|entry| entry.kind == PluginKind::Llm) {
-        match bind(loaded, entry, services, environment).await {
+    let entries = project.plugins.iter().filter(|entry| entry.kind == PluginKind::Llm).cloned();
+    for entry in entries.chain(usable::builtin_models(project)) {
+        match bind(loaded, &entry, services, environment).await {
             Ok(binding) => drop(bindings.insert(entry.id.clone(), binding)),
             Err(error) => tracing::warn!(plugin = entry.id, "the plugin cannot be used: {error}"),
         }

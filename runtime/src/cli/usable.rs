@@ -6,7 +6,7 @@ use std::sync::Arc;
 use compozy_lang::codes;
 use compozy_lang::diagnostic::{Diagnostic, Severity};
 use compozy_lang::load::Setting;
-use compozy_lang::plan::{Plugin, Project};
+use compozy_lang::plan::{Plugin, PluginKind, Project, Task, TaskKind};
 use compozy_lang::settings::{Database, Driver};
 use compozy_lang::source::Place;
 
@@ -55,9 +55,35 @@ pub async fn require_plugins(project: &Arc<Project>) -> Result<(), Failure> {
 /// Reads every plugin file, beside the async threads.
 async fn broken_plugins(project: Arc<Project>) -> Vec<Diagnostic> {
     let reading = tokio::task::spawn_blocking(move || {
-        project.plugins.iter().filter_map(|plugin| entry(&project, plugin)).collect()
+        let entries = project.plugins.iter().cloned().chain(builtin_models(&project)).chain(builtin_tools(&project));
+        entries.filter_map(|plugin| entry(&project, &plugin)).collect()
     });
     reading.await.unwrap_or_default()
+}
+
+/// The bundled plugins that providers name without an entry in `plugins`.
+pub fn builtin_models(project: &Project) -> impl Iterator<Item = Plugin> {
+    let named = project.providers.iter().filter_map(|provider| Some((provider.plugin.as_deref()?, &provider.place)));
+    let named = named.filter(|(source, _)| source.starts_with("builtin:"));
+    named.map(|(source, place)| Plugin::builtin(source, PluginKind::Llm, place.clone()))
+}
+
+/// The bundled plugins that tools name without an entry in `plugins`, where a task first uses them.
+fn builtin_tools(project: &Project) -> impl Iterator<Item = Plugin> {
+    fn first_use(tasks: &[Task], tool: &str) -> Option<Place> {
+        tasks.iter().find_map(|task| match &task.kind {
+            TaskKind::Tool(call) if call.tool == tool => Some(task.place.clone()),
+            _ => first_use(task.children(), tool),
+        })
+    }
+    project.workflows.values().flat_map(|workflow| {
+        let named = workflow.tools.values().filter(|tool| tool.plugin.starts_with("builtin:"));
+        named.map(|tool| {
+            let file = Place { file: workflow.file.as_str().into(), ..Place::default() };
+            let place = first_use(&workflow.tasks, &tool.id).unwrap_or(file);
+            Plugin::builtin(&tool.plugin, PluginKind::Tool, place)
+        })
+    })
 }
 
 /// Databases that no command could open.

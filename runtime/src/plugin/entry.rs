@@ -129,16 +129,7 @@ mod tests {
     use crate::plugin::tests::path;
 
     fn entry(source: &str, kind: PluginKind) -> Plugin {
-        Plugin {
-            id: "it".into(),
-            source: source.into(),
-            kind,
-            digest: None,
-            permissions: Default::default(),
-            limits: Default::default(),
-            config: serde_json::Value::Null,
-            place: Default::default(),
-        }
+        Plugin::builtin(source, kind, Default::default())
     }
 
     #[test]

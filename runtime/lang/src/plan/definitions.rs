@@ -85,6 +85,23 @@ pub struct Plugin {
     pub place: Place,
 }
 
+impl Plugin {
+    /// The entry that a bare `builtin:NAME` stands for: nothing is granted.
+    #[must_use]
+    pub fn builtin(source: &str, kind: PluginKind, place: Place) -> Self {
+        Self {
+            id: source.to_owned(),
+            source: source.to_owned(),
+            kind,
+            digest: None,
+            permissions: Permissions::default(),
+            limits: PluginLimits::default(),
+            config: Value::Null,
+            place,
+        }
+    }
+}
+
 /// What a component must export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

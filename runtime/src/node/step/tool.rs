@@ -8,7 +8,8 @@ use std::time::Duration;
 use compozy_engine::error::{ErrorKind, StepError};
 use compozy_engine::json::{Json, MAX_DEPTH};
 use compozy_lang::environment::ProjectEnvironment;
-use compozy_lang::plan::{self, Permissions, PluginKind, PluginLimits, ToolCall};
+use compozy_lang::plan::{self, PluginKind, ToolCall};
+use compozy_lang::source::Place;
 use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
@@ -105,16 +106,7 @@ impl Entries {
             return Ok(entry.clone());
         }
         if id.starts_with("builtin:") {
-            return Ok(plan::Plugin {
-                id: id.to_owned(),
-                source: id.to_owned(),
-                kind: PluginKind::Tool,
-                digest: None,
-                permissions: Permissions::default(),
-                limits: PluginLimits::default(),
-                config: Value::Null,
-                place: compozy_lang::source::Place::default(),
-            });
+            return Ok(plan::Plugin::builtin(id, PluginKind::Tool, Place::default()));
         }
         Err(StepError::new("CZ0205", ErrorKind::Tool, format!("plugin '{id}' is not in the project any more")))
     }
