@@ -126,6 +126,7 @@ fn what_is_no_file_is_refused_at_once() {
     for what in ["pipe", "socket", "device", "folder"] {
         for (file, code, exit) in [
             ("other.yaml", "CZ0102", 2),
+            ("compozy.yaml", "CZ0102", 2),
             ("workflows/greet.yaml", "CZ0102", 2),
             (".env", "CZ0102", 2),
             ("p.wasm", "CZ0701", 3),
@@ -142,10 +143,10 @@ fn what_is_no_file_is_refused_at_once() {
             swap(&project.path(file), what);
             // The device is reached by a link, and a plugin lies in the project folder.
             let code = if (what, file) == ("device", "p.wasm") { "CZ0206" } else { code };
-            let config = if file == "other.yaml" { file } else { "compozy.yaml" };
+            let named: &[&str] = if file == "other.yaml" { &["--config", file] } else { &[] };
             for command in RUNNING {
                 let begun = Instant::now();
-                let output = project.compozy(&[&["--config", config], *command].concat());
+                let output = project.compozy(&[named, *command].concat());
                 assert_eq!(output.code, exit, "{what} as {file}, {command:?}: {output}");
                 assert!(output.stderr.contains(&format!("error[{code}]")), "{what} as {file}, {command:?}: {output}");
                 assert!(begun.elapsed() < Duration::from_secs(10), "{what} as {file}: {:?}", begun.elapsed());

@@ -92,7 +92,7 @@ fn config_of(path: &Path) -> PathBuf {
         return path;
     }
     let names = ["compozy.yaml", "compozy.yml"].map(|name| path.join(name));
-    names.iter().find(|path| path.is_file()).unwrap_or(&names[0]).clone()
+    names.iter().find(|path| path.symlink_metadata().is_ok()).unwrap_or(&names[0]).clone()
 }
 
 /// What was found, as data: the same members for a project that is valid and, as far as they are known, for one that is

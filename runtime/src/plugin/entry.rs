@@ -53,7 +53,8 @@ pub fn check(root: &Path, entry: &Plugin) -> Result<(), Error> {
         Source::Path(path) => fs::read(&path).map_err(|error| unreadable(&entry.source, &error))?.into(),
     };
     inspect(&bytes, entry.kind)?;
-    check_digest(entry, &hex(&Sha256::digest(&bytes)))
+    // Hashing a large component takes longer than all the rest.
+    if entry.digest.is_none() { Ok(()) } else { check_digest(entry, &hex(&Sha256::digest(&bytes))) }
 }
 
 fn file(root: &Path, written: &str) -> Result<PathBuf, Error> {
