@@ -75,3 +75,17 @@ fn a_secret_in_a_prompt_is_neither_stored_nor_shown() {
     }
     assert!(stored.contains("***"));
 }
+
+/// A key that a provider takes from its usual variable, without being told.
+#[test]
+fn a_key_that_nothing_names_is_secret_too() {
+    let model = ModelServer::listen();
+    model.script([crate::support::model_server::Answer::Text("your key is canary-four-4".to_owned())]);
+    let mut project = Project::sqlite("llm: {providers: [{id: g, type: groq, base_url: \"${BASE}\"}]}\n");
+    project.env("BASE", &model.base_url()).env("GROQ_API_KEY", "canary-four-4");
+    project.file("workflows/ask.yaml", "id: ask\ntasks:\n  - {id: ask, prompt: hi}\n");
+    let output = project.compozy(&["workflow", "run", "ask", "-o", "json"]).ok();
+    assert_eq!(output.json()["output"]["text"], "your key is ***");
+    assert_eq!(model.asked()[0].authorization.as_deref(), Some("Bearer canary-four-4"));
+    assert!(!format!("{output}{}", all_files(&project.path("data"))).contains("canary-four-4"));
+}

@@ -106,6 +106,13 @@ fn doctor_names_the_variables_that_are_not_set() {
         json!({"name": "environment", "ok": true, "status": "warning", "detail":
             "environment variable NO_SUCH_KEY is not set (compozy.yaml:4:39, llm.providers.m.api_key) and has no default"})
     );
+    let text = "database: {driver: sqlite}\nllm: {providers: [{id: g, type: groq}]}\n";
+    project.file("other.yaml", text);
+    let output = project.compozy(&["doctor", "--config", "other.yaml", "--port", "0", "-o", "json"]).ok().json();
+    assert_eq!(
+        check(&output)["detail"],
+        "environment variable GROQ_API_KEY is not set (other.yaml:2:19, key of llm.providers.g)"
+    );
     project.env("NO_SUCH_KEY", "sk-1");
     let output = project.compozy(&["doctor", "--port", "0", "-o", "json"]).ok().json();
     assert_eq!(check(&output)["status"], "ok");

@@ -291,7 +291,7 @@ impl Launched {
         let (parts, settings) = models(session, fresh, &self.services).await;
         self.providers.replace(parts, settings);
         self.tools.replace(&fresh.project);
-        self.node.replace_secrets(&fresh.environment.masks());
+        self.node.replace_secrets(&secrets(fresh));
         self.node.replace_project(Arc::clone(&fresh.project));
     }
 }
@@ -333,12 +333,22 @@ pub async fn launch(
         providers: Arc::clone(&providers),
         prompt_timeout: project.settings.llm.provider_timeout,
         environment: loaded.environment.clone(),
+        secrets: secrets(loaded),
         max_concurrent_runs: limit.unwrap_or(engine.max_concurrent_runs as usize),
         max_pending: usize::try_from(engine.max_pending).unwrap_or(usize::MAX),
         lease: project.settings.cluster.lease,
         project,
     };
     Ok(Launched { node: Node::launch(options).await?, tools, providers, services })
+}
+
+/// Values that nothing may show: those of the environment, and keys that providers take without being told.
+fn secrets(loaded: &Loaded) -> Vec<String> {
+    let implied = provider::kinds::implied_keys(&loaded.project.providers);
+    let implied = implied.filter_map(|(_, variable)| loaded.environment.lookup(variable));
+    let all: Vec<String> = loaded.environment.masks().into_iter().chain(implied).collect();
+    logs::mask(all.iter().cloned());
+    all
 }
 
 /// What the models of a project are reached through.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use compozy_lang::diagnostic::Diagnostic;
+use compozy_lang::environment::Environment as _;
 use serde_json::{Value, json};
 
 use super::backend;
@@ -15,7 +16,7 @@ use super::output::{Format, Table};
 use super::session::Session;
 use super::usable::Plugins;
 use crate::storage::sqlite::Role;
-use crate::{api, plugin};
+use crate::{api, plugin, provider};
 
 /// Examples and exit codes.
 pub const HELP: &str = "Examples:\n  compozy doctor\n  compozy doctor --health\n\nExit codes:\n  0 sound, 1 a check failed, 3 invalid project; with --health: 0 ready, 7 not ready";
@@ -78,7 +79,7 @@ pub async fn run(session: &Session, args: DoctorArgs) -> Result<u8, Failure> {
     let server = backend::discover(session, &loaded).await;
     let mut checks = vec![
         Check::new("config", Ok(format!("{} workflows", loaded.project.workflows.len()))),
-        environment(&missing),
+        environment(&loaded, &missing),
         Check::new("files", writable(&loaded.project.root)),
         Check::new("plugins", plugins(&loaded).await),
     ];
@@ -153,11 +154,16 @@ async fn health(session: &Session) -> Result<u8, Failure> {
 }
 
 /// Variables that the project names, without value and default: whatever uses one fails.
-fn environment(missing: &[Diagnostic]) -> Check {
-    if missing.is_empty() {
+fn environment(loaded: &Loaded, missing: &[Diagnostic]) -> Check {
+    let keys = provider::kinds::implied_keys(&loaded.project.providers);
+    let keys = keys.filter(|(_, variable)| loaded.environment.lookup(variable).is_none());
+    let keys = keys.map(|(entry, variable)| {
+        format!("environment variable {variable} is not set ({}, key of llm.providers.{})", entry.place, entry.id)
+    });
+    let each: Vec<String> = missing.iter().map(|problem| problem.message.clone()).chain(keys).collect();
+    if each.is_empty() {
         return Check::new("environment", Ok("every variable is set".to_owned()));
     }
-    let each: Vec<&str> = missing.iter().map(|problem| problem.message.as_str()).collect();
     Check { name: "environment", status: Status::Warning, detail: each.join("; ") }
 }
 

@@ -79,6 +79,8 @@ pub struct Options {
     pub prompt_timeout: Duration,
     /// Environment variables of the project.
     pub environment: ProjectEnvironment,
+    /// Values that are neither recorded nor shown.
+    pub secrets: Vec<String>,
     /// Runs that may execute at once.
     pub max_concurrent_runs: usize,
     /// Runs that may wait for a slot.
@@ -101,7 +103,7 @@ impl Node {
     pub async fn launch(options: Options) -> Result<Arc<Self>, Error> {
         let id = options.clock.node_id();
         let watchers = Arc::new(Watchers::default());
-        watchers.replace_secrets(Secrets::new(&options.environment.masks()));
+        watchers.replace_secrets(Secrets::new(&options.secrets));
         let steps = Arc::new(step::Executor::new(&options, watchers.clone()));
         let worker = Arc::new(Worker::new(options, id, steps, watchers));
         claims::renew(&worker).await?;
@@ -140,7 +142,7 @@ impl Node {
         self.worker.replace_project(project);
     }
 
-    /// Keeps these values out of what is recorded from now on, those of the launch's environment included.
+    /// Keeps these values, instead of those of the launch, out of what is recorded from now on.
     pub fn replace_secrets(&self, values: &[String]) {
         self.worker.replace_secrets(values);
     }

@@ -134,6 +134,7 @@ pub(crate) async fn launch(storage: Arc<dyn Storage>, clock: Clock, project: Pro
         providers: Arc::new(Providers::new(parts, Settings::default())),
         prompt_timeout: Duration::from_secs(60),
         environment,
+        secrets: Vec::new(),
         max_concurrent_runs: 256,
         max_pending: 100_000,
         lease: Duration::from_secs(10),
