@@ -187,6 +187,7 @@ impl Driver {
         if decision.commands.contains(&Command::RenderOutputs) {
             decision.commands.retain(|command| *command != Command::RenderOutputs);
             let rendered = self.worker.steps.workflow_outputs(&self.plan, &self.state).await;
+            let rendered = self.worker.secrets().output(rendered);
             decision.append(self.decide(Event::OutputsRendered(rendered), now));
         }
         if decision.records.is_empty() && decision.touched.is_empty() {
@@ -313,9 +314,10 @@ impl Driver {
         let cancel = CancelToken::new();
         self.cancels.insert(key.path.clone(), cancel.clone());
         let (steps, plan, state) = (self.worker.steps.clone(), self.plan.clone(), self.state.clone());
+        let secrets = self.worker.secrets();
         self.calls.push(Box::pin(async move {
             let outcome = steps.execute(&plan, &state, &key, cancel).await;
-            (key, attempt, outcome)
+            (key, attempt, secrets.outcome(outcome))
         }));
     }
 }

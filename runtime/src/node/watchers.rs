@@ -1,11 +1,12 @@
 //! Who listens to which run in this process.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast;
 
 use super::Notice;
+use super::secrets::Secrets;
 use crate::id::ExecId;
 use crate::storage::row::Journal;
 
@@ -17,6 +18,8 @@ const BACKLOG: usize = 128;
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
     channels: Mutex<HashMap<ExecId, Channel>>,
+    /// What no listener may see.
+    secrets: Mutex<Arc<Secrets>>,
 }
 
 #[derive(Debug)]
@@ -27,6 +30,16 @@ struct Channel {
 }
 
 impl Watchers {
+    /// What neither listeners nor the database may see.
+    pub(crate) fn secrets(&self) -> Arc<Secrets> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts from now on.
+    pub(crate) fn replace_secrets(&self, secrets: Secrets) {
+        *self.secrets.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(secrets);
+    }
+
     /// Notices of `exec_id` from now on.
     pub(crate) fn subscribe(&self, exec_id: &ExecId) -> broadcast::Receiver<Notice> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,8 +65,11 @@ impl Watchers {
         }
     }
 
-    /// Tells listeners about a piece of a model's answer.
+    /// Tells listeners about a piece of a model's answer, if there is anything in it.
     pub(crate) fn chunk(&self, exec_id: &ExecId, seq: i64, task_id: &str, text: &str) {
+        if text.is_empty() {
+            return;
+        }
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = channels.get_mut(exec_id) {
             let number = if channel.chunk.0 == seq { channel.chunk.1 + 1 } else { 1 };

@@ -17,9 +17,9 @@ use tokio::sync::{Mutex, oneshot, watch};
 use super::super::row::{Durability, Started};
 use super::super::{CancelOutcome, Error, crash};
 use super::checkpoint::Progress;
+use super::desk::Desk;
 use super::encode::Encoded;
 use super::error::{from_sqlite, is_busy, is_general};
-use super::desk::Desk;
 use super::known::Known;
 use super::operation::{self, Operation};
 use super::statement::{Refused, Slot, Value};
@@ -288,9 +288,8 @@ impl Writer {
     fn one_by_one(&self, batch: &[Request]) -> Result<Vec<Result<Outcome, Error>>, Error> {
         self.begin()?;
         let ended = batch.iter().map(|request| self.member(&request.work)).collect::<Result<Vec<_>, _>>();
-        let ended = ended.and_then(|outcomes| {
-            execute(&self.connection, "COMMIT").map(|()| outcomes).map_err(from_sqlite)
-        });
+        let ended =
+            ended.and_then(|outcomes| execute(&self.connection, "COMMIT").map(|()| outcomes).map_err(from_sqlite));
         if ended.is_err() {
             self.roll_back();
         }
