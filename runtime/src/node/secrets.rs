@@ -21,9 +21,13 @@ const SHORTEST: usize = 8;
 pub(crate) struct Secrets(Mask);
 
 impl Secrets {
-    /// Secrets with these values.
+    /// Those of these values that are long enough.
     pub(crate) fn new(values: &[String]) -> Self {
-        Self(Mask::new(values.iter().map(String::as_str).filter(|value| value.len() >= SHORTEST)))
+        Self::of(values.iter().map(String::as_str).filter(|value| value.len() >= SHORTEST))
+    }
+
+    fn of<'v>(values: impl IntoIterator<Item = &'v str>) -> Self {
+        Self(Mask::new(values))
     }
 
     /// What may be recorded of an attempt. A project without secrets pays nothing.
@@ -140,7 +144,7 @@ mod tests {
 
     #[test]
     fn pieces_of_a_secret_are_held_back() {
-        let secrets = Arc::new(Secrets::new(&["secret".to_owned(), "é-öäü".to_owned()]));
+        let secrets = Arc::new(Secrets::of(["secret", "é-öäü"]));
         for (pieces, shown) in [
             (&["a sec", "ret b"][..], &["a ", "*** b", ""][..]),
             (&["s", "e", "c", "r", "e", "t"], &["", "", "", "", "", "***", ""]),
@@ -157,8 +161,14 @@ mod tests {
     }
 
     #[test]
+    fn short_words_are_no_secrets() {
+        let secrets = Secrets::new(&["demo".to_owned(), "demo-4242".to_owned()]);
+        assert_eq!(secrets.text("demo and demo-4242".to_owned()), "demo and ***");
+    }
+
+    #[test]
     fn every_part_of_an_outcome_is_masked() {
-        let secrets = Secrets::new(&["can\"ary".to_owned(), "1234".to_owned()]);
+        let secrets = Secrets::of(["can\"ary", "1234"]);
         let value = json!({"a": ["x can\"ary"], "can\"ary": 1234, "b": "1234", "c": "Y2FuImFyeQ=="});
         let masked = json!({"a": ["x ***"], "***": 1234, "b": "***", "c": "***=="});
         let rendered = || Rendered { next: Some(Target::Unknown("1234".into())), with: Some(value.clone()) };
