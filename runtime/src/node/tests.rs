@@ -92,6 +92,7 @@ fn project(workflow: Workflow) -> Project {
         plugins: vec![zoo],
         databases: Vec::new(),
         knowledge: Vec::new(),
+        memories: Vec::new(),
         digest: String::new(),
     }
 }

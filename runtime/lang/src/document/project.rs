@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::plan::{KnowledgeKind, NamedDatabase};
+use crate::plan::{KnowledgeKind, MemoryDefinition, NamedDatabase};
 use crate::schema::Kind;
 use crate::schema::project::{CONFIG, LLM, PROJECT};
 use crate::schema::settings::NAMED_DATABASE;
@@ -46,7 +46,8 @@ pub(crate) struct Definitions {
     pub(crate) plugins: Vec<PluginEntry>,
     pub(crate) schemas: Vec<Schema>,
     pub(crate) knowledge: Vec<Definition>,
-    /// Ids of MCP servers and memories: checked, not yet used.
+    pub(crate) memories: Vec<(Name, MemoryDefinition)>,
+    /// Ids of MCP servers: checked, not yet used.
     pub(crate) others: BTreeMap<&'static str, Vec<Name>>,
 }
 
@@ -81,6 +82,7 @@ impl Definitions {
             "plugins" => self.plugins.extend(reader.plugin(node, path)),
             "schemas" => self.schemas.extend(reader.schema_entry(node, path)),
             "models" => self.providers.extend(reader.model_entry(node, path)),
+            "memories" => self.memories.extend(reader.memory(node, path)),
             "vector_dbs" => self.knowledge.extend(reader.knowledge_entry(node, KnowledgeKind::VectorDb, path)),
             "embedders" => self.knowledge.extend(reader.knowledge_entry(node, KnowledgeKind::Embedder, path)),
             "knowledge_bases" => {

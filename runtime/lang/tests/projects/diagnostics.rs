@@ -1,7 +1,7 @@
 //! Every message as a reviewed file: `tests/cases/diagnostics/<case>/` is a project and `expected.txt` what is said of it.
 //!
-//! A case may hold `flags.txt` (lines `PATH=VALUE` of `--set`, or `loose` for a load without `--strict`) and `env.txt`
-//! (the process environment). `COMPOZY_RENEW=1` writes the expected files; read them before committing.
+//! A case may hold `flags.txt` (lines `PATH=VALUE` of `--set`, `loose` for a load without `--strict`, `released` for a
+//! load that refuses what the node cannot run yet) and `env.txt` (the process environment). `COMPOZY_RENEW=1` writes the expected files; read them before committing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,11 +23,13 @@ fn options(case: &Path) -> Options {
         let text = fs::read_to_string(case.join(name)).unwrap_or_default();
         text.lines().filter_map(|line| line.split_once('=')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
     };
-    let loose = fs::read_to_string(case.join("flags.txt")).is_ok_and(|text| text.lines().any(|line| line == "loose"));
+    let flags = fs::read_to_string(case.join("flags.txt")).unwrap_or_default();
+    let has = |flag: &str| flags.lines().any(|line| line == flag);
     Options {
         environment: pairs("env.txt").into_iter().collect(),
         overrides: pairs("flags.txt"),
-        strict: !loose,
+        strict: !has("loose"),
+        released: has("released"),
         ..Options::default()
     }
 }

@@ -149,6 +149,7 @@ fn project() -> Project {
         plugins: vec![zoo],
         databases: Vec::new(),
         knowledge: Vec::new(),
+        memories: Vec::new(),
         digest: "digest-of-all".into(),
     }
 }
