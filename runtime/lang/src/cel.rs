@@ -205,6 +205,7 @@ fn syntax(source: &str, errors: &[cel::ParseError]) -> Vec<Problem> {
         "=" => Some("use == to compare"),
         "and" | "AND" => Some("write && for and"),
         "or" | "OR" => Some("write || for or"),
+        token if token.starts_with(['"', '\'']) => Some("the text in quotes is not closed"),
         "}" | "{" if source.contains("${") => Some("quote the text around ${…}"),
         _ if source.contains(" and ") => Some("write && for and, || for or, ! for not"),
         _ => None,

@@ -85,7 +85,8 @@ impl Walk<'_> {
         if self.locals.contains(name) || (path.len() == 1 && TYPES.contains(&name.as_str())) {
             return;
         }
-        let more: Vec<&str> = self.names.more.iter().map(String::as_str).collect();
+        let more: Vec<&str> =
+            self.names.more.iter().map(String::as_str).filter(|more| !ROOTS.contains(more)).collect();
         if !ROOTS.contains(&name.as_str()) && !more.contains(&name.as_str()) {
             let known: Vec<&str> = ROOTS.iter().copied().chain(more).collect();
             let near = suggest::nearest(name, known.iter().copied());
@@ -113,12 +114,15 @@ impl Walk<'_> {
         }
         let known = FUNCTIONS.iter().chain(MACROS).copied();
         let near = suggest::nearest(name, known).map(|near| format!(". Did you mean '{near}'?")).unwrap_or_default();
-        let help = (MACROS.contains(&name)).then(|| format!("'{name}' is a macro: look at its arguments"));
+        let help = match MACROS.contains(&name) {
+            true => format!("'{name}' is a macro: look at its arguments"),
+            false => "among others there are size, contains, startsWith, endsWith, matches, int, double, string, has, all, exists, map, filter".to_owned(),
+        };
         let message = format!("CEL: unknown function '{name}'{near}");
         // The place of a call is its bracket, right behind the name.
         let end = self.place(node).0;
         let start = self.source.get(..end).and_then(|before| before.rfind(name)).unwrap_or(end);
-        self.problems.push(Problem { code: "CZ0409", message, help, start, end: start + name.len() });
+        self.problems.push(Problem { code: "CZ0409", message, help: Some(help), start, end: start + name.len() });
     }
 
     fn problem(&mut self, code: &'static str, node: &IdedExpr, length: usize, message: String, help: Option<String>) {

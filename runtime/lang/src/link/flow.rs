@@ -76,6 +76,9 @@ impl Linker<'_> {
         let mut targeted = vec![false; tasks.len()];
         for default in defaults.iter().copied().flatten() {
             let Some(NextRef::Id(name)) = &default.next else { continue };
+            if tasks.is_empty() {
+                continue;
+            }
             match list.positions.get(name.text.as_str()) {
                 Some(index) => mark(&mut targeted, *index),
                 None => {

@@ -76,8 +76,6 @@ impl Linker<'_> {
         let mut first: BTreeMap<&str, &Name> = BTreeMap::new();
         for (_, name) in ids {
             match first.get(name.text.as_str()) {
-                // The composite that `tasks` of a collection is has the collection's own id and place.
-                Some(known) if known.place == name.place => {}
                 Some(known) => {
                     let message = format!("duplicate task id '{}': {}, {}", name.text, known.place, name.place);
                     let problem = name.diagnostic("CZ0204", message).severity(crate::diagnostic::Severity::Warning);
@@ -206,8 +204,9 @@ impl Linker<'_> {
         let child = written.child.into_iter().next();
         let child_id = child.as_ref().and_then(|child| child.id_template.clone());
         let child = child.and_then(|child| {
-            if child.id.place != id.place {
-                self.siblings(std::slice::from_ref(&child), used);
+            // Its children are `<id>-<index>`, or what the template gives: no other task can have such an id by mistake.
+            if child.id_template.is_none() {
+                self.check_id(&child.id, false);
             }
             self.child(child, &format!("collection '{}'", id.text), around, used)
         });

@@ -71,7 +71,10 @@ impl Reader<'_> {
         }
         if let Some(entry) = fields.entry("default") {
             match default {
-                Some(first) => self.second_spelling(first, entry),
+                Some(first) => {
+                    let first = Entry { key: "routes.default".into(), ..first.clone() };
+                    self.second_spelling(&first, entry);
+                }
                 None => routes
                     .push(("default".into(), self.route("default", &entry.value, &fields.at("default"), id, inline))),
             }

@@ -79,7 +79,8 @@ impl Reader<'_> {
         let inner = self.fields(node, &SIGNAL, &path)?;
         let payload = self.field_templates(&inner, "payload");
         if let (Some(first), Some(second)) = (inner.entry("payload"), fields.entry("payload")) {
-            self.second_spelling(first, second);
+            let first = crate::yaml::Entry { key: "signal.payload".into(), ..first.clone() };
+            self.second_spelling(&first, second);
         }
         let target = inner.get("target").and_then(|node| self.template(node, &inner.at("target"), TemplateMode::Text));
         let Some(name) = inner.get("id") else {
