@@ -215,7 +215,7 @@ impl Draft {
             diagnostics = linker.into_diagnostics();
             project.settings.deferred = unique(deferred);
             link::templates::fill(&mut project, &reports);
-            link::seal(&mut project);
+            diagnostics.extend(link::seal(&mut project));
             plan = Some(project);
         }
         let has_errors = diagnostics.iter().any(|problem| problem.severity == diagnostic::Severity::Error);

@@ -85,8 +85,7 @@ impl Walk<'_> {
         if self.locals.contains(name) || (path.len() == 1 && TYPES.contains(&name.as_str())) {
             return;
         }
-        let more: Vec<&str> =
-            self.names.more.iter().map(String::as_str).filter(|more| !ROOTS.contains(more)).collect();
+        let more: Vec<&str> = self.names.more.iter().map(String::as_str).filter(|more| !ROOTS.contains(more)).collect();
         if !ROOTS.contains(&name.as_str()) && !more.contains(&name.as_str()) {
             let known: Vec<&str> = ROOTS.iter().copied().chain(more).collect();
             let near = suggest::nearest(name, known.iter().copied());

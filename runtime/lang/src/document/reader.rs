@@ -39,6 +39,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) site: Site,
     /// Ids of all tasks of the workflow being read.
     pub(crate) task_ids: Vec<String>,
+    /// Tasks around the one being read.
+    pub(crate) depth: usize,
 }
 
 /// Where a template stands: decides which variables it may name.
@@ -95,6 +97,7 @@ impl<'a> Reader<'a> {
             lazily: false,
             site: Site::default(),
             task_ids: Vec::new(),
+            depth: 0,
         }
     }
 

@@ -27,6 +27,10 @@ pub(crate) use flow::{NextRef, Retry, Transition};
 pub(crate) use router::{RouteRef, Router};
 pub(crate) use wait::Wait;
 
+/// Most tasks inside each other, counting routes and processors too. Reading and linking recurse, and a plan of more
+/// levels could not be read back from its JSON, which ends at 128 levels of its own.
+const MAX_DEPTH: usize = 32;
+
 /// A task as written.
 #[derive(Debug)]
 pub(crate) struct Task {
@@ -128,9 +132,17 @@ impl Reader<'_> {
         let Some(kind) = self.task_type(node, path) else { return Vec::new() };
         let Some(fields) = self.fields_of(node, &TASK, path, Some(kind)) else { return Vec::new() };
         let (id, id_template, is_named) = self.task_id(&fields, naming);
+        self.depth += 1;
+        let mut tasks = vec![];
+        let body = self.body(kind, &fields, &id, &mut tasks);
+        self.depth -= 1;
+        let task = self.at(SiteKind::Task, |reader| reader.typed_task(kind, &fields, (id, id_template), body));
         // A task without an id is read for what else is wrong with it, and then left out.
-        let tasks = self.at(SiteKind::Task, |reader| reader.typed_task(kind, &fields, id, id_template));
-        if is_named { tasks } else { Vec::new() }
+        if !is_named {
+            return Vec::new();
+        }
+        tasks.insert(0, task);
+        tasks
     }
 
     /// The id, its template where it is one, and whether there is an id at all.
@@ -197,13 +209,14 @@ impl Reader<'_> {
         known
     }
 
+    /// What all types have in common, around `body`.
     fn typed_task(
         &mut self,
         kind: &'static str,
         fields: &Fields<'_>,
-        id: Name,
-        id_template: Option<Template>,
-    ) -> Vec<Task> {
+        (id, id_template): (Name, Option<Template>),
+        body: Option<Body>,
+    ) -> Task {
         let config = fields.get("config").and_then(|node| self.fields(node, &TASK_CONFIG, &fields.at("config")));
         let config = config.as_ref();
         // What a template may name besides the variables of every task (dialect §6.2).
@@ -217,12 +230,10 @@ impl Reader<'_> {
             let (output, output_is_outputs) = reader.task_output(fields);
             (outputs.or(output_is_outputs), output)
         });
-        let mut inline = Vec::new();
-        let body = self.body(kind, fields, &id, &mut inline);
         let has_own_condition = matches!(kind, "router" | "wait");
         let (is_final, on_success) =
             self.with_names(after, |reader| (reader.is_final(fields), reader.on_success(fields)));
-        let task = Task {
+        Task {
             body,
             with: self.at(SiteKind::With, |reader| reader.field_templates(fields, "with")),
             input: self.schema(fields, "input"),
@@ -242,11 +253,20 @@ impl Reader<'_> {
             node: fields.node.clone(),
             id_template,
             id,
-        };
-        std::iter::once(task).chain(inline).collect()
+        }
     }
 
+    /// What the type adds; the tasks written in the routes of a router go into `inline`.
     fn body(&mut self, kind: &str, fields: &Fields<'_>, id: &Name, inline: &mut Vec<Task>) -> Option<Body> {
+        if self.depth > MAX_DEPTH {
+            let problem = id.diagnostic("CZ0313", format!("'{}' lies more than {MAX_DEPTH} tasks deep", id.text));
+            self.report(problem.help("make it a workflow of its own"));
+            return None;
+        }
+        self.at(SiteKind::Task, |reader| reader.body_of(kind, fields, id, inline))
+    }
+
+    fn body_of(&mut self, kind: &str, fields: &Fields<'_>, id: &Name, inline: &mut Vec<Task>) -> Option<Body> {
         match kind {
             "router" => self.router(fields, id, inline).map(|router| Body::Router(Box::new(router))),
             "parallel" => self.parallel(fields, id).map(Body::Parallel),

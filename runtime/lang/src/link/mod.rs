@@ -225,12 +225,32 @@ fn chain(ids: &[&str]) -> String {
     }
 }
 
-/// Writes the digests of the workflows, once their templates are known.
-pub(crate) fn seal(project: &mut Project) {
+/// Most levels of a workflow's JSON. Readers of JSON stop at 128, and it is stored inside other objects.
+const MAX_JSON_DEPTH: usize = 110;
+
+/// Writes the digests of the workflows, once their templates are known; names those that are nested too deep to be read
+/// back.
+pub(crate) fn seal(project: &mut Project) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
     for workflow in project.workflows.values_mut() {
         let workflow = std::sync::Arc::make_mut(workflow);
         workflow.digest = String::new();
         let value = serde_json::to_value(&*workflow).unwrap_or_default();
+        if depth(&value) > MAX_JSON_DEPTH {
+            let place = Place { file: workflow.file.as_str().into(), line: 1, column: 1 };
+            let message = format!("workflow '{}': nesting deeper than {MAX_JSON_DEPTH} levels", workflow.id);
+            problems.push(Diagnostic::error("CZ0104", message, place).help("flatten the values of its tasks"));
+        }
         workflow.digest = crate::digest::of(&value);
+    }
+    problems
+}
+
+/// Lists and maps in each other.
+fn depth(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        serde_json::Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or_default(),
+        _ => 0,
     }
 }

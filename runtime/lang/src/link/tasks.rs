@@ -32,6 +32,14 @@ pub(super) struct Used {
     containers: Vec<String>,
 }
 
+/// What is known of a task besides what it does.
+#[derive(Debug)]
+struct Written<'t> {
+    id: &'t Name,
+    place: crate::source::Place,
+    link: &'t Link,
+}
+
 /// What a task does, with what its agent and action add.
 pub(super) struct Executed {
     pub(super) kind: TaskKind,
@@ -90,43 +98,21 @@ impl Linker<'_> {
     }
 
     /// One task, with everything in it.
-    fn task(&mut self, task: TaskDocument, link: Link, around: Around<'_>, used: &mut Used) -> Option<Task> {
+    fn task(&mut self, mut task: TaskDocument, link: Link, around: Around<'_>, used: &mut Used) -> Option<Task> {
         for unsupported in &task.unsupported {
             self.report(unsupported.diagnostic());
         }
         self.bindings(&task.bindings);
-        let place = task.node.place();
-        let is_wait = matches!(task.body, Some(Body::Wait(_)));
-        let Link { on_success, on_error, on_timeout, routes, targeted } = link;
-        let mut executed =
-            Executed { kind: TaskKind::Aggregate, with: task.with, env: task.env, input: None, output: None };
-        match task.body? {
-            Body::Basic(Executor::Tool(reference)) => {
-                let (key, tool) = self.tool_of(reference, &task.id)?;
-                used.tools.insert(key.clone(), tool);
-                executed.kind = TaskKind::Tool(ToolCall { tool: key });
+        let body = task.body.take()?;
+        let is_wait = matches!(body, Body::Wait(_));
+        let written = Written { id: &task.id, place: task.node.place(), link: &link };
+        let executed = match body {
+            Body::Basic(executor) => self.basic(executor, &written, (task.with.take(), task.env), around, used)?,
+            body => {
+                let kind = self.kind(body, &written, around, used)?;
+                Executed { kind, with: task.with.take(), env: task.env, input: None, output: None }
             }
-            Body::Basic(Executor::Prompt(prompt)) => {
-                executed = self.prompt(*prompt, &task.id, around.workflow, executed.with, executed.env)?;
-            }
-            Body::Router(router) => {
-                executed.kind = TaskKind::Router(plan::Router { condition: router.condition, routes });
-            }
-            Body::Parallel(parallel) => executed.kind = self.parallel(parallel, &task.id, around, used)?,
-            Body::Collection(collection) => executed.kind = self.collection(*collection, &task.id, around, used)?,
-            Body::Composite(list) => executed.kind = self.composite(list, &task.id, around, used)?,
-            Body::Aggregate => {}
-            Body::Wait(wait) => executed.kind = self.wait(*wait, on_timeout, place.clone(), &task.id, around, used)?,
-            Body::Signal(signal) => {
-                self.not_yet("signal tasks", place.clone());
-                executed.kind = TaskKind::Signal(*signal);
-            }
-            Body::Memory(memory) => executed.kind = self.memory(*memory, &task.id, place.clone(), used)?,
-            Body::Workflow(call) => {
-                self.not_yet("workflow tasks", place.clone());
-                executed.kind = self.sub_workflow(&call.workflow, call.wait, around.workflow)?;
-            }
-        }
+        };
         Some(Task {
             kind: executed.kind,
             with: executed.with,
@@ -135,16 +121,58 @@ impl Linker<'_> {
             outputs: task.outputs,
             env: executed.env,
             condition: task.condition,
-            on_success,
-            on_error,
+            place: written.place,
+            on_success: link.on_success,
+            on_error: link.on_error,
+            targeted: link.targeted,
             sleep: task.sleep,
             is_final: task.is_final,
             timeout: if is_wait { task.timeout } else { self.timeout(task.timeout) },
             retry: task.retry.over(&around.defaults.retry).over(&around.project.retry).policy(),
-            targeted,
-            place,
             id: task.id.text,
         })
+    }
+
+    fn basic(
+        &mut self,
+        executor: Executor,
+        task: &Written<'_>,
+        (with, env): (Option<plan::ValueTemplate>, BTreeMap<String, Template>),
+        around: Around<'_>,
+        used: &mut Used,
+    ) -> Option<Executed> {
+        match executor {
+            Executor::Tool(reference) => {
+                let (key, tool) = self.tool_of(reference, task.id)?;
+                used.tools.insert(key.clone(), tool);
+                Some(Executed { kind: TaskKind::Tool(ToolCall { tool: key }), with, env, input: None, output: None })
+            }
+            Executor::Prompt(prompt) => self.prompt(*prompt, task.id, around.workflow, with, env),
+        }
+    }
+
+    /// What a task of another type than basic does.
+    fn kind(&mut self, body: Body, task: &Written<'_>, around: Around<'_>, used: &mut Used) -> Option<TaskKind> {
+        match body {
+            Body::Basic(_) | Body::Aggregate => Some(TaskKind::Aggregate),
+            Body::Router(router) => {
+                let routes = task.link.routes.clone();
+                Some(TaskKind::Router(plan::Router { condition: router.condition, routes }))
+            }
+            Body::Parallel(parallel) => self.parallel(parallel, task.id, around, used),
+            Body::Collection(collection) => self.collection(*collection, task.id, around, used),
+            Body::Composite(list) => self.composite(list, task.id, around, used),
+            Body::Wait(wait) => self.wait(*wait, task, around, used),
+            Body::Signal(signal) => {
+                self.not_yet("signal tasks", task.place.clone());
+                Some(TaskKind::Signal(*signal))
+            }
+            Body::Memory(memory) => self.memory(*memory, task, used),
+            Body::Workflow(call) => {
+                self.not_yet("workflow tasks", task.place.clone());
+                self.sub_workflow(&call.workflow, call.wait, around.workflow)
+            }
+        }
     }
 
     /// Goes into a container; `None`: it lies too deep (reported).
@@ -225,20 +253,12 @@ impl Linker<'_> {
         }))
     }
 
-    fn wait(
-        &mut self,
-        wait: Wait,
-        on_timeout: Option<plan::Next>,
-        place: crate::source::Place,
-        id: &Name,
-        around: Around<'_>,
-        used: &mut Used,
-    ) -> Option<TaskKind> {
-        self.not_yet("wait tasks", place);
+    fn wait(&mut self, wait: Wait, task: &Written<'_>, around: Around<'_>, used: &mut Used) -> Option<TaskKind> {
+        self.not_yet("wait tasks", task.place.clone());
         let has_processor = !wait.processor.is_empty();
         let processor = wait.processor.into_iter().next().and_then(|processor| {
             self.siblings(std::slice::from_ref(&processor), used);
-            self.child(processor, &format!("the processor of '{}'", id.text), around, used)
+            self.child(processor, &format!("the processor of '{}'", task.id.text), around, used)
         });
         if has_processor && processor.is_none() {
             return None;
@@ -247,30 +267,30 @@ impl Linker<'_> {
             wait_for: wait.wait_for,
             condition: wait.condition,
             processor: processor.map(Box::new),
-            on_timeout,
+            on_timeout: task.link.on_timeout.clone(),
         }))
     }
 
-    fn memory(&mut self, task: Memory, id: &Name, place: crate::source::Place, used: &mut Used) -> Option<TaskKind> {
-        self.not_yet("memory tasks", place);
-        let Some(definition) = self.memories.get(&task.memory.text).cloned() else {
+    fn memory(&mut self, memory: Memory, task: &Written<'_>, used: &mut Used) -> Option<TaskKind> {
+        self.not_yet("memory tasks", task.place.clone());
+        let Some(definition) = self.memories.get(&memory.memory.text).cloned() else {
             let known: Vec<String> = self.memories.keys().cloned().collect();
-            self.not_found("memory", &task.memory, &known);
+            self.not_found("memory", &memory.memory, &known);
             return None;
         };
-        if task.key.is_none() && definition.default_key.is_none() {
-            let message = format!("memory task '{}' needs 'key_template'", id.text);
+        if memory.key.is_none() && definition.default_key.is_none() {
+            let message = format!("memory task '{}' needs 'key_template'", task.id.text);
             let problem =
-                id.diagnostic("CZ0309", message).related(definition.place.clone(), "the memory has no default");
+                task.id.diagnostic("CZ0309", message).related(definition.place.clone(), "the memory has no default");
             self.report(problem.help("add it, or default_key_template to the memory"));
         }
         used.memories.insert(definition.id.clone(), definition);
         Some(TaskKind::Memory(plan::Memory {
-            operation: task.operation,
-            memory: task.memory.text,
-            key: task.key,
-            payload: task.payload,
-            options: task.options,
+            operation: memory.operation,
+            memory: memory.memory.text,
+            key: memory.key,
+            payload: memory.payload,
+            options: memory.options,
         }))
     }
 

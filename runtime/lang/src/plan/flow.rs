@@ -174,6 +174,7 @@ pub struct SubWorkflow {
 /// What starts runs of a workflow by itself (dialect §13.2).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a workflow holds few triggers")]
 pub enum Trigger {
     /// A signal of this name; its payload is the input.
     Signal {

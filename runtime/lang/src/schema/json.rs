@@ -150,7 +150,11 @@ impl Definitions {
                 let inner = self.kind(inner);
                 json!({"anyOf": [{"type": "array", "items": inner}, inner]})
             }
-            Kind::MapOf(inner) => json!({"type": "object", "additionalProperties": self.kind(inner)}),
+            // A null route is a route, and elsewhere it means that the entry is absent.
+            Kind::MapOf(inner) => {
+                let inner = self.kind(inner);
+                json!({"type": "object", "additionalProperties": {"anyOf": [inner, {"type": "null"}]}})
+            }
             Kind::Either(kinds) => {
                 let kinds: Vec<Value> = kinds.iter().map(|kind| self.kind(kind)).collect();
                 json!({"anyOf": kinds})
