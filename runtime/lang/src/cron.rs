@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
 /// Longest text that is read.
@@ -29,6 +29,34 @@ pub enum Timing {
     Every(Duration),
     /// At the times of a pattern.
     Pattern(Box<croner::Cron>),
+}
+
+/// Most times looked at for one that counts: those of one night in which clocks change.
+const MOST_SKIPPED: usize = 100_000;
+
+impl Timing {
+    /// The first time after `after` at which it fires in `zone`, both in microseconds since 1970 UTC. Local times that
+    /// do not exist are skipped, those that are repeated count once; `@every` fires at whole multiples since 1970, so a
+    /// restart changes nothing. `None`: never again.
+    #[must_use]
+    pub fn next(&self, after: i64, zone: Tz) -> Option<i64> {
+        let cron = match self {
+            Timing::Every(every) => {
+                let every = i64::try_from(every.as_micros()).ok()?.max(1);
+                return after.div_euclid(every).checked_add(1)?.checked_mul(every);
+            }
+            Timing::Pattern(cron) => cron,
+        };
+        let mut time = DateTime::from_timestamp_micros(after)?.with_timezone(&zone);
+        for _ in 0..MOST_SKIPPED {
+            time = cron.find_next_occurrence(&time, false).ok()?;
+            let is_first = zone.from_local_datetime(&time.naive_local()).earliest().is_none_or(|first| first >= time);
+            if is_first && cron.is_time_matching(&time).unwrap_or(false) {
+                return Some(time.timestamp_micros());
+            }
+        }
+        None
+    }
 }
 
 /// Reads the text of a `cron` key.
@@ -70,6 +98,10 @@ fn fields(text: &str) -> Result<Timing, String> {
         return Err("it holds letters that mean nothing here".into());
     }
     match croner::parser::CronParser::new().parse(text) {
+        // The search ends after so many years that only impossible days are left.
+        Ok(cron) if cron.find_next_occurrence(&DateTime::<Utc>::UNIX_EPOCH, true).is_err() => {
+            Err("it never fires: there is no such day".into())
+        }
         Ok(cron) => Ok(Timing::Pattern(Box::new(cron))),
         Err(error) => {
             let reason = error.to_string();
@@ -171,6 +203,43 @@ mod tests {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse(&"1,".repeat(10_000)).is_err());
+    }
+
+    #[test]
+    fn days_that_never_come_are_refused() {
+        assert_eq!(parse("0 0 30 2 *").unwrap_err(), "it never fires: there is no such day");
+        assert!(parse("0 0 29 2 *").is_ok() && parse("0 0 30 2 MON").is_ok());
+    }
+
+    #[test]
+    fn the_next_time_is_found_across_changes_of_the_clock() {
+        let times = |text: &str, zone: Tz, after: &str, count: usize| -> Vec<String> {
+            let timing = parse(text).unwrap();
+            let mut at = DateTime::parse_from_rfc3339(after).unwrap().timestamp_micros();
+            let mut found = Vec::new();
+            for _ in 0..count {
+                at = timing.next(at, zone).unwrap();
+                found.push(DateTime::from_timestamp_micros(at).unwrap().format("%m-%dT%H:%M:%S").to_string());
+            }
+            found
+        };
+        let berlin = zone("Europe/Berlin").unwrap();
+        // Clocks go from 02:00 to 03:00 on 2026-03-29 and from 03:00 back to 02:00 on 2026-10-25.
+        assert_eq!(times("30 2 * * *", berlin, "2026-03-28T00:00:00Z", 2), ["03-28T01:30:00", "03-30T00:30:00"]);
+        assert_eq!(times("30 2 * * *", berlin, "2026-10-24T12:00:00Z", 2), ["10-25T00:30:00", "10-26T01:30:00"]);
+        assert_eq!(
+            times("*/30 * * * *", berlin, "2026-10-25T00:00:00Z", 3),
+            ["10-25T00:30:00", "10-25T02:00:00", "10-25T02:30:00"]
+        );
+        assert_eq!(times("*/30 * * * *", berlin, "2026-03-29T00:30:00Z", 2), ["03-29T01:00:00", "03-29T01:30:00"]);
+        assert_eq!(times("15 0 8 * * MON", Tz::UTC, "2026-01-01T00:00:00Z", 2), ["01-05T08:00:15", "01-12T08:00:15"]);
+        assert_eq!(
+            times("0 0 13 * FRI", Tz::UTC, "2026-01-01T00:00:00Z", 3),
+            ["01-02T00:00:00", "01-09T00:00:00", "01-13T00:00:00"]
+        );
+        assert_eq!(times("@every 90s", berlin, "2026-01-01T00:00:01Z", 2), ["01-01T00:01:30", "01-01T00:03:00"]);
+        assert_eq!(parse("0 0 0 1 1 * 2000").unwrap().next(1_767_225_600_000_000, Tz::UTC), None);
+        assert_eq!(parse("@daily").unwrap().next(i64::MAX, Tz::UTC), None);
     }
 
     #[test]
