@@ -320,6 +320,10 @@ pub struct Limits {
     pub max_sub_workflow_depth: u32,
     /// Bytes of one string.
     pub max_string_bytes: u64,
+    /// Bytes of one message of a memory.
+    pub max_message_bytes: u64,
+    /// Bytes of all messages under one key of a memory.
+    pub max_memory_bytes: u64,
     /// What the engine enforces.
     pub engine: crate::plan::Limits,
 }

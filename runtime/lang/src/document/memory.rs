@@ -1,7 +1,7 @@
 //! Memory resources.
 
 use crate::diagnostic::Severity;
-use crate::plan::{Flushing, FlushingKind, MemoryDefinition, MemoryKind, Privacy, TemplateMode};
+use crate::plan::{Flushing, FlushingKind, MemoryDefinition, MemoryKind, Privacy};
 use crate::schema::memory::{FLUSHING, MEMORY, PERSISTENCE, PRIVACY};
 use crate::yaml::Node;
 
@@ -39,9 +39,7 @@ impl Reader<'_> {
             privacy: self.privacy(&fields),
             default_key: fields.get("default_key_template").and_then(|node| {
                 self.at(SiteKind::Task, |reader| {
-                    reader.anywhere(|reader| {
-                        reader.template(node, &fields.at("default_key_template"), TemplateMode::Text)
-                    })
+                    reader.anywhere(|reader| reader.memory_key(node, &fields.at("default_key_template")))
                 })
             }),
             place: node.place(),

@@ -246,6 +246,8 @@ impl Reader<'_> {
             max_nesting_depth: self.amount(fields, "max_nesting_depth"),
             max_sub_workflow_depth: self.amount(fields, "max_sub_workflow_depth"),
             max_string_bytes: self.bytes(fields, "max_string_length"),
+            max_message_bytes: self.bytes(fields, "max_message_content"),
+            max_memory_bytes: self.bytes(fields, "max_total_content_size"),
             engine: plan::Limits {
                 max_task_executions: self.count(fields, "max_task_executions").unwrap_or_default(),
                 max_input_bytes: self.bytes(fields, "max_input_size"),

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::plan::{MemoryOperation, Template, TemplateMode, Typed, ValueTemplate};
+use crate::yaml::Node;
 
 use crate::document::Name;
 use crate::document::fields::Fields;
@@ -32,9 +33,7 @@ impl Reader<'_> {
         if fields.get("memory_ref").is_none() {
             self.needs("memory", id, "memory_ref", "add the id of an entry of memories:");
         }
-        let key = fields
-            .get("key_template")
-            .and_then(|node| self.template(node, &fields.at("key_template"), TemplateMode::Text));
+        let key = fields.get("key_template").and_then(|node| self.memory_key(node, &fields.at("key_template")));
         let payload = self.field_templates(fields, "payload");
         let options = self.memory_options(fields);
         let operation = operation?;
@@ -49,6 +48,20 @@ impl Reader<'_> {
             return None;
         }
         Some(Memory { operation, memory: memory?, key, payload, options })
+    }
+
+    /// The key of a memory; one that is written out is checked now.
+    pub(crate) fn memory_key(&mut self, node: &Node, path: &str) -> Option<Template> {
+        let template = self.template(node, path, TemplateMode::Text)?;
+        if let Some(text) = template.fixed_text().filter(|text| !text.contains("{{"))
+            && !is_memory_key(&text)
+        {
+            let shown = crate::yaml::describe_text(&text);
+            let problem = node.diagnostic("CZ0323", format!("memory key {shown} is not valid"));
+            let help = "use 1 to 256 letters, digits and _ : @ . * -, without __ at the start or end";
+            self.report(problem.path(path).help(help));
+        }
+        Some(template)
     }
 
     fn operation(&mut self, fields: &Fields<'_>, id: &Name) -> Option<MemoryOperation> {
@@ -98,4 +111,13 @@ impl Reader<'_> {
         }
         Some(SubWorkflow { workflow: self.name(fields, "workflow")?, wait })
     }
+}
+
+/// Whether a memory may have this key (dialect §13.1).
+fn is_memory_key(text: &str) -> bool {
+    let length = text.chars().count();
+    (1..=256).contains(&length)
+        && text.chars().all(|letter| letter.is_alphanumeric() || "_:@.*-".contains(letter))
+        && !text.starts_with("__")
+        && !text.ends_with("__")
 }
