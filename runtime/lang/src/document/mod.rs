@@ -9,6 +9,7 @@ mod condition;
 mod database;
 mod fields;
 pub(crate) mod knowledge;
+mod mcp;
 mod memory;
 pub(crate) mod plugin;
 pub(crate) mod project;

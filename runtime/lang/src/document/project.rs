@@ -1,7 +1,5 @@
 //! The project file, and what any file may add to the project.
 
-use std::collections::BTreeMap;
-
 use crate::plan::{KnowledgeKind, MemoryDefinition, NamedDatabase};
 use crate::schema::Kind;
 use crate::schema::project::{CONFIG, LLM, PROJECT};
@@ -48,7 +46,7 @@ pub(crate) struct Definitions {
     pub(crate) knowledge: Vec<Definition>,
     pub(crate) memories: Vec<(Name, MemoryDefinition)>,
     /// Ids of MCP servers: checked, not yet used.
-    pub(crate) others: BTreeMap<&'static str, Vec<Name>>,
+    pub(crate) mcps: Vec<Name>,
 }
 
 impl Definitions {
@@ -88,14 +86,7 @@ impl Definitions {
             "knowledge_bases" => {
                 self.knowledge.extend(reader.knowledge_entry(node, KnowledgeKind::KnowledgeBase, path))
             }
-            _ => {
-                let Some(key) = PROJECT.key(list) else { return };
-                let Kind::List(kind) = key.kind else { return };
-                reader.check(node, kind, path);
-                if let Some(id) = node.get("id").and_then(|id| reader.name_of(id, path)) {
-                    self.others.entry(list).or_default().push(id);
-                }
-            }
+            _ => self.mcps.extend(reader.mcp(node, path)),
         }
     }
 }

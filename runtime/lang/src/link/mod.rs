@@ -106,9 +106,7 @@ impl<'e> Linker<'e> {
         let databases = self.databases(document.databases);
         self.schemas(definitions.schemas);
         self.knowledge(&definitions.knowledge);
-        for (list, names) in &definitions.others {
-            self.unique_ids(list.trim_end_matches('s'), names);
-        }
+        self.unique_ids("mcp", &definitions.mcps);
         self.providers(definitions.providers);
         self.agents(definitions.agents);
         self.tools(definitions.tools);
