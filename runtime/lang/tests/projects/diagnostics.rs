@@ -69,3 +69,33 @@ fn messages_are_as_reviewed() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// Every code that stands in the sources of loading occurs in some reviewed file.
+#[test]
+fn every_code_of_loading_has_a_case() {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("codes") {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let reviewed: String =
+        cases().iter().map(|case| fs::read_to_string(case.join("expected.txt")).unwrap_or_default()).collect();
+    // Unreadable and huge files are made in the tests `environment` and `hostile`.
+    let elsewhere = ["CZ0102", "CZ0103"];
+    let mut files = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for (at, _) in text.match_indices("\"CZ") {
+            let code: String = text[at + 1..].chars().take_while(char::is_ascii_alphanumeric).collect();
+            let is_code = code.len() == 6 && code[2..].bytes().all(|byte| byte.is_ascii_digit());
+            let is_shown = elsewhere.contains(&code.as_str()) || reviewed.contains(&format!("[{code}]"));
+            assert!(!is_code || is_shown, "{code} of {} has no case", file.display());
+        }
+    }
+}
