@@ -94,6 +94,7 @@ pub(crate) fn project(workflows: impl IntoIterator<Item = Workflow>) -> Project 
         plugins: vec![zoo],
         databases: Vec::new(),
         knowledge: Vec::new(),
+        memories: Vec::new(),
         digest: String::new(),
     }
 }
