@@ -121,6 +121,15 @@ pub struct Limits {
     pub max_input_bytes: u64,
     /// Most bytes of one task's output (JSON text).
     pub max_output_bytes: u64,
+    /// Most items of a collection (CZ0314).
+    #[serde(default = "many")]
+    pub max_collection_items: u64,
+    /// Most children of a container at once.
+    #[serde(default = "hundred")]
+    pub max_parallel: u32,
+    /// Most steps of one CEL expression (CZ0410).
+    #[serde(default = "many")]
+    pub max_cel_cost: u64,
     /// Limits of one template render.
     pub template: TemplateLimits,
 }
@@ -150,9 +159,22 @@ impl Default for Limits {
             max_task_executions: 10_000,
             max_input_bytes: 1 << 20,
             max_output_bytes: 10 << 20,
+            max_collection_items: many(),
+            max_parallel: hundred(),
+            max_cel_cost: many(),
             template: TemplateLimits::default(),
         }
     }
+}
+
+/// Default of limits that definitions stored by an earlier version do not name.
+fn many() -> u64 {
+    10_000
+}
+
+/// As [`many`].
+fn hundred() -> u32 {
+    100
 }
 
 /// Position of a task in its list.

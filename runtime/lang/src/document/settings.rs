@@ -245,14 +245,14 @@ impl Reader<'_> {
             max_config_file_nesting_depth: self.amount(fields, "max_config_file_nesting_depth"),
             max_nesting_depth: self.amount(fields, "max_nesting_depth"),
             max_sub_workflow_depth: self.amount(fields, "max_sub_workflow_depth"),
-            max_collection_items: self.count(fields, "max_collection_items").unwrap_or_default(),
-            max_parallel: self.amount(fields, "max_parallel"),
-            max_cel_cost: self.count(fields, "max_cel_cost").unwrap_or_default(),
             max_string_bytes: self.bytes(fields, "max_string_length"),
             engine: plan::Limits {
                 max_task_executions: self.count(fields, "max_task_executions").unwrap_or_default(),
                 max_input_bytes: self.bytes(fields, "max_input_size"),
                 max_output_bytes: self.bytes(fields, "max_output_size"),
+                max_collection_items: self.count(fields, "max_collection_items").unwrap_or_default(),
+                max_parallel: self.amount(fields, "max_parallel"),
+                max_cel_cost: self.count(fields, "max_cel_cost").unwrap_or_default(),
                 template: plan::TemplateLimits {
                     max_source_bytes: narrow(self.bytes(template, "max_source")),
                     max_depth: self.amount(template, "max_depth"),
