@@ -68,6 +68,7 @@ fn names(line: &str, path: &str) -> bool {
 /// Crates that one part of the house keeps to itself: crate path, folders (or files) that may use it.
 const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("sqlx::", &["runtime/src/storage/", "runtime/src/plugin/host/sql"]),
+    ("rusqlite::", &["runtime/src/storage/sqlite/"]),
     ("wasmtime::", &["runtime/src/plugin/"]),
     ("wasmtime_wasi::", &["runtime/src/plugin/"]),
     ("wasmtime_wasi_http::", &["runtime/src/plugin/"]),
@@ -134,6 +135,7 @@ const IMPURE: &[(&str, &[&str])] = &[
     ("tokio::", &[]),
     ("wasmtime", &[]),
     ("sqlx::", &[]),
+    ("rusqlite::", &[]),
     ("reqwest::", &[]),
     ("std::net", &[]),
     ("std::process", &[]),

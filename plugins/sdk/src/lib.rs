@@ -38,6 +38,8 @@ mod bindings;
 pub mod clock;
 pub mod config;
 mod error;
+#[cfg(all(target_arch = "wasm32", feature = "heap"))]
+mod heap;
 pub mod http;
 pub mod kv;
 pub mod llm;

@@ -222,7 +222,7 @@ impl Driver {
         if let Some(run) = &mut changes.run {
             run.reason = Some(HANDED_BACK.to_owned());
         }
-        let written = self.worker.storage.commit(&self.exec_id, &self.worker.id, self.epoch, changes).await;
+        let written = self.worker.storage.commit(&self.exec_id, &self.worker.id, self.epoch, &changes).await;
         if let Err(error) = written {
             tracing::warn!(run.id = %self.exec_id, "failed to write a run of level memory, it is lost: {error}");
         }
@@ -237,7 +237,7 @@ impl Driver {
         let mut wait = RETRY_COMMIT.0;
         loop {
             let storage = &self.worker.storage;
-            match storage.commit(&self.exec_id, &self.worker.id, self.epoch, changes.clone()).await {
+            match storage.commit(&self.exec_id, &self.worker.id, self.epoch, &changes).await {
                 Ok(()) => {
                     self.tell(changes.journal);
                     return None;

@@ -156,7 +156,7 @@ async fn claim_again(worker: &Worker, run: &Run, state: &RunState) -> bool {
         finished_at: None,
     };
     let changes = Changes { run: Some(update), at: worker.clock.now(), ..Changes::default() };
-    worker.storage.commit(&run.exec_id, &worker.id, run.epoch, changes).await.is_ok()
+    worker.storage.commit(&run.exec_id, &worker.id, run.epoch, &changes).await.is_ok()
 }
 
 async fn definition(worker: &Worker, run: &Run) -> Option<Arc<Workflow>> {
@@ -212,7 +212,7 @@ async fn fail_unreadable(worker: &Worker, loaded: &LoadedRun, reason: &str) {
         at: now,
         ..Changes::default()
     };
-    if let Err(error) = worker.storage.commit(&run.exec_id, &worker.id, run.epoch, changes).await {
+    if let Err(error) = worker.storage.commit(&run.exec_id, &worker.id, run.epoch, &changes).await {
         tracing::error!(run.id = %run.exec_id, "failed to end a run that cannot be read: {error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Where runs live: the only user of sqlx.
+//! Where runs live: the only user of sqlx and rusqlite.
 //!
 //! [`Storage`] is what the rest of the program sees. A driver is one folder beside this file. The rules every driver
 //! keeps, tested by one suite over all of them:
@@ -138,7 +138,7 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// [`Error::Fenced`] when the run is not owned by `node` under `epoch` any more.
-    async fn commit(&self, exec_id: &ExecId, node: &NodeId, epoch: i64, changes: Changes) -> Result<(), Error>;
+    async fn commit(&self, exec_id: &ExecId, node: &NodeId, epoch: i64, changes: &Changes) -> Result<(), Error>;
 
     /// Takes at most `limit` claimable runs (rows of `ready` that are due at `now` and have no foreign affinity),
     /// sets their owner and increments their epoch.

@@ -183,7 +183,7 @@ pub enum Trigger {
         schema: Option<serde_json::Value>,
     },
     /// `POST /api/v0/hooks/{slug}`.
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
 }
 
 /// A webhook.

@@ -74,7 +74,7 @@ async fn a_waiting_run_says_for_what_and_shows_its_tokens() {
         completion_tokens: 4,
     };
     let changes = Changes { usage: vec![usage], at: server.app.clock.now(), ..Changes::default() };
-    server.storage.commit(&exec_id.as_str().into(), server.app.node.id(), 1, changes).await.unwrap();
+    server.storage.commit(&exec_id.as_str().into(), server.app.node.id(), 1, &changes).await.unwrap();
     let tokens = json!({
         "step_key": "only#1", "provider": "p", "model": "m",
         "prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7,

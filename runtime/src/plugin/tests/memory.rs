@@ -68,7 +68,7 @@ impl Storage for Memory {
     async fn start(&self, _: NewRun) -> Result<Started, Error> {
         none()
     }
-    async fn commit(&self, _: &ExecId, _: &NodeId, _: i64, _: Changes) -> Result<(), Error> {
+    async fn commit(&self, _: &ExecId, _: &NodeId, _: i64, _: &Changes) -> Result<(), Error> {
         none()
     }
     async fn claim(&self, _: &NodeId, _: u32, _: Timestamp) -> Result<Vec<Run>, Error> {

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::super::Error;
 use super::error::from_sqlx;
-use super::writer::Connection;
+use super::writer::Gate;
 use crate::clock::Clock;
 
 /// Frames of the log are a page and a header of 24 bytes (<https://www.sqlite.org/fileformat.html#walformat>).
@@ -59,7 +59,7 @@ impl Progress {
 }
 
 /// Runs until [`Progress::stop`].
-pub(super) async fn work(mut connection: SqliteConnection, writer: Connection, progress: Arc<Progress>, clock: Clock) {
+pub(super) async fn work(mut connection: SqliteConnection, gate: Gate, progress: Arc<Progress>, clock: Clock) {
     loop {
         progress.committed.notified().await;
         if progress.stopped.load(Ordering::Relaxed) {
@@ -68,7 +68,7 @@ pub(super) async fn work(mut connection: SqliteConnection, writer: Connection, p
         }
         clock.sleep(STEP).await;
         let load = i64::try_from(progress.mean().clamp(1, LOADED)).unwrap_or(1);
-        if let Err(error) = step(&mut connection, &writer, PASSIVE_BYTES * load).await {
+        if let Err(error) = step(&mut connection, &gate, PASSIVE_BYTES * load).await {
             // The log only grows; the next commit tries again.
             tracing::warn!(error = %error, "checkpoint failed");
             clock.sleep(Duration::from_secs(1)).await;
@@ -76,13 +76,13 @@ pub(super) async fn work(mut connection: SqliteConnection, writer: Connection, p
     }
 }
 
-async fn step(connection: &mut SqliteConnection, writer: &Connection, from: i64) -> Result<(), Error> {
+async fn step(connection: &mut SqliteConnection, gate: &Gate, from: i64) -> Result<(), Error> {
     let (log, moved) = checkpoint(connection, "PRAGMA wal_checkpoint(NOOP)").await?;
     if (log - moved) * FRAME_BYTES < from {
         return Ok(());
     }
     checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)").await?;
-    let _no_commit_meanwhile = writer.lock().await;
+    let _no_commit_meanwhile = gate.lock().await;
     let (log, _) = checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)").await?;
     if log * FRAME_BYTES >= TRUNCATE_BYTES {
         checkpoint(connection, "PRAGMA wal_checkpoint(TRUNCATE)").await?;

@@ -1,4 +1,4 @@
-//! Logical transactions as rows to bind, made by the caller so that the writer only concatenates.
+//! Logical transactions as rows to bind, made by the caller so that the writer only binds them.
 
 use std::sync::Arc;
 
@@ -59,6 +59,29 @@ pub(super) struct Key {
     pub(super) request_hash: Arc<str>,
 }
 
+impl Encoded {
+    /// The idempotency key of a start.
+    pub(super) fn key(&self) -> Option<(&Start, &Key)> {
+        let start = self.started.as_ref()?;
+        Some((start, start.idempotency.as_ref()?))
+    }
+}
+
+impl Definition {
+    /// The row of this revision.
+    pub(super) fn row(&self, at: Timestamp) -> [Value; 5] {
+        let [digest, kind, id, content] =
+            [&self.digest, &self.kind, &self.id, &self.content].map(|text| Value::Text(Arc::clone(text)));
+        [digest, kind, id, content, integer(at.0)]
+    }
+
+    /// The row that makes it the current revision.
+    pub(super) fn head(&self, at: Timestamp) -> [Value; 4] {
+        let [kind, id, digest] = [&self.kind, &self.id, &self.digest].map(|text| Value::Text(Arc::clone(text)));
+        [kind, id, digest, integer(at.0)]
+    }
+}
+
 /// The guarded change of a run's row.
 #[derive(Debug)]
 pub(super) struct Update {
@@ -71,9 +94,9 @@ pub(super) struct Update {
 }
 
 impl Update {
-    /// Appends the row for a statement of `columns` columns.
-    pub(super) fn append(&self, slot: Slot, rows: &mut Vec<Value>) {
-        rows.extend(self.values.iter().take(slot.columns()).cloned());
+    /// The row for `slot`: [`Slot::Advance`] takes all but what only an end has.
+    pub(super) fn row(&self, slot: Slot) -> &[Value] {
+        self.values.get(..slot.columns()).unwrap_or(&self.values)
     }
 }
 
@@ -93,91 +116,97 @@ impl Builder {
     }
 
     /// The text itself, or a reference to it when it is long.
-    fn json(&mut self, json: String) -> Value {
+    fn json(&mut self, json: &str) -> Value {
         if json.len() <= INLINE_BYTES {
             return text(json);
         }
         let hash = hex(&Sha256::digest(json.as_bytes()));
         let reference = text(format!("{REFERENCE}{hash}"));
         let at = integer(self.at.0);
-        self.put(Slot::Payload, [text(hash), Value::Blob(json.into_bytes().into()), at]);
+        self.put(Slot::Payload, [text(hash), Value::Blob(json.as_bytes().into()), at]);
         reference
     }
 
-    fn json_option(&mut self, json: Option<String>) -> Value {
+    /// The rows in the order their statements run.
+    fn rows(mut self) -> Vec<(Slot, Vec<Value>)> {
+        self.rows.sort_by_key(|(slot, _)| *slot);
+        self.rows
+    }
+
+    fn json_option(&mut self, json: Option<&str>) -> Value {
         json.map_or(Value::Null, |json| self.json(json))
     }
 
     /// Everything but the run's row. `exec` is the run's id.
-    fn changes(&mut self, exec: &Value, changes: Changes) {
-        for event in changes.journal {
-            let data = self.json(event.data);
+    fn changes(&mut self, exec: &Value, changes: &Changes) {
+        for event in &changes.journal {
+            let data = self.json(&event.data);
             let row = [
                 exec.clone(),
                 integer(event.seq),
                 integer(event.at.0),
-                text(event.event),
-                optional(event.task_id),
+                text(event.event.as_str()),
+                optional(event.task_id.as_deref()),
                 data,
             ];
             self.put(Slot::Journal, row);
         }
-        for step in changes.steps {
-            let [input, output, error] = [step.input, step.output, step.error].map(|json| self.json_option(json));
+        for step in &changes.steps {
+            let [input, output, error] = [&step.input, &step.output, &step.error].map(|json| self.json_option(json.as_deref()));
             let row = [
                 exec.clone(),
-                text(step.step_key),
-                text(step.task_exec_id),
-                text(step.task_id),
-                text(step.kind),
-                text(step.status),
+                text(step.step_key.as_str()),
+                text(step.task_exec_id.as_str()),
+                text(step.task_id.as_str()),
+                text(step.kind.as_str()),
+                text(step.status.as_str()),
                 integer(step.attempt),
-                optional(step.parent),
+                optional(step.parent.as_deref()),
                 integer(step.position),
                 input,
                 output,
                 error,
-                optional(step.waiting_for),
-                text(step.state),
+                optional(step.waiting_for.as_deref()),
+                text(step.state.as_str()),
                 step.result_seq.map_or(Value::Null, integer),
                 integer(step.started_at.0),
                 time(step.finished_at),
             ];
             self.put(Slot::Step, row);
         }
-        for attempt in changes.attempts {
-            let error = self.json_option(attempt.error);
+        for attempt in &changes.attempts {
+            let error = self.json_option(attempt.error.as_deref());
             let row = [
-                text(attempt.task_exec_id),
+                text(attempt.task_exec_id.as_str()),
                 integer(attempt.attempt),
                 text(attempt.node.as_str()),
                 integer(attempt.epoch),
-                text(attempt.outcome),
+                text(attempt.outcome.as_str()),
                 error,
                 integer(attempt.started_at.0),
                 integer(attempt.finished_at.0),
             ];
             self.put(Slot::Attempt, row);
         }
-        for timer in changes.timers_set {
+        for timer in &changes.timers_set {
             let row = [
                 exec.clone(),
-                text(timer.timer_id),
-                text(timer.kind),
-                optional(timer.step_key),
+                text(timer.timer_id.as_str()),
+                text(timer.kind.as_str()),
+                optional(timer.step_key.as_deref()),
                 integer(timer.due_at.0),
             ];
             self.put(Slot::Timer, row);
         }
-        for timer_id in changes.timers_cleared {
-            self.put(Slot::ClearedTimer, [exec.clone(), text(timer_id)]);
+        for timer_id in &changes.timers_cleared {
+            self.put(Slot::ClearedTimer, [exec.clone(), text(timer_id.as_str())]);
         }
-        for usage in changes.usage {
+        for usage in &changes.usage {
             let row = [
                 exec.clone(),
-                text(usage.step_key),
-                text(usage.provider),
-                text(usage.model),
+                text(usage.step_key.as_str()),
+                text(usage.provider.as_str()),
+                text(usage.model.as_str()),
                 integer(usage.prompt_tokens),
                 integer(usage.completion_tokens),
             ];
@@ -190,14 +219,14 @@ impl Builder {
 ///
 /// # Errors
 /// [`Error::Conflict`] when the events are not contiguous or an end is half said.
-pub(super) fn commit(exec_id: &ExecId, node: &NodeId, epoch: i64, mut changes: Changes) -> Result<Encoded, Error> {
-    let (before, after) = contiguous(exec_id, &changes)?;
+pub(super) fn commit(exec_id: &ExecId, node: &NodeId, epoch: i64, changes: &Changes) -> Result<Encoded, Error> {
+    let (before, after) = contiguous(exec_id, changes)?;
     let mut builder = Builder { rows: Vec::with_capacity(4), at: changes.at };
     let exec = text(exec_id.as_str());
-    let run = changes.run.take();
-    let status: Option<Arc<str>> = run.as_ref().map(|run| run.status.as_str().into());
+    let run = changes.run.as_ref();
+    let status: Option<Arc<str>> = run.map(|run| run.status.as_str().into());
     let ends = status.as_deref().is_some_and(|status| TERMINAL.contains(&status));
-    if run.as_ref().is_some_and(|run| run.finished_at.is_some() != ends) {
+    if run.is_some_and(|run| run.finished_at.is_some() != ends) {
         return Err(Error::Conflict(format!("run {exec_id}: an end needs a terminal status and a time")));
     }
     let mut values = vec![
@@ -211,12 +240,12 @@ pub(super) fn commit(exec_id: &ExecId, node: &NodeId, epoch: i64, mut changes: C
     ];
     match run {
         Some(RunUpdate { status: _, reason, output, error, state, started_at, finished_at }) => {
-            values.push(optional(reason));
-            values.push(builder.json_option(output));
-            values.push(builder.json_option(error));
-            values.push(text(state));
-            values.push(time(started_at));
-            values.push(time(finished_at));
+            values.push(optional(reason.as_deref()));
+            values.push(builder.json_option(output.as_deref()));
+            values.push(builder.json_option(error.as_deref()));
+            values.push(text(state.as_str()));
+            values.push(time(*started_at));
+            values.push(time(*finished_at));
         }
         None => values.resize(Slot::Move.columns(), Value::Null),
     }
@@ -226,7 +255,7 @@ pub(super) fn commit(exec_id: &ExecId, node: &NodeId, epoch: i64, mut changes: C
     }
     builder.changes(&exec, changes);
     let update = Update { node: node.clone(), epoch, status, ends, values };
-    Ok(Encoded { exec_id: exec_id.clone(), update: Some(update), started: None, rows: builder.rows })
+    Ok(Encoded { exec_id: exec_id.clone(), update: Some(update), started: None, rows: builder.rows() })
 }
 
 /// The seq before the first event and the last one.
@@ -255,14 +284,14 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
     let workflow_id: Arc<str> = run.workflow_id.as_str().into();
     let status: Arc<str> = run.status.as_str().into();
     let digest: Arc<str> = run.definition_digest.as_str().into();
-    let [input, output, error] = [Some(run.input), run.output, run.error].map(|json| builder.json_option(json));
+    let [input, output, error] = [Some(&run.input), run.output.as_ref(), run.error.as_ref()].map(|json| builder.json_option(json.map(String::as_str)));
     let row = [
         exec.clone(),
         text(run.component),
         Value::Text(Arc::clone(&workflow_id)),
         Value::Text(Arc::clone(&digest)),
         Value::Text(Arc::clone(&status)),
-        optional(run.reason),
+        optional(run.reason.as_deref()),
         input,
         output,
         error,
@@ -279,7 +308,7 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
         run.affinity_node.as_ref().map_or(Value::Null, |node| text(node.as_str())),
         integer(run.epoch),
         integer(run.last_seq),
-        optional(run.cancel_request),
+        optional(run.cancel_request.as_deref()),
         integer(run.created_at.0),
         time(run.started_at),
         integer(run.updated_at.0),
@@ -300,7 +329,7 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
         builder.put(Slot::Idempotency, [scope, name, hash, exec.clone(), integer(idempotency.expires_at.0)]);
         key
     });
-    builder.changes(&exec, changes);
+    builder.changes(&exec, &changes);
     let definition = definition.map(|(kind, id, content)| Definition {
         digest,
         kind: kind.into(),
@@ -309,7 +338,7 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
     });
     let started =
         Start { status, durability: run.durability, workflow_id, definition, idempotency: key, at: run.created_at };
-    Ok(Encoded { exec_id, update: None, started: Some(started), rows: builder.rows })
+    Ok(Encoded { exec_id, update: None, started: Some(started), rows: builder.rows() })
 }
 
 /// The word of a durability level in the database.
@@ -319,6 +348,11 @@ pub(super) fn durability_word(durability: Durability) -> &'static str {
         Durability::Normal => "normal",
         Durability::Full => "full",
     }
+}
+
+/// The durability level of a word in the database.
+pub(super) fn durability_of(word: &str) -> Option<Durability> {
+    [Durability::Memory, Durability::Normal, Durability::Full].into_iter().find(|level| durability_word(*level) == word)
 }
 
 /// Lower-case hexadecimal digits.
@@ -340,7 +374,7 @@ pub(super) fn integer(number: i64) -> Value {
     Value::Integer(number)
 }
 
-fn optional(text: Option<String>) -> Value {
+fn optional(text: Option<&str>) -> Value {
     text.map_or(Value::Null, |text| Value::Text(text.into()))
 }
 

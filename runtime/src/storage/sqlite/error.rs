@@ -12,39 +12,64 @@ mod code {
     pub(super) const FULL: i32 = 13;
     pub(super) const CANTOPEN: i32 = 14;
     pub(super) const NOTADB: i32 = 26;
-}
-
-/// The primary result code behind `error`, if it came from SQLite.
-pub(super) fn result_code(error: &sqlx::Error) -> Option<i32> {
-    let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(extended & 0xff)
+    pub(super) const CONSTRAINT_PRIMARYKEY: i32 = 1_555;
+    pub(super) const CONSTRAINT_UNIQUE: i32 = 2_067;
 }
 
 /// Another connection holds the lock and nothing was done.
-pub(super) fn is_busy(error: &sqlx::Error) -> bool {
-    matches!(result_code(error), Some(code::BUSY | code::LOCKED))
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(primary(extended(error)), Some(code::BUSY | code::LOCKED))
+}
+
+/// A row with this key exists.
+pub(super) fn is_unique(error: &rusqlite::Error) -> bool {
+    matches!(extended(error), Some(code::CONSTRAINT_PRIMARYKEY | code::CONSTRAINT_UNIQUE))
+}
+
+fn extended(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code)
+}
+
+fn primary(extended: Option<i32>) -> Option<i32> {
+    extended.map(|extended| extended & 0xff)
+}
+
+/// The storage error for what SQLite said to the writer.
+pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
+    let message = match &error {
+        rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
+        error => error.to_string(),
+    };
+    from_code(primary(extended(&error)), &message).unwrap_or(Error::Driver(message))
 }
 
 /// The storage error for what SQLite or sqlx said.
 pub(super) fn from_sqlx(error: sqlx::Error) -> Error {
-    let message = match error.as_database_error() {
-        Some(database) => database.message().to_owned(),
-        None => error.to_string(),
-    };
-    match (result_code(&error), &error) {
-        (Some(code::BUSY | code::LOCKED), _) => Error::Busy("another process holds the write lock".into()),
-        (Some(code::FULL), _) => Error::DiskFull,
-        (Some(code::CORRUPT), _) => Error::Unusable(format!("the database file is damaged: {message}")),
-        (Some(code::NOTADB), _) => Error::Unusable(format!("the file is not a SQLite database: {message}")),
-        (Some(code::IOERR | code::CANTOPEN | code::READONLY), _) => {
-            Error::Unavailable(format!("the database file cannot be used: {message}"))
-        }
-        (_, sqlx::Error::Io(io)) if io.kind() == std::io::ErrorKind::StorageFull => Error::DiskFull,
-        (_, sqlx::Error::WorkerCrashed | sqlx::Error::PoolClosed | sqlx::Error::PoolTimedOut | sqlx::Error::Io(_)) => {
-            Error::Unavailable(message)
-        }
+    let database = error.as_database_error();
+    let message = database.map_or_else(|| error.to_string(), |database| database.message().to_owned());
+    let code = database.and_then(|database| database.code()?.parse().ok());
+    match (from_code(primary(code), &message), &error) {
+        (Some(known), _) => known,
+        (None, sqlx::Error::Io(io)) if io.kind() == std::io::ErrorKind::StorageFull => Error::DiskFull,
+        (
+            None,
+            sqlx::Error::WorkerCrashed | sqlx::Error::PoolClosed | sqlx::Error::PoolTimedOut | sqlx::Error::Io(_),
+        ) => Error::Unavailable(message),
         _ => Error::Driver(message),
     }
+}
+
+fn from_code(code: Option<i32>, message: &str) -> Option<Error> {
+    Some(match code? {
+        code::BUSY | code::LOCKED => Error::Busy("another process holds the write lock".into()),
+        code::FULL => Error::DiskFull,
+        code::CORRUPT => Error::Unusable(format!("the database file is damaged: {message}")),
+        code::NOTADB => Error::Unusable(format!("the file is not a SQLite database: {message}")),
+        code::IOERR | code::CANTOPEN | code::READONLY => {
+            Error::Unavailable(format!("the database file cannot be used: {message}"))
+        }
+        _ => return None,
+    })
 }
 
 /// Whether the error concerns the database as a whole rather than one logical transaction.

@@ -4,6 +4,7 @@ mod check;
 mod checkpoint;
 mod encode;
 mod error;
+mod known;
 mod list;
 mod locks;
 mod migrate;
@@ -21,8 +22,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use compozy_engine::time::Timestamp;
-use sqlx::{AssertSqlSafe, Row};
-use tokio::sync::{mpsc, oneshot, watch};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row, SqlitePool};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use self::encode::Encoded;
@@ -31,7 +33,7 @@ use self::locks::Locks;
 pub use self::open::{Options, Role, open};
 use self::operation::Operation;
 use self::read::Reader;
-use self::writer::{Connection, Outcome, Request, Work};
+use self::writer::{Claimed, Message, Outcome, Request, Work};
 use super::row::{
     Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, Usage, WorkflowSummary,
 };
@@ -39,7 +41,7 @@ use super::{CancelOutcome, Error, Info, Storage};
 use crate::clock::Clock;
 use crate::id::{ExecId, NodeId};
 
-/// How often another process's commits are looked for (cli-and-api §4.3).
+/// How often a database open for reading looks for commits (cli-and-api §4.3).
 const POLL: Duration = Duration::from_millis(250);
 
 /// A SQLite database.
@@ -47,11 +49,9 @@ const POLL: Duration = Duration::from_millis(250);
 pub struct SqliteStorage {
     info: Info,
     clock: Clock,
-    /// The connection that writes, between two batches.
-    connection: Connection,
     reader: Reader,
     /// `None` when opened to read, or closed.
-    queue: std::sync::Mutex<Option<mpsc::Sender<Request>>>,
+    queue: std::sync::Mutex<Option<std::sync::mpsc::Sender<Message>>>,
     tasks: std::sync::Mutex<Tasks>,
     /// Counts commits of other processes once somebody asks.
     changes: watch::Sender<u64>,
@@ -64,29 +64,29 @@ type Checkpoint = (Arc<checkpoint::Progress>, JoinHandle<()>);
 
 #[derive(Debug, Default)]
 struct Tasks {
-    writer: Option<JoinHandle<()>>,
+    writer: Option<oneshot::Receiver<rusqlite::Connection>>,
     checkpoint: Option<Checkpoint>,
+    /// Counts commits of others, where no writer does.
     poll: Option<JoinHandle<()>>,
+    watched: bool,
 }
 
 impl SqliteStorage {
     fn new(
         info: Info,
         clock: Clock,
-        connection: Connection,
         reader: Reader,
-        writer: Option<(mpsc::Sender<Request>, JoinHandle<()>)>,
+        writer: Option<writer::Handle>,
         checkpoint: Option<Checkpoint>,
         locks: Option<Locks>,
     ) -> Self {
-        let (queue, writer) = writer.unzip();
+        let (queue, writer) = writer.map(|writer| (writer.queue, writer.ended)).unzip();
         Self {
             info,
             clock,
-            connection,
             reader,
             queue: std::sync::Mutex::new(queue),
-            tasks: std::sync::Mutex::new(Tasks { writer, checkpoint, poll: None }),
+            tasks: std::sync::Mutex::new(Tasks { writer, checkpoint, ..Tasks::default() }),
             changes: watch::Sender::new(0),
             delivered: AtomicU64::new(0),
             locks: std::sync::Mutex::new(locks),
@@ -94,10 +94,10 @@ impl SqliteStorage {
     }
 
     async fn write(&self, work: Work) -> Result<Outcome, Error> {
-        let queue = lock(&self.queue).clone();
         let closed = || Error::Unavailable("the database is closed or open for reading only".into());
         let (reply, answer) = oneshot::channel();
-        queue.ok_or_else(closed)?.send(Request { work, reply }).await.map_err(|_| closed())?;
+        let sent = lock(&self.queue).as_ref().map(|queue| queue.send(Message::Request(Request { work, reply })));
+        sent.ok_or_else(closed)?.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -111,10 +111,25 @@ impl SqliteStorage {
 
     /// The run that an idempotency key stands for already, as far as is committed.
     async fn known_key(&self, encoded: &Encoded) -> Result<Option<Started>, Error> {
-        if encoded.started.as_ref().is_none_or(|start| start.idempotency.is_none()) {
-            return Ok(None);
+        let Some((start, key)) = encoded.key() else { return Ok(None) };
+        let query = sqlx::query(operation::KNOWN_KEY).bind(&*key.scope).bind(&*key.key).bind(start.at.0);
+        let row = query.fetch_optional(&mut *self.reader.get().await?).await.map_err(from_sqlx)?;
+        let text = |row: &SqliteRow, column: usize| row.try_get_unchecked(column).map_err(from_sqlx);
+        let found = row.map(|row| Ok::<(String, String), Error>((text(&row, 0)?, text(&row, 1)?))).transpose()?;
+        operation::replay(found, &key.request_hash)
+    }
+
+    /// The rows of runs just claimed.
+    async fn claimed(&self, operation: Operation) -> Result<Vec<Run>, Error> {
+        let claimed = match self.operation(operation).await? {
+            Outcome::Claimed(claimed) => claimed,
+            other => return unexpected(&other),
+        };
+        if claimed.is_empty() {
+            return Ok(Vec::new());
         }
-        operation::known(&mut *self.reader.get().await?, encoded).await
+        let ids: Vec<&str> = claimed.iter().map(|Claimed { exec_id, .. }| exec_id.as_str()).collect();
+        read::runs_of(&mut *self.reader.get().await?, &operation::list(&ids)).await
     }
 }
 
@@ -150,7 +165,7 @@ impl Storage for SqliteStorage {
         }
     }
 
-    async fn commit(&self, exec_id: &ExecId, node: &NodeId, epoch: i64, changes: Changes) -> Result<(), Error> {
+    async fn commit(&self, exec_id: &ExecId, node: &NodeId, epoch: i64, changes: &Changes) -> Result<(), Error> {
         self.rows(encode::commit(exec_id, node, epoch, changes)?).await.map(|_| ())
     }
 
@@ -161,18 +176,12 @@ impl Storage for SqliteStorage {
         if query.fetch_optional(&mut *self.reader.get().await?).await.map_err(from_sqlx)?.is_none() {
             return Ok(Vec::new());
         }
-        match self.operation(Operation::Claim { node: node.clone(), limit, now }).await? {
-            Outcome::Runs(runs) => Ok(runs),
-            other => unexpected(&other),
-        }
+        self.claimed(Operation::Claim { node: node.clone(), limit, now }).await
     }
 
     async fn claim_one(&self, node: &NodeId, exec_id: &ExecId, now: Timestamp) -> Result<Option<Run>, Error> {
         let operation = Operation::ClaimOne { node: node.clone(), exec_id: exec_id.clone(), now };
-        match self.operation(operation).await? {
-            Outcome::Runs(runs) => Ok(runs.into_iter().next()),
-            other => unexpected(&other),
-        }
+        Ok(self.claimed(operation).await?.into_iter().next())
     }
 
     async fn load(&self, exec_id: &ExecId) -> Result<Option<LoadedRun>, Error> {
@@ -309,9 +318,14 @@ impl Storage for SqliteStorage {
         let mut changes = self.changes.subscribe();
         {
             let mut tasks = lock(&self.tasks);
-            if tasks.poll.is_none() {
-                let poll = poll(Arc::clone(&self.connection), self.changes.clone(), self.clock.clone());
-                tasks.poll = Some(tokio::spawn(poll));
+            if !std::mem::replace(&mut tasks.watched, true) {
+                match lock(&self.queue).as_ref() {
+                    Some(queue) => drop(queue.send(Message::Watch(self.changes.clone()))),
+                    None => {
+                        let poll = poll(self.reader.pool.clone(), self.changes.clone(), self.clock.clone());
+                        tasks.poll = Some(tokio::spawn(poll));
+                    }
+                }
             }
         }
         // What came between two calls counts too.
@@ -332,9 +346,10 @@ impl Storage for SqliteStorage {
     async fn close(&self) {
         drop(lock(&self.queue).take());
         let tasks = std::mem::take(&mut *lock(&self.tasks));
-        if let Some(writer) = tasks.writer {
-            let _panicked = writer.await;
-        }
+        let writer = match tasks.writer {
+            Some(ended) => ended.await.ok(),
+            None => None,
+        };
         if let Some(poll) = tasks.poll {
             poll.abort();
             let _aborted = poll.await;
@@ -344,11 +359,9 @@ impl Storage for SqliteStorage {
             progress.stop();
             let _panicked = task.await;
         }
-        if let Reader::Pool(pool) = &self.reader {
-            pool.close().await;
-        }
-        if let Some(connection) = self.connection.lock().await.take() {
-            open::close(connection).await;
+        self.reader.pool.close().await;
+        if let Some(connection) = writer {
+            let _panicked = tokio::task::spawn_blocking(move || open::close(connection)).await;
         }
         drop(lock(&self.locks).take());
     }
@@ -367,11 +380,11 @@ impl Drop for SqliteStorage {
 }
 
 /// Counts commits of other processes: `data_version` of a connection changes with those of others only.
-async fn poll(connection: Connection, changes: watch::Sender<u64>, clock: Clock) {
+async fn poll(pool: SqlitePool, changes: watch::Sender<u64>, clock: Clock) {
+    let Ok(mut connection) = pool.acquire().await else { return };
     let mut last = None;
     loop {
-        if let Some(connection) = connection.lock().await.as_mut()
-            && let Ok(version) = migrate::number(connection, "PRAGMA data_version").await
+        if let Ok(version) = migrate::number(&mut connection, "PRAGMA data_version").await
             && last.replace(version).is_some_and(|last| last != version)
         {
             changes.send_modify(|count| *count += 1);

@@ -1,22 +1,23 @@
 //! Opening: locks, file modes, the look at what is there, migrations, connections.
 
+use std::ffi::CStr;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::OpenFlags;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection as _, Row, SqliteConnection};
-use tokio::sync::Mutex;
 
 use super::super::row::Durability;
 use super::super::{Error, Info};
 use super::encode::hex;
-use super::error::from_sqlx;
+use super::error::{from_sqlite, from_sqlx};
 use super::locks::{Locks, beside, is_full, unavailable};
 use super::migrate::{self, Found};
 use super::read::Reader;
-use super::writer::{self, execute};
+use super::writer::{self, Gate};
 use super::{SqliteStorage, checkpoint};
 use crate::clock::{Clock, random_bytes};
 
@@ -77,7 +78,7 @@ const BUSY_LIMIT: Duration = Duration::from_secs(30);
 /// Bytes written to see whether the disk has room: one `-shm` file.
 const PROBE: usize = 64 << 10;
 /// Largest `-wal` file kept after it was cut.
-const JOURNAL_SIZE_LIMIT: u32 = 64 << 20;
+const JOURNAL_SIZE_LIMIT: &str = "67108864";
 /// Databases of at most this many pages are read through at open; larger ones only as far as they are used.
 const CHECKED_PAGES: i64 = 512;
 /// Page cache of the writer, in KiB below zero: the leaves of all runs in flight must fit, or each commit reads them
@@ -124,16 +125,28 @@ fn has_room(path: &Path) -> bool {
     !written.is_err_and(|error| is_full(&error))
 }
 
+/// A database that is a name in this process. It lives as long as a connection to it.
 async fn open_memory(options: Options) -> Result<SqliteStorage, Error> {
-    let connect = SqliteConnectOptions::new().filename(":memory:").in_memory(true);
-    let mut connection = connect_with(connect, &options).await?;
+    // SQLite's `memdb` (https://www.sqlite.org/src/file?name=src/memdb.c): names with a slash are shared in the process.
+    let name = format!("/compozy-{}", options.clock.ulid());
+    let writing = direct(Path::new(&name), Some(c"memdb"), &options)?;
+    let connect = SqliteConnectOptions::new().filename(&name).vfs("memdb").busy_timeout(options.busy_timeout);
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .test_before_acquire(false)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .connect_with(with_pragmas(connect, false, &options));
+    let pool = pool.await.map_err(from_sqlx)?;
+    let mut connection = pool.acquire().await.map_err(from_sqlx)?;
     migrate::apply(&mut connection, Found::Empty, options.clock.now()).await?;
     let info = info(&mut connection, &options).await?;
-    let connection = Arc::new(Mutex::new(Some(connection)));
-    let reader = Reader::Shared(Arc::clone(&connection));
+    drop(connection);
+    let gate = Gate::default();
     let settings = settings(&options, Durability::Memory);
-    let (queue, task) = writer::spawn(Arc::clone(&connection), settings, Arc::default());
-    Ok(SqliteStorage::new(info, options.clock, connection, reader, Some((queue, task)), None, None))
+    let writer = writer::spawn(writing, settings, Arc::clone(&gate), Arc::default())?;
+    let reader = Reader { pool, gate: Some(gate) };
+    Ok(SqliteStorage::new(info, options.clock, reader, Some(writer), None, None))
 }
 
 async fn open_file(options: Options, path: &Path) -> Result<SqliteStorage, Error> {
@@ -166,29 +179,53 @@ async fn open_file(options: Options, path: &Path) -> Result<SqliteStorage, Error
             return Err(error);
         }
     };
-    set_synchronous(&mut connection, options.durability).await?;
-    // From now on the writer tries a held lock again itself, at shorter steps than SQLite's own handler.
-    execute(&mut connection, "PRAGMA busy_timeout = 0").await?;
-    let readers = SqlitePoolOptions::new()
+    // Opened before the first one closes, so that the log is not finished in between.
+    let writing = if read_only { None } else { Some(direct(path, None, &options)?) };
+    drop(connection.close().await);
+    let pool = SqlitePoolOptions::new()
         .max_connections(options.max_readers.max(1))
         .test_before_acquire(false)
         .max_lifetime(None)
         .acquire_timeout(BUSY_LIMIT.max(options.busy_timeout))
         .connect_lazy_with(with_pragmas(file_options(path, true).busy_timeout(options.busy_timeout), false, &options));
-    let connection = Arc::new(Mutex::new(Some(connection)));
-    let (work, checkpoint) = if read_only {
-        (None, None)
-    } else {
-        let progress: Arc<checkpoint::Progress> = Arc::default();
-        let mut own = connect(path, false, &options).await?;
-        execute(&mut own, "PRAGMA busy_timeout = 0").await?;
-        let task = checkpoint::work(own, Arc::clone(&connection), Arc::clone(&progress), options.clock.clone());
-        let checkpoint = (Arc::clone(&progress), tokio::spawn(task));
-        let settings = settings(&options, options.durability.max(Durability::Normal));
-        (Some(writer::spawn(Arc::clone(&connection), settings, progress)), Some(checkpoint))
+    let (work, checkpoint) = match writing {
+        None => (None, None),
+        Some(writing) => {
+            let (progress, gate): (Arc<checkpoint::Progress>, Gate) = Default::default();
+            let mut own = connect(path, false, &options).await?;
+            execute(&mut own, "PRAGMA busy_timeout = 0").await?;
+            let task = checkpoint::work(own, Arc::clone(&gate), Arc::clone(&progress), options.clock.clone());
+            let checkpoint = (Arc::clone(&progress), tokio::spawn(task));
+            let settings = settings(&options, options.durability.max(Durability::Normal));
+            (Some(writer::spawn(writing, settings, gate, progress)?), Some(checkpoint))
+        }
     };
-    let reader = Reader::Pool(readers);
-    Ok(SqliteStorage::new(info, options.clock, connection, reader, work, checkpoint, Some(locks)))
+    let reader = Reader { pool, gate: None };
+    Ok(SqliteStorage::new(info, options.clock, reader, work, checkpoint, Some(locks)))
+}
+
+/// The writer's connection. It tries a held lock again itself, at shorter steps than SQLite's own handler.
+fn direct(path: &Path, vfs: Option<&CStr>, options: &Options) -> Result<rusqlite::Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = match vfs {
+        Some(vfs) => rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs),
+        None => rusqlite::Connection::open_with_flags(path, flags),
+    };
+    let prepared = opened.and_then(|connection| {
+        connection.busy_timeout(Duration::ZERO)?;
+        for (name, value) in pragmas(WRITER_CACHE, options) {
+            connection.pragma_update_and_check(None, &name, value, |_| Ok(())).or_else(silent)?;
+        }
+        let full = options.durability == Durability::Full;
+        connection.pragma_update(None, "synchronous", if full { "FULL" } else { "NORMAL" })?;
+        Ok(connection)
+    });
+    prepared.map_err(|error| named(from_sqlite(error), &format!("database {}", options.location)))
+}
+
+/// Some pragmas answer, some do not.
+fn silent(error: rusqlite::Error) -> rusqlite::Result<()> {
+    if matches!(error, rusqlite::Error::QueryReturnedNoRows) { Ok(()) } else { Err(error) }
 }
 
 fn settings(options: &Options, durability: Durability) -> writer::Settings {
@@ -266,40 +303,39 @@ async fn write_ahead(connection: &mut SqliteConnection) -> Result<(), Error> {
     }
 }
 
-async fn set_synchronous(connection: &mut SqliteConnection, durability: Durability) -> Result<(), Error> {
-    let full = durability == Durability::Full;
-    execute(connection, if full { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" }).await
-}
-
 fn file_options(path: &Path, read_only: bool) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(path).read_only(read_only)
 }
 
 /// What every connection has.
+fn pragmas(cache_size: &str, options: &Options) -> Vec<(String, String)> {
+    let ours = [
+        ("trusted_schema", "OFF"),
+        ("cell_size_check", "ON"),
+        ("wal_autocheckpoint", "0"),
+        ("fullfsync", "ON"),
+        ("cache_size", cache_size),
+        ("journal_size_limit", JOURNAL_SIZE_LIMIT),
+    ];
+    let ours = ours.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    ours.into_iter().chain(options.pragmas.iter().cloned()).collect()
+}
+
 fn with_pragmas(connect: SqliteConnectOptions, writes: bool, options: &Options) -> SqliteConnectOptions {
-    let mut connect = connect
-        .disable_statement_logging()
-        .row_buffer_size(512)
-        .statement_cache_capacity(256)
-        .pragma("trusted_schema", "OFF")
-        .pragma("cell_size_check", "ON")
-        .pragma("wal_autocheckpoint", "0")
-        .pragma("fullfsync", "ON")
-        .pragma("cache_size", if writes { WRITER_CACHE } else { READER_CACHE })
-        .pragma("journal_size_limit", JOURNAL_SIZE_LIMIT.to_string());
-    for (name, value) in &options.pragmas {
-        connect = connect.pragma(name.clone(), value.clone());
-    }
-    connect
+    let connect = connect.disable_statement_logging().row_buffer_size(512).statement_cache_capacity(256);
+    let cache_size = if writes { WRITER_CACHE } else { READER_CACHE };
+    let pragmas = pragmas(cache_size, options).into_iter();
+    pragmas.fold(connect, |connect, (name, value)| connect.pragma(name, value))
 }
 
 async fn connect(path: &Path, read_only: bool, options: &Options) -> Result<SqliteConnection, Error> {
-    connect_with(file_options(path, read_only).busy_timeout(options.busy_timeout), options).await
+    let connect = file_options(path, read_only).busy_timeout(options.busy_timeout);
+    let connection = with_pragmas(connect, false, options).connect().await.map_err(from_sqlx);
+    connection.map_err(|error| named(error, &format!("database {}", options.location)))
 }
 
-async fn connect_with(connect: SqliteConnectOptions, options: &Options) -> Result<SqliteConnection, Error> {
-    let connection = with_pragmas(connect, true, options).connect().await.map_err(from_sqlx);
-    connection.map_err(|error| named(error, &format!("database {}", options.location)))
+async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), Error> {
+    sqlx::raw_sql(sql).execute(connection).await.map(|_| ()).map_err(from_sqlx)
 }
 
 /// The database's own identity, made on first use.
@@ -367,14 +403,15 @@ fn make_file(path: &Path) -> Result<(), Error> {
 }
 
 /// Finishes the log and closes `connection`.
-pub(super) async fn close(mut connection: SqliteConnection) {
-    let result = checkpoint::checkpoint(&mut connection, "PRAGMA wal_checkpoint(TRUNCATE)").await;
-    if let Err(error) = result {
+pub(super) fn close(connection: rusqlite::Connection) {
+    connection.flush_prepared_statement_cache();
+    let finished = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    if let Err(error) = finished {
         // Another process reads it: the log stays and is read at the next start.
         tracing::debug!(error = %error, "final checkpoint left the log");
     }
-    let _closed_anyway = sqlx::raw_sql("PRAGMA optimize").execute(&mut connection).await;
-    if let Err(error) = connection.close().await {
+    let _closed_anyway = connection.execute_batch("PRAGMA optimize");
+    if let Err((_, error)) = connection.close() {
         tracing::warn!(error = %error, "closing the database failed");
     }
 }

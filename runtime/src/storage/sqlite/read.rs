@@ -7,12 +7,12 @@ use compozy_engine::time::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Connection as _, Row, Sqlite, SqliteConnection, SqlitePool};
-use tokio::sync::{OwnedMappedMutexGuard, OwnedMutexGuard};
+use tokio::sync::OwnedMutexGuard;
 
 use super::super::Error;
 use super::super::row::{Durability, Journal, LoadedRun, Run, Step, Timer, Usage};
 use super::error::from_sqlx;
-use super::writer::Connection;
+use super::writer::Gate;
 use crate::id::{ExecId, NodeId};
 
 /// A JSON column of a table with the alias `e`, its reference resolved.
@@ -57,30 +57,27 @@ pub(super) const JOURNAL: &str = concat!("e.seq, e.at, e.event, e.task_id, ", js
 
 /// Where reads come from.
 #[derive(Debug)]
-pub(super) enum Reader {
-    /// Connections that cannot write.
-    Pool(SqlitePool),
-    /// The one connection there is (`:memory:`).
-    Shared(Connection),
+pub(super) struct Reader {
+    /// Connections that do not write.
+    pub(super) pool: SqlitePool,
+    /// Held by each read of a database in memory, which unlike a write-ahead log cannot be read while it is written.
+    pub(super) gate: Option<Gate>,
 }
 
 /// A connection to read with, given back when dropped.
-pub(super) enum Reading {
-    Pooled(PoolConnection<Sqlite>),
-    Shared(OwnedMappedMutexGuard<Option<SqliteConnection>, SqliteConnection>),
+pub(super) struct Reading {
+    connection: PoolConnection<Sqlite>,
+    _gate: Option<OwnedMutexGuard<()>>,
 }
 
 impl Reader {
     pub(super) async fn get(&self) -> Result<Reading, Error> {
-        match self {
-            Self::Pool(pool) => pool.acquire().await.map(Reading::Pooled).map_err(from_sqlx),
-            Self::Shared(connection) => {
-                let guard = Arc::clone(connection).lock_owned().await;
-                OwnedMutexGuard::try_map(guard, Option::as_mut)
-                    .map(Reading::Shared)
-                    .map_err(|_closed| Error::Unavailable("the database is closed".into()))
-            }
-        }
+        let gate = match &self.gate {
+            Some(gate) => Some(Arc::clone(gate).lock_owned().await),
+            None => None,
+        };
+        let connection = self.pool.acquire().await.map_err(from_sqlx)?;
+        Ok(Reading { connection, _gate: gate })
     }
 }
 
@@ -88,19 +85,13 @@ impl Deref for Reading {
     type Target = SqliteConnection;
 
     fn deref(&self) -> &SqliteConnection {
-        match self {
-            Self::Pooled(connection) => connection,
-            Self::Shared(connection) => connection,
-        }
+        &self.connection
     }
 }
 
 impl DerefMut for Reading {
     fn deref_mut(&mut self) -> &mut SqliteConnection {
-        match self {
-            Self::Pooled(connection) => connection,
-            Self::Shared(connection) => connection,
-        }
+        &mut self.connection
     }
 }
 

@@ -1,25 +1,26 @@
 //! The one writer of a process: takes logical transactions from a queue and commits many of them at once.
 //!
-//! What waits in the queue when a commit ends becomes the next batch, so a transaction alone never waits for company.
-//! A batch is first tried as a whole; if anything in it fails it is rolled back and run again one by one under
-//! savepoints, so that what fails fails alone. Nobody is answered before the commit has returned.
+//! It is a thread with a connection of its own, so that a step alone costs one wake-up there and one back. What waits in
+//! the queue when a commit ends becomes the next batch, so a transaction alone never waits for company. A batch is first
+//! tried as a whole; if anything in it fails it is rolled back and run again one by one under savepoints, so that what
+//! fails fails alone. Nobody is answered before the commit has returned.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::collections::{HashSet, VecDeque};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use compozy_engine::time::Timestamp;
-use sqlx::{Row, SqliteConnection};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use rusqlite::Connection;
+use tokio::sync::{Mutex, oneshot, watch};
 
-use super::super::row::{Durability, Run, Started};
-use super::super::{CancelOutcome, sqlite::operation};
-use super::super::{Error, crash};
+use super::super::row::{Durability, Started};
+use super::super::{CancelOutcome, Error, crash};
 use super::checkpoint::Progress;
-use super::encode::{Encoded, TERMINAL, integer};
-use super::error::{from_sqlx, is_busy, is_general};
-use super::operation::Operation;
-use super::statement::{Calls, Slot, Value};
+use super::encode::Encoded;
+use super::error::{from_sqlite, is_busy, is_general};
+use super::known::Known;
+use super::operation::{self, Operation};
+use super::statement::{Refused, Slot, Value};
 use crate::clock::Clock;
 use crate::id::ExecId;
 
@@ -29,23 +30,32 @@ const BATCH: usize = 256;
 const BUSY_STEP: Duration = Duration::from_micros(500);
 /// How long the lock is left alone after a batch while another process works on the file.
 const FAIR_PAUSE: Duration = Duration::from_millis(1);
-/// How often the writer looks for other live processes.
+/// How often the writer looks for other live processes, and for their commits once somebody asks (cli-and-api §4.3).
 const LOOK_AROUND: Duration = Duration::from_millis(250);
-/// Runs whose status is remembered; more are forgotten at once and looked at again by the statements.
-const REMEMBERED: usize = 100_000;
+/// Prepared statements that are kept: each kind of row, each operation.
+const STATEMENTS: usize = 64;
 
-/// The connection that writes. `None` once closed.
-pub(super) type Connection = Arc<Mutex<Option<SqliteConnection>>>;
+/// Held while a batch is written, by whoever must not meet one: the checkpoint, and in memory every reader.
+pub(super) type Gate = Arc<Mutex<()>>;
 
 /// What a logical transaction gave.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Done,
     Started(Started),
-    Runs(Vec<Run>),
+    Claimed(Vec<Claimed>),
     Cancel(CancelOutcome),
     Count(u64),
     Flag(bool),
+}
+
+/// A run that has a new owner.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    pub(super) exec_id: ExecId,
+    pub(super) status: Arc<str>,
+    /// Its word.
+    pub(super) durability: String,
 }
 
 /// A logical transaction in the queue.
@@ -64,6 +74,14 @@ pub(super) enum Work {
     Operation(Operation),
 }
 
+/// What the writer is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    Request(Request),
+    /// Count the commits of other processes from now on.
+    Watch(watch::Sender<u64>),
+}
+
 /// Settings of the writer.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -76,93 +94,126 @@ pub(super) struct Settings {
     pub(super) alone: bool,
 }
 
-/// The state of the writer's task.
-pub(super) struct Writer {
+/// The writer from outside.
+#[derive(Debug)]
+pub(super) struct Handle {
+    /// Dropped to end it.
+    pub(super) queue: Sender<Message>,
+    /// Its connection, once the queue is closed and empty.
+    pub(super) ended: oneshot::Receiver<Connection>,
+}
+
+/// The state of the writer's thread.
+struct Writer {
     connection: Connection,
     settings: Settings,
+    gate: Gate,
     /// Told after every commit, for the checkpoint.
     progress: Arc<Progress>,
-    /// Status and durability of runs this process writes.
-    runs: HashMap<ExecId, (Arc<str>, Durability)>,
-    /// Definitions stored as heads by this process: kind and id to digest.
-    heads: HashMap<(Arc<str>, Arc<str>), Arc<str>>,
+    known: Known,
     /// Present `synchronous` of the connection.
     level: Durability,
-    /// Node ids registered through this writer.
-    own_nodes: HashSet<String>,
+    /// Other processes are alive on this database.
     others: bool,
     looked: Option<Instant>,
+    watch: Option<(watch::Sender<u64>, i64)>,
 }
 
 /// Starts the writer; it ends when the queue is closed and empty.
+///
+/// # Errors
+/// [`Error::Unavailable`] when there is no thread to be had.
 pub(super) fn spawn(
     connection: Connection,
     settings: Settings,
+    gate: Gate,
     progress: Arc<Progress>,
-) -> (mpsc::Sender<Request>, tokio::task::JoinHandle<()>) {
-    let (sender, receiver) = mpsc::channel(4 * BATCH);
+) -> Result<Handle, Error> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let (queue, receiver) = mpsc::channel();
+    let (give_back, ended) = oneshot::channel();
     let writer = Writer {
         connection,
         level: settings.durability,
         settings,
+        gate,
         progress,
-        runs: HashMap::new(),
-        heads: HashMap::new(),
-        own_nodes: HashSet::new(),
+        known: Known::default(),
         others: false,
         looked: None,
+        watch: None,
     };
-    (sender, tokio::spawn(writer.work(receiver)))
+    let work = move || {
+        let _nobody_waits = give_back.send(writer.work(&receiver));
+    };
+    let thread = std::thread::Builder::new().name("storage-writer".into()).spawn(work);
+    thread.map_err(|error| Error::Unavailable(format!("no thread for the writer: {error}")))?;
+    Ok(Handle { queue, ended })
 }
 
 impl Writer {
-    async fn work(mut self, mut receiver: mpsc::Receiver<Request>) {
+    fn work(mut self, receiver: &Receiver<Message>) -> Connection {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {
-                match receiver.recv().await {
-                    Some(request) => waiting.push_back(request),
-                    None => return,
+                match self.next(receiver) {
+                    Ok(message) => self.take(message, &mut waiting),
+                    Err(RecvTimeoutError::Timeout) => self.count_changes(),
+                    Err(RecvTimeoutError::Disconnected) => return self.connection,
                 }
             }
             while waiting.len() < BATCH {
-                let Ok(request) = receiver.try_recv() else { break };
-                waiting.push_back(request);
+                let Ok(message) = receiver.try_recv() else { break };
+                self.take(message, &mut waiting);
             }
             let batch = take_batch(&mut waiting);
+            if batch.is_empty() {
+                continue;
+            }
             let members = batch.len();
-            self.commit(batch).await;
+            self.commit(batch);
             self.progress.committed(members);
-            self.look_around().await;
+            self.look_around();
             if self.others {
-                self.settings.clock.sleep(FAIR_PAUSE).await;
-            } else if members > 1 {
-                // Those just answered are about to ask again: let them come first.
-                tokio::task::yield_now().await;
+                std::thread::sleep(FAIR_PAUSE);
+            }
+        }
+    }
+
+    fn next(&self, receiver: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
+        match &self.watch {
+            Some(_) => receiver.recv_timeout(LOOK_AROUND),
+            None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn take(&mut self, message: Message, waiting: &mut VecDeque<Request>) {
+        match message {
+            Message::Request(request) => waiting.push_back(request),
+            Message::Watch(changes) => {
+                self.watch = Some((changes, data_version(&self.connection).unwrap_or_default()));
             }
         }
     }
 
     /// Runs a batch and answers everybody in it.
-    async fn commit(&mut self, batch: Vec<Request>) {
-        let connection = Arc::clone(&self.connection);
-        let mut connection = connection.lock().await;
+    fn commit(&mut self, batch: Vec<Request>) {
+        let gate = Arc::clone(&self.gate);
+        let closed = gate.blocking_lock();
         crash::point(crash::Side::Before);
-        let result = match connection.as_mut() {
-            Some(connection) => self.transact(connection, &batch).await,
-            None => Err(Error::Unavailable("the database is closed".into())),
-        };
+        let result = self.transact(&batch);
         crash::point(crash::Side::After);
+        drop(closed);
         match result {
             Ok(outcomes) => {
                 for (request, outcome) in batch.into_iter().zip(outcomes) {
-                    self.remember(&request.work, &outcome);
+                    self.known.remember(&request.work, &outcome);
                     let _caller_gone = request.reply.send(outcome);
                 }
             }
             Err(error) => {
                 for request in batch {
-                    self.forget(&request.work);
+                    self.known.forget(&request.work);
                     let _caller_gone = request.reply.send(Err(error.clone()));
                 }
             }
@@ -170,182 +221,108 @@ impl Writer {
     }
 
     /// One outcome per request, or the error of them all.
-    async fn transact(
-        &mut self,
-        connection: &mut SqliteConnection,
-        batch: &[Request],
-    ) -> Result<Vec<Result<Outcome, Error>>, Error> {
-        self.set_level(connection, batch).await?;
+    fn transact(&mut self, batch: &[Request]) -> Result<Vec<Result<Outcome, Error>>, Error> {
+        self.set_level(batch)?;
         let rows: Option<Vec<&Encoded>> = batch.iter().map(|request| request.work.rows()).collect();
         if let Some(members) = rows {
-            match self.together(connection, &members).await {
-                Ok(()) => return Ok(members.iter().map(|member| Ok(member.outcome())).collect()),
-                Err(error) if is_general(&error) => return Err(error),
-                // Something in it fails: find out what.
-                Err(_) => {}
+            self.begin()?;
+            let written = members.iter().try_for_each(|member| self.write(member, true));
+            let ended = written.and_then(|()| Ok(execute(&self.connection, "COMMIT")?));
+            let Err(refused) = ended else { return Ok(members.iter().map(|member| Ok(member.outcome())).collect()) };
+            self.roll_back();
+            // Something in it fails: find out what, unless it is the database itself.
+            if let Refused::Sqlite(error) = refused {
+                let error = from_sqlite(error);
+                if is_general(&error) {
+                    return Err(error);
+                }
             }
         }
-        self.one_by_one(connection, batch).await
-    }
-
-    /// All rows of a batch in as few calls as possible.
-    async fn together(&self, connection: &mut SqliteConnection, members: &[&Encoded]) -> Result<(), Error> {
-        let since = Instant::now();
-        loop {
-            let calls = self.calls(members, true)?;
-            let Err(error) = calls.run(connection).await else { return Ok(()) };
-            let _not_begun = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
-            if !is_busy(&error) || since.elapsed() >= self.settings.busy_limit {
-                return Err(from_sqlx(error));
-            }
-            self.settings.clock.sleep(BUSY_STEP).await;
-        }
+        self.one_by_one(batch)
     }
 
     /// Every member under its own savepoint.
-    async fn one_by_one(
-        &self,
-        connection: &mut SqliteConnection,
-        batch: &[Request],
-    ) -> Result<Vec<Result<Outcome, Error>>, Error> {
-        self.begin(connection).await?;
-        let result = self.inside(connection, batch).await;
-        let ended = match result {
-            Ok(outcomes) => execute(connection, "COMMIT").await.map(|()| outcomes),
-            Err(error) => Err(error),
-        };
+    fn one_by_one(&self, batch: &[Request]) -> Result<Vec<Result<Outcome, Error>>, Error> {
+        self.begin()?;
+        let ended = batch.iter().map(|request| self.member(&request.work)).collect::<Result<Vec<_>, _>>();
+        let ended = ended.and_then(|outcomes| {
+            execute(&self.connection, "COMMIT").map(|()| outcomes).map_err(from_sqlite)
+        });
         if ended.is_err() {
-            let _rolled_back_already = execute(connection, "ROLLBACK").await;
+            self.roll_back();
         }
         ended
     }
 
-    async fn inside(
-        &self,
-        connection: &mut SqliteConnection,
-        batch: &[Request],
-    ) -> Result<Vec<Result<Outcome, Error>>, Error> {
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for request in batch {
-            execute(connection, "SAVEPOINT member").await?;
-            let outcome = match &request.work {
-                Work::Rows(encoded) => self.alone(connection, encoded).await,
-                Work::Operation(operation) => operation::run(operation, connection).await,
-            };
-            match outcome {
-                Err(error) if is_general(&error) => return Err(error),
-                Err(error) => {
-                    execute(connection, "ROLLBACK TO member; RELEASE member").await?;
-                    outcomes.push(Err(error));
-                }
-                Ok(outcome) => {
-                    execute(connection, "RELEASE member").await?;
-                    outcomes.push(Ok(outcome));
-                }
+    /// What a member gave, or the error of all.
+    fn member(&self, work: &Work) -> Result<Result<Outcome, Error>, Error> {
+        let connection = &self.connection;
+        execute(connection, "SAVEPOINT member").map_err(from_sqlite)?;
+        let outcome = match work {
+            Work::Rows(encoded) => self.alone(encoded),
+            Work::Operation(operation) => operation::run(operation, connection),
+        };
+        if let Err(error) = &outcome {
+            if is_general(error) {
+                return outcome.map(Ok);
             }
+            execute(connection, "ROLLBACK TO member").map_err(from_sqlite)?;
         }
-        Ok(outcomes)
+        execute(connection, "RELEASE member").map_err(from_sqlite)?;
+        Ok(outcome)
     }
 
     /// The rows of one member, with the reason if they do not fit.
-    async fn alone(&self, connection: &mut SqliteConnection, member: &Encoded) -> Result<Outcome, Error> {
-        if let Some(replayed) = operation::replayed(connection, member).await? {
+    fn alone(&self, member: &Encoded) -> Result<Outcome, Error> {
+        if let Some(replayed) = operation::replayed(&self.connection, member)? {
             return Ok(Outcome::Started(replayed));
         }
-        match self.calls(&[member], false)?.run(connection).await {
+        match self.write(member, false) {
             Ok(()) => Ok(member.outcome()),
-            Err(error) => Err(operation::diagnose(connection, member, error).await),
+            Err(refused) => Err(operation::diagnose(&self.connection, member, refused)),
         }
     }
 
-    async fn begin(&self, connection: &mut SqliteConnection) -> Result<(), Error> {
-        let since = Instant::now();
-        while let Err(error) = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await {
-            if !is_busy(&error) || since.elapsed() >= self.settings.busy_limit {
-                return Err(from_sqlx(error));
+    /// Writes the rows of a member. What is remembered of its run is believed only if `trusting`.
+    fn write(&self, member: &Encoded, trusting: bool) -> Result<(), Refused> {
+        let connection = &self.connection;
+        if let Some(update) = &member.update {
+            let same = match &update.status {
+                None => true,
+                Some(status) => trusting && self.known.is_at(&member.exec_id, status),
+            };
+            let slot = if same { Slot::Advance } else { Slot::Move };
+            slot.write(connection, update.row(slot))?;
+        }
+        if let Some(start) = &member.started {
+            if let Some(definition) = start.definition.as_ref().filter(|definition| !self.known.has_head(definition)) {
+                Slot::Definition.write(connection, &definition.row(start.at))?;
+                Slot::Head.write(connection, &definition.head(start.at))?;
             }
-            self.settings.clock.sleep(BUSY_STEP).await;
+            let run = [Value::Text(Arc::clone(&start.workflow_id)), Value::Integer(1)];
+            Slot::WorkflowRuns.write(connection, &run)?;
+        }
+        member.rows.iter().try_for_each(|(slot, values)| slot.write(connection, values))
+    }
+
+    fn begin(&self) -> Result<(), Error> {
+        let since = Instant::now();
+        while let Err(error) = execute(&self.connection, "BEGIN IMMEDIATE") {
+            if !is_busy(&error) || since.elapsed() >= self.settings.busy_limit {
+                return Err(from_sqlite(error));
+            }
+            std::thread::sleep(BUSY_STEP);
         }
         Ok(())
     }
 
-    /// The calls that write `members`; a whole transaction, or its inside.
-    fn calls(&self, members: &[&Encoded], whole: bool) -> Result<Calls, Error> {
-        let gathered: Vec<(Slot, Vec<Value>)> = Slot::ALL
-            .into_iter()
-            .map(|slot| (slot, self.gather(slot, members, whole)))
-            .filter(|(_, values)| !values.is_empty())
-            .collect();
-        let mut calls = Calls::new(gathered.iter().map(|(_, values)| values.len()).sum());
-        if whole {
-            calls.push("BEGIN IMMEDIATE");
-        }
-        for (slot, values) in &gathered {
-            calls.rows(*slot, values).map_err(|error| Error::Driver(error.to_string()))?;
-        }
-        if whole {
-            calls.push("COMMIT");
-        }
-        Ok(calls)
-    }
-
-    /// The rows of all members for one slot.
-    fn gather(&self, slot: Slot, members: &[&Encoded], whole: bool) -> Vec<Value> {
-        let mut values = Vec::new();
-        match slot {
-            Slot::Advance | Slot::Move => {
-                for member in members {
-                    let Some(update) = &member.update else { continue };
-                    let same = match &update.status {
-                        None => true,
-                        Some(status) => {
-                            whole && self.runs.get(&member.exec_id).is_some_and(|(known, _)| known == status)
-                        }
-                    };
-                    if same == (slot == Slot::Advance) {
-                        update.append(slot, &mut values);
-                    }
-                }
-            }
-            Slot::Definition | Slot::Head => {
-                let mut seen = HashSet::new();
-                let starts = members.iter().filter_map(|member| member.started.as_ref());
-                for (definition, at) in starts.filter_map(|start| Some((start.definition.as_ref()?, start.at))) {
-                    let head = self.heads.get(&(Arc::clone(&definition.kind), Arc::clone(&definition.id)));
-                    if head == Some(&definition.digest) || !seen.insert(&definition.digest) {
-                        continue;
-                    }
-                    let [kind, id, digest] = [&definition.kind, &definition.id, &definition.digest]
-                        .map(|text| Value::Text(Arc::clone(text)));
-                    if slot == Slot::Head {
-                        values.extend([kind, id, digest, integer(at.0)]);
-                    } else {
-                        let content = Value::Text(Arc::clone(&definition.content));
-                        values.extend([digest, kind, id, content, integer(at.0)]);
-                    }
-                }
-            }
-            Slot::WorkflowRuns => {
-                let mut runs: HashMap<&Arc<str>, i64> = HashMap::new();
-                for start in members.iter().filter_map(|member| member.started.as_ref()) {
-                    *runs.entry(&start.workflow_id).or_default() += 1;
-                }
-                for (workflow_id, count) in runs {
-                    values.extend([Value::Text(Arc::clone(workflow_id)), integer(count)]);
-                }
-            }
-            _ => {
-                for (_, rows) in members.iter().flat_map(|member| &member.rows).filter(|(present, _)| *present == slot)
-                {
-                    values.extend_from_slice(rows);
-                }
-            }
-        }
-        values
+    fn roll_back(&self) {
+        // SQLite has done it already for some errors.
+        let _rolled_back_already = execute(&self.connection, "ROLLBACK");
     }
 
     /// Sets `synchronous` to the highest level of the batch's members.
-    async fn set_level(&mut self, connection: &mut SqliteConnection, batch: &[Request]) -> Result<(), Error> {
+    fn set_level(&mut self, batch: &[Request]) -> Result<(), Error> {
         if self.settings.durability == Durability::Memory {
             return Ok(());
         }
@@ -353,94 +330,53 @@ impl Writer {
             Work::Operation(_) => self.settings.durability,
             Work::Rows(encoded) => match &encoded.started {
                 Some(start) => start.durability,
-                None => self.runs.get(&encoded.exec_id).map_or(Durability::Full, |(_, durability)| *durability),
+                None => self.known.durability(&encoded.exec_id).unwrap_or(Durability::Full),
             },
         });
         let level = level.max().unwrap_or(Durability::Full).max(Durability::Normal);
         if level != self.level {
             let full = level == Durability::Full;
-            execute(connection, if full { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" }).await?;
+            let sql = if full { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+            self.connection.execute_batch(sql).map_err(from_sqlite)?;
             self.level = level;
         }
         Ok(())
     }
 
-    /// Keeps what the next batch is decided by.
-    fn remember(&mut self, work: &Work, outcome: &Result<Outcome, Error>) {
-        if self.runs.len() > REMEMBERED {
-            self.runs.clear();
-        }
-        match (work, outcome) {
-            (Work::Rows(encoded), Ok(outcome)) => self.remember_rows(encoded, outcome),
-            (Work::Operation(Operation::PutNode(node)), Ok(_)) => {
-                self.own_nodes.insert(node.node_id.as_str().to_owned());
-            }
-            (Work::Operation(_), Ok(Outcome::Runs(runs))) => {
-                for run in runs {
-                    self.runs.insert(run.exec_id.clone(), (run.status.as_str().into(), run.durability));
-                }
-            }
-            (Work::Operation(Operation::HandBack { .. } | Operation::Recover { .. }), Ok(_)) => self.runs.clear(),
-            (work, Err(_)) => self.forget(work),
-            (Work::Operation(_), Ok(_)) => {}
-        }
-    }
-
-    fn remember_rows(&mut self, encoded: &Encoded, outcome: &Outcome) {
-        if let (Some(start), Outcome::Started(Started::New)) = (&encoded.started, outcome) {
-            if !TERMINAL.contains(&&*start.status) {
-                self.runs.insert(encoded.exec_id.clone(), (Arc::clone(&start.status), start.durability));
-            }
-            if let Some(definition) = &start.definition {
-                let key = (Arc::clone(&definition.kind), Arc::clone(&definition.id));
-                self.heads.insert(key, Arc::clone(&definition.digest));
-            }
-        }
-        match encoded.update.as_ref().and_then(|update| Some((update, update.status.as_ref()?))) {
-            Some((update, _)) if update.ends => {
-                self.runs.remove(&encoded.exec_id);
-            }
-            Some((_, status)) => {
-                if let Some((known, _)) = self.runs.get_mut(&encoded.exec_id) {
-                    *known = Arc::clone(status);
-                }
-            }
-            None => {}
-        }
-    }
-
-    fn forget(&mut self, work: &Work) {
-        if let Work::Rows(encoded) = work {
-            // Its durability stays known if it is; only its status is in doubt.
-            if let Some((status, _)) = self.runs.get_mut(&encoded.exec_id) {
-                *status = "".into();
-            }
-        }
-    }
-
-    /// Now and then: is another process alive that may want the lock?
-    async fn look_around(&mut self) {
+    /// Now and then: is another process alive that may want the lock, and has it written?
+    fn look_around(&mut self) {
         if self.settings.alone || self.looked.is_some_and(|last| last.elapsed() < LOOK_AROUND) {
             return;
         }
         self.looked = Some(Instant::now());
-        let connection = Arc::clone(&self.connection);
-        let mut connection = connection.lock().await;
-        let Some(connection) = connection.as_mut() else { return };
-        if let Ok(nodes) = live_nodes(connection, self.settings.clock.now()).await {
-            self.others = nodes.iter().any(|node| !self.own_nodes.contains(node));
+        if let Ok(nodes) = live_nodes(&self.connection, self.settings.clock.now().0) {
+            self.others = nodes.iter().any(|node| !self.known.is_own(node));
+        }
+        self.count_changes();
+    }
+
+    /// `data_version` of a connection changes with the commits of other processes only.
+    fn count_changes(&mut self) {
+        if let Some((changes, last)) = &mut self.watch
+            && let Ok(version) = data_version(&self.connection)
+            && std::mem::replace(last, version) != version
+        {
+            changes.send_modify(|count| *count += 1);
         }
     }
 }
 
-async fn live_nodes(connection: &mut SqliteConnection, now: Timestamp) -> Result<Vec<String>, sqlx::Error> {
-    let rows = sqlx::query("SELECT node_id FROM nodes WHERE lease_until > ?").bind(now.0).fetch_all(connection).await?;
-    rows.iter().map(|row| row.try_get_unchecked(0)).collect()
+fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
 
-/// Runs SQL without values.
-pub(super) async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), Error> {
-    sqlx::raw_sql(sql).execute(connection).await.map(|_| ()).map_err(from_sqlx)
+fn live_nodes(connection: &Connection, now: i64) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare_cached("SELECT node_id FROM nodes WHERE lease_until > ?")?;
+    statement.query_map([now], |row| row.get(0))?.collect()
+}
+
+fn execute(connection: &Connection, sql: &'static str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(|_| ())
 }
 
 /// At most [`BATCH`] requests from the front, no two of one run or one idempotency key: their order must be kept.
@@ -450,8 +386,8 @@ fn take_batch(waiting: &mut VecDeque<Request>) -> Vec<Request> {
     let fits = waiting.iter().take(BATCH).take_while(|request| match &request.work {
         Work::Operation(_) => true,
         Work::Rows(encoded) => {
-            let key = encoded.started.as_ref().and_then(|start| start.idempotency.as_ref());
-            runs.insert(&encoded.exec_id) && key.is_none_or(|key| keys.insert((&key.scope, &key.key)))
+            runs.insert(&encoded.exec_id)
+                && encoded.key().is_none_or(|(_, key)| keys.insert((&key.scope, &key.key)))
         }
     });
     let count = fits.count();

@@ -89,7 +89,7 @@ impl Bench {
     }
 
     pub(crate) async fn commit(&self, exec_id: &ExecId, changes: Changes) -> Result<(), Error> {
-        self.storage.commit(exec_id, &self.node, 1, changes).await
+        self.storage.commit(exec_id, &self.node, 1, &changes).await
     }
 
     pub(crate) async fn sound(&self) {

@@ -63,7 +63,7 @@ async fn fenced_writes_write_nothing(bench: &Bench) {
     let exec_id = bench.start().await;
     let other: NodeId = "other".into();
     for (node, epoch) in [(&other, 1), (&bench.node, 0), (&bench.node, 2)] {
-        let result = bench.storage.commit(&exec_id, node, epoch, begin(&exec_id, 2, "a#1")).await;
+        let result = bench.storage.commit(&exec_id, node, epoch, &begin(&exec_id, 2, "a#1")).await;
         assert!(matches!(result, Err(Error::Fenced)), "{node} {epoch}: {result:?}");
     }
     assert_eq!(bench.storage.journal(&exec_id, 0, 9).await.unwrap().len(), 1);
@@ -145,7 +145,7 @@ async fn one_failing_member_fails_alone(bench: &Bench) {
             20 => changes.steps[0].status = "SLEEPING".into(),
             _ => {}
         }
-        commits.spawn(async move { (index, storage.commit(&exec_id, &node, epoch, changes).await) });
+        commits.spawn(async move { (index, storage.commit(&exec_id, &node, epoch, &changes).await) });
     }
     for (index, result) in commits.join_all().await {
         match index {
@@ -194,7 +194,7 @@ async fn claims_respect_time_priority_and_affinity(bench: &Bench) {
     let after = Timestamp(due.0 + 120_000_000);
     let taken = storage.claim_one(&bench.node, &ids[2], after).await.unwrap().unwrap();
     assert_eq!((taken.epoch, taken.owner_node, taken.affinity_node), (2, Some(bench.node.clone()), None));
-    let late = storage.commit(&ids[2], &embedded, 1, Changes::default()).await;
+    let late = storage.commit(&ids[2], &embedded, 1, &Changes::default()).await;
     assert!(matches!(late, Err(Error::Fenced)), "{late:?}");
     assert!(storage.claim_one(&bench.node, &"nobody".into(), due).await.unwrap().is_none());
 }
