@@ -12,7 +12,7 @@ fn simulate(program: &[Node], crash: Crash, cancel: Option<u64>) -> Result {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_500, failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     #[test]
     fn containers_agree_with_the_oracle(program in programs()) {

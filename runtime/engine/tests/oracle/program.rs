@@ -75,7 +75,7 @@ fn with_flow(body: BoxedStrategy<Body>) -> BoxedStrategy<Node> {
         prop::bool::weighted(0.1),
         prop::option::weighted(0.2, 1_usize..3),
         prop::option::weighted(0.5, 1_usize..3),
-        prop::option::weighted(0.2, 1_u64..8_000_000),
+        prop::option::weighted(0.35, 1_u64..9_000_000),
     );
     (body, 1_u32..4, flags)
         .prop_map(|(body, attempts, (retryable, skipped, sleeps, ends_list, next, on_error, timeout))| Node {
