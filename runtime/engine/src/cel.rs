@@ -33,8 +33,23 @@ const TICK: &str = "@tick";
 
 /// Variables of every expression; those the context lacks are null.
 pub const ROOTS: [&str; 17] = [
-    "input", "with", "workflow", "tasks", "env", "project", "item", "index", "parent", "output", "error", "signal",
-    "processor", "trigger", "payload", "headers", "query",
+    "input",
+    "with",
+    "workflow",
+    "tasks",
+    "env",
+    "project",
+    "item",
+    "index",
+    "parent",
+    "output",
+    "error",
+    "signal",
+    "processor",
+    "trigger",
+    "payload",
+    "headers",
+    "query",
 ];
 
 /// Evaluates `source`; the members of the object `context` are its variables.
@@ -74,7 +89,8 @@ fn run(source: &str, context: &Value, max_cost: u64) -> Result<Value, StepError>
     })?;
     let heavy = i64::try_from(size(context) / BYTES_PER_STEP).unwrap_or(i64::MAX);
     let mut expression = program.expression().clone();
-    let cost = Meter { heavy }.prepare(&mut expression, 0).ok_or_else(|| over("CEL depth", MAX_DEPTH as u64, source))?;
+    let cost =
+        Meter { heavy }.prepare(&mut expression, 0).ok_or_else(|| over("CEL depth", MAX_DEPTH as u64, source))?;
     let limit = i64::try_from(max_cost).unwrap_or(i64::MAX);
     let budget = Arc::new(AtomicI64::new(limit.saturating_sub(cost)));
     let mut scope = Context::default();
@@ -127,9 +143,7 @@ impl Meter {
                 }
             }
             Expr::Comprehension(comprehension) => {
-                for once in
-                    [&mut comprehension.iter_range, &mut comprehension.accu_init, &mut comprehension.result]
-                {
+                for once in [&mut comprehension.iter_range, &mut comprehension.accu_init, &mut comprehension.result] {
                     cost += self.prepare(once, depth)?;
                 }
                 let builds = matches!(comprehension.accu_init.expr, Expr::List(_) | Expr::Map(_));

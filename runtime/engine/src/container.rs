@@ -50,11 +50,13 @@ pub fn failure(plan: &Workflow, state: &RunState, step: &Step) -> Option<StepErr
         return Some(cause.clone());
     }
     let children = state.children(plan, step);
-    let lost = |child: &Option<&Step>| child.is_some_and(|child| matches!(child.status, Status::Failed | Status::TimedOut));
+    let lost =
+        |child: &Option<&Step>| child.is_some_and(|child| matches!(child.status, Status::Failed | Status::TimedOut));
     let failed: Vec<&Step> = children.iter().map(|(_, child)| *child).filter(lost).flatten().collect();
     // A handled failure is not why a composite failed: its last child is.
     let list = plan.task(&step.address).is_some_and(|task| matches!(task.kind, TaskKind::Composite(_)));
-    let failed: Vec<&Step> = if list { failed.into_iter().max_by_key(|child| child.position).into_iter().collect() } else { failed };
+    let failed: Vec<&Step> =
+        if list { failed.into_iter().max_by_key(|child| child.position).into_iter().collect() } else { failed };
     let reason = |child: &Step| match &child.error {
         Some(error) => format!("{} ({}: {})", child.key.id(), error.code, error.message),
         None => child.key.id().to_owned(),

@@ -1,7 +1,9 @@
 //! One run in motion: waits for what happens to it, lets the engine decide, commits, carries out.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use compozy_engine::command::Command;
@@ -16,10 +18,12 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::held::{HANDED_BACK, Held};
 use super::projection;
 use super::slots::Slot;
+use super::state::Shared;
 use super::worker::Worker;
 use crate::id::ExecId;
 use crate::plugin::cancel::CancelToken;
@@ -65,10 +69,9 @@ pub(crate) struct Driver {
     plan: Arc<Workflow>,
     exec_id: ExecId,
     epoch: i64,
-    /// Shared with the calls under way, which read it; between two steps nobody else holds it and it moves in place.
-    state: Arc<RunState>,
+    state: Shared,
     calls: FuturesUnordered<Call>,
-    cancels: BTreeMap<String, CancelToken>,
+    cancels: BTreeMap<StepKey, CancelToken>,
     timers: BTreeMap<TimerKey, Timestamp>,
     control: mpsc::UnboundedReceiver<Control>,
     slot: Slot,
@@ -95,7 +98,7 @@ impl Driver {
             worker,
             plan,
             epoch,
-            state: Arc::new(state),
+            state: Shared::new(state),
             calls: FuturesUnordered::new(),
             cancels: BTreeMap::new(),
             timers: BTreeMap::new(),
@@ -123,14 +126,14 @@ impl Driver {
     }
 
     async fn drive(&mut self, commands: Vec<Command>) -> Ended {
-        if self.state.status == Status::Pending
+        if self.status() == Status::Pending
             && let Some(ended) = self.handle(Event::Start).await
         {
             return ended;
         }
         self.carry_out(commands);
         loop {
-            if self.state.status.is_terminal() {
+            if self.status().is_terminal() {
                 return Ended::Terminal;
             }
             if self.draining && self.calls.is_empty() {
@@ -170,7 +173,7 @@ impl Driver {
             biased;
             control = self.control.recv() => Next::of(control),
             Some((key, attempt, outcome)) = self.calls.next(), if !self.calls.is_empty() => {
-                self.cancels.remove(&key.path);
+                self.cancels.remove(&key);
                 Next::Happened(Event::StepEnded { key, attempt, outcome: Box::new(outcome) })
             }
             timer = timer, if !self.draining => {
@@ -193,9 +196,9 @@ impl Driver {
             self.carry_out(decision.commands);
             return None;
         }
-        let changes = projection::changes(&self.plan, &self.state, &decision, &self.worker.id, self.epoch, now);
+        let changes = projection::changes(&self.plan, &self.state.read(), &decision, &self.worker.id, self.epoch, now);
         let ended = match &mut self.held {
-            Some(held) if !self.state.status.is_terminal() => {
+            Some(held) if !self.state.read().status.is_terminal() => {
                 let events = changes.journal.clone();
                 held.hold(changes);
                 self.tell(events);
@@ -210,7 +213,7 @@ impl Driver {
         if ended.is_some() {
             return ended;
         }
-        self.slot.set(self.state.status == Status::Running);
+        self.slot.set(self.status() == Status::Running);
         self.carry_out(decision.commands);
         None
     }
@@ -228,8 +231,12 @@ impl Driver {
         }
     }
 
+    fn status(&self) -> Status {
+        self.state.read().status
+    }
+
     fn decide(&mut self, event: Event, now: Timestamp) -> Decision {
-        decide::decide(&self.plan, Arc::make_mut(&mut self.state), event, now)
+        self.state.change(|state| decide::decide(&self.plan, state, event, now))
     }
 
     /// Commits, waiting out a full or busy disk: a result that is known must not be lost because space ran out.
@@ -286,9 +293,9 @@ impl Driver {
     fn carry_out(&mut self, commands: Vec<Command>) {
         for command in commands {
             match command {
-                Command::Execute(key) => self.execute(key),
+                Command::Execute(key) | Command::Close(key) | Command::Match(key) => self.execute(key),
                 Command::Abort(key) => {
-                    if let Some(cancel) = self.cancels.remove(&key.path) {
+                    if let Some(cancel) = self.cancels.remove(&key) {
                         cancel.cancel();
                     }
                 }
@@ -300,6 +307,11 @@ impl Driver {
                 }
                 // Answered before the commit, in `handle`.
                 Command::RenderOutputs => {}
+                // The loader refuses sub-workflows, so that no run has any.
+                Command::AwaitChild { .. }
+                | Command::CancelChild { .. }
+                | Command::PauseChild { .. }
+                | Command::ResumeChild { .. } => {}
             }
         }
     }
@@ -309,14 +321,42 @@ impl Driver {
         if self.draining {
             return;
         }
-        let Some(attempt) = self.state.steps.get(&key.path).map(|step| step.attempt) else { return };
+        let found = self.state.read().steps.at(&key).map(|step| (step.attempt, step.parent.is_some()));
+        let Some((attempt, is_child)) = found else { return };
         let cancel = CancelToken::new();
-        self.cancels.insert(key.path.clone(), cancel.clone());
+        self.cancels.insert(key.clone(), cancel.clone());
         let (steps, plan, state) = (self.worker.steps.clone(), self.plan.clone(), self.state.clone());
-        self.calls.push(Box::pin(async move {
+        let call = async move {
             let outcome = steps.execute(&plan, &state, &key, cancel).await;
             (key, attempt, outcome)
-        }));
+        };
+        // Steps side by side use all cores; one alone is sooner done where its driver is.
+        let call: Call = if is_child { Box::pin(Spawned(tokio::spawn(call))) } else { Box::pin(call) };
+        self.calls.push(call);
+    }
+}
+
+/// A call in a tokio task of its own, which ends with it.
+struct Spawned<T>(JoinHandle<T>);
+
+impl<T> Future for Spawned<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        Pin::new(&mut self.0).poll(context).map(|ended| match ended {
+            Ok(outcome) => outcome,
+            // A panic is the driver's to handle, wherever the call ran; nobody else aborts it.
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => std::panic::resume_unwind(Box::new(error.to_string())),
+            },
+        })
+    }
+}
+
+impl<T> Drop for Spawned<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -12,6 +12,7 @@ mod runs;
 mod schemas;
 mod slots;
 mod start;
+mod state;
 pub mod step;
 mod watchers;
 mod worker;

@@ -68,7 +68,12 @@ pub struct Looked<'a> {
 impl<'a> Site<'a> {
     /// A place of `step`, or of the workflow's `outputs`, with nothing rendered yet.
     #[must_use]
-    pub fn new(plan: &'a Workflow, state: &'a RunState, step: Option<&'a Step>, env: &'a BTreeMap<String, String>) -> Self {
+    pub fn new(
+        plan: &'a Workflow,
+        state: &'a RunState,
+        step: Option<&'a Step>,
+        env: &'a BTreeMap<String, String>,
+    ) -> Self {
         Self { plan, state, step, with: None, output: None, error: None, item: None, signal: None, env }
     }
 }

@@ -187,7 +187,8 @@ impl Turn<'_> {
             }
             Body::List | Body::Branches(_) | Body::Run(_) => {
                 let message = format!("task '{id}' timed out after {after:?}");
-                StepError { help: Some("raise timeout; add on_error".into()), ..timed_out("CZ0316", message) }.retryable()
+                StepError { help: Some("raise timeout; add on_error".into()), ..timed_out("CZ0316", message) }
+                    .retryable()
             }
         };
         if let Body::Run(awaited) = &opening.body {

@@ -24,7 +24,10 @@ impl Turn<'_> {
         }
         self.state.ended_with = None;
         self.out.commands.retain(|command| {
-            matches!(command, Command::Abort(_) | Command::Disarm(_) | Command::CancelChild { .. } | Command::Arm { .. })
+            matches!(
+                command,
+                Command::Abort(_) | Command::Disarm(_) | Command::CancelChild { .. } | Command::Arm { .. }
+            )
         });
         self.state.status = status;
         self.state.error = Some(error.clone());

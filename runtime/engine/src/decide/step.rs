@@ -120,7 +120,8 @@ impl Turn<'_> {
         let next = match &holder {
             Holder::List(parent) => {
                 let (tasks, explicit) = self.list(parent.as_ref());
-                let current = self.state.steps.at(key).and_then(|step| step.address.last().copied()).unwrap_or_default();
+                let current =
+                    self.state.steps.at(key).and_then(|step| step.address.last().copied()).unwrap_or_default();
                 flow::after_success(tasks, explicit, current, done.ends_list, &done.transition)
             }
             Holder::Branches(_) | Holder::Wait(_) => Next::End,

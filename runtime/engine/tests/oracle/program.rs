@@ -2,7 +2,9 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use compozy_lang::plan::{Collection, Composite, Parallel, Route, Router, Strategy as End, Task, TaskKind, ValueTemplate};
+use compozy_lang::plan::{
+    Collection, Composite, Parallel, Route, Router, Strategy as End, Task, TaskKind, ValueTemplate,
+};
 use proptest::prelude::*;
 
 use super::build;
@@ -29,12 +31,30 @@ pub(crate) struct Node {
 #[derive(Debug, Clone)]
 pub(crate) enum Body {
     /// Fails so many attempts out of four, by chance.
-    Leaf { failing: u64 },
+    Leaf {
+        failing: u64,
+    },
     /// Leads so many places ahead, or ends the list.
-    Router { ahead: Option<usize> },
-    Parallel { children: Vec<Node>, end: End, workers: u32 },
-    Collection { items: usize, child: Box<Node>, end: End, workers: u32, batch: u32, sequential: bool },
-    Composite { children: Vec<Node>, explicit: bool },
+    Router {
+        ahead: Option<usize>,
+    },
+    Parallel {
+        children: Vec<Node>,
+        end: End,
+        workers: u32,
+    },
+    Collection {
+        items: usize,
+        child: Box<Node>,
+        end: End,
+        workers: u32,
+        batch: u32,
+        sequential: bool,
+    },
+    Composite {
+        children: Vec<Node>,
+        explicit: bool,
+    },
 }
 
 pub(crate) fn programs() -> impl Strategy<Value = Vec<Node>> {
@@ -49,8 +69,11 @@ fn nodes() -> impl Strategy<Value = Node> {
     with_flow(leaf.boxed()).prop_recursive(3, 24, 4, |inner| {
         let children = || prop::collection::vec(inner.clone(), 0..4);
         let end = || prop_oneof![Just(End::WaitAll), Just(End::FailFast), Just(End::BestEffort), Just(End::Race)];
-        let parallel = (children(), end(), 1_u32..4)
-            .prop_map(|(children, end, workers)| Body::Parallel { children, end, workers });
+        let parallel = (children(), end(), 1_u32..4).prop_map(|(children, end, workers)| Body::Parallel {
+            children,
+            end,
+            workers,
+        });
         let collection = (0_usize..5, inner.clone(), end(), 1_u32..4, 0_u32..3, any::<bool>()).prop_map(
             |(items, child, end, workers, batch, sequential)| Body::Collection {
                 items,
@@ -147,7 +170,9 @@ pub(crate) fn plan(nodes: &[Node]) -> Vec<Task> {
                 Body::Leaf { .. } => {}
                 Body::Router { ahead } => {
                     let target = Node::target(*ahead, index, nodes.len());
-                    let condition = serde_json::from_value(serde_json::json!({"cel": {"source": "", "references": [], "place": task.place}}));
+                    let condition = serde_json::from_value(
+                        serde_json::json!({"cel": {"source": "", "references": [], "place": task.place}}),
+                    );
                     let route = target.map_or(Route::End, Route::Task);
                     task.kind =
                         TaskKind::Router(Router { condition: condition.unwrap(), routes: vec![("a".into(), route)] });

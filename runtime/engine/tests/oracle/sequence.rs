@@ -193,7 +193,13 @@ impl<'a> Simulation<'a> {
         let outcome = if fails {
             let error = StepError::new("broken", ErrorKind::Tool, "broken");
             let error = if behaviour.retryable { error.retryable() } else { error };
-            Outcome::Failed(Failure { input: None, output: None, error, transition: target(behaviour.on_error), usage: vec![] })
+            Outcome::Failed(Failure {
+                input: None,
+                output: None,
+                error,
+                transition: target(behaviour.on_error),
+                usage: vec![],
+            })
         } else {
             Outcome::Done(Done {
                 ends_list: behaviour.ends_list,

@@ -129,8 +129,7 @@ impl<'a> Simulation<'a> {
             let step = self.state.steps.get(path).unwrap();
             self.rows.insert(step.key.clone(), Row::of(step));
         }
-        self.run_row =
-            (self.state.status, serde_json::to_string(&self.state.stored()).unwrap(), self.state.last_seq);
+        self.run_row = (self.state.status, serde_json::to_string(&self.state.stored()).unwrap(), self.state.last_seq);
         for command in decision.commands {
             self.carry_out(command);
         }

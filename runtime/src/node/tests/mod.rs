@@ -1,5 +1,7 @@
 //! The worker with real SQLite and a real component; definitions are made by hand.
 
+mod containers;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
