@@ -345,3 +345,38 @@ fn a_pause_holds_back_the_children_of_a_container() {
     run.done("all#1");
     assert_eq!(run.state.status, Status::Success);
 }
+
+/// The cost of a decision must not grow with the number of children that are open.
+#[test]
+fn ten_thousand_children_at_once_are_decided_one_by_one() {
+    const CHILDREN: u32 = 10_000;
+    let child = build::task("each", 1);
+    let mut each = task(
+        "all",
+        json!({
+            "type": "collection", "items": {"fixed": []}, "filter": null, "item_var": null, "index_var": null,
+            "sequential": false, "batch": null, "max_workers": null, "strategy": "wait_all", "child": child,
+            "child_id": null,
+        }),
+    );
+    each.targeted = false;
+    let plan = build::workflow(vec![each], false, 100_000);
+    let mut state = RunState::new(build::facts(), 0);
+    let step = |path: String, outcome: Outcome| {
+        let key = StepKey { path, execution: 1 };
+        Event::StepEnded { key, attempt: 1, outcome: Box::new(outcome) }
+    };
+    let values = (0..CHILDREN).map(|item| Json::from(&json!(item))).collect();
+    let items = Some(compozy_engine::opening::Items { values, ids: None });
+    let opened = Opened { input: None, timeout: None, body: Opens::Branches { workers: CHILDREN, batch: 0, items } };
+    decide(&plan, &mut state, Event::Start, Timestamp(0));
+    let started = decide(&plan, &mut state, step("all".into(), Outcome::Opened(opened)), Timestamp(1));
+    assert_eq!(started.commands.len(), CHILDREN as usize);
+    for index in 0..CHILDREN {
+        let done = Outcome::Done(Done::new(Json::from(&json!(index))));
+        let decision = decide(&plan, &mut state, step(format!("all/each-{index}"), done), Timestamp(2));
+        let last = index + 1 == CHILDREN;
+        assert_eq!(decision.touched.len(), if last { 2 } else { 1 }, "only what changed is written");
+    }
+    assert_eq!(resume(&state), [Command::Close(StepKey { path: "all".into(), execution: 1 })]);
+}

@@ -20,14 +20,16 @@ pub fn resume(state: &RunState) -> Vec<Command> {
     let mut open: Vec<&Step> = state.steps.open().collect();
     // In the order they started, as before.
     open.sort_by_key(|step| step.position);
-    deadline.into_iter().chain(sleeps).chain(open.into_iter().flat_map(go_on)).collect()
+    deadline.into_iter().chain(sleeps).chain(open.into_iter().flat_map(|step| go_on(step, state.paused))).collect()
 }
 
-fn go_on(step: &Step) -> Vec<Command> {
+fn go_on(step: &Step, paused: bool) -> Vec<Command> {
     let key = step.key.clone();
     let Some(opening) = &step.opening else {
         return match (step.status, step.retry_at) {
             (Status::Running, _) => vec![Command::Execute(key)],
+            // The end of the pause arms it.
+            (Status::Waiting, Some(_)) if paused => Vec::new(),
             (Status::Waiting, Some(due)) => vec![Command::Arm { timer: TimerKey::Retry { step: key }, due }],
             _ => Vec::new(),
         };

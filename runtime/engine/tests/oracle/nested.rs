@@ -4,10 +4,15 @@ use proptest::prelude::*;
 
 use super::interpreter::{self, Result};
 use super::program::{Node, programs};
-use super::simulation::{Crash, Simulation};
+use super::simulation::{Asked, Crash, Simulation};
 
 fn simulate(program: &[Node], crash: Crash, cancel: Option<u64>) -> Result {
-    let ran = Simulation::new(program).run(crash, cancel);
+    let cancel = cancel.map(|at| (at, Asked::Cancel));
+    simulate_asked(program, crash, cancel.as_slice())
+}
+
+fn simulate_asked(program: &[Node], crash: Crash, asked: &[(u64, Asked)]) -> Result {
+    let ran = Simulation::new(program).run(crash, asked);
     Result { status: ran.status, executions: ran.executions }
 }
 
@@ -32,5 +37,18 @@ proptest! {
     #[test]
     fn cancel_ends_everything_at_once(program in programs(), at in 1_u64..20_000_000) {
         prop_assert_eq!(simulate(&program, Crash::Never, Some(at)), interpreter::run(&program, Some(at)));
+    }
+
+    #[test]
+    fn a_pause_changes_when_things_happen_and_nothing_else(
+        program in programs(),
+        at in 1_u64..10_000_000,
+        pause in 1_u64..10_000_000,
+        crash in prop_oneof![Just(Crash::Never), Just(Crash::Always)],
+    ) {
+        // What depends on who comes first may end otherwise.
+        let program: Vec<Node> = program.into_iter().map(Node::without_haste).collect();
+        let asked = [(at, Asked::Pause), (at + pause, Asked::Resume)];
+        prop_assert_eq!(simulate_asked(&program, crash, &asked), interpreter::run(&program, None));
     }
 }

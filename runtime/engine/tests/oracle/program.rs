@@ -129,6 +129,33 @@ impl Node {
         }
     }
 
+    /// The same without time limits and without strategies that stop children.
+    pub(crate) fn without_haste(mut self) -> Self {
+        let calm = |end: End| match end {
+            End::FailFast => End::WaitAll,
+            End::Race => End::BestEffort,
+            calm => calm,
+        };
+        let all = |children: Vec<Self>| children.into_iter().map(Self::without_haste).collect();
+        self.timeout = None;
+        self.body = match self.body {
+            Body::Parallel { children, end, workers } => {
+                Body::Parallel { children: all(children), end: calm(end), workers }
+            }
+            Body::Composite { children, explicit } => Body::Composite { children: all(children), explicit },
+            Body::Collection { items, child, end, workers, batch, sequential } => Body::Collection {
+                items,
+                child: Box::new(child.without_haste()),
+                end: calm(end),
+                workers,
+                batch,
+                sequential,
+            },
+            leaf @ (Body::Leaf { .. } | Body::Router { .. }) => leaf,
+        };
+        self
+    }
+
     /// `skipped`, which routers cannot be.
     pub(crate) fn is_skipped(&self) -> bool {
         self.skipped && !matches!(self.body, Body::Router { .. })

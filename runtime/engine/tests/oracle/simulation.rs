@@ -38,7 +38,15 @@ enum Due {
     /// Execute, close: the step, its attempt.
     Call(StepKey, u32),
     Timer(compozy_engine::event::TimerKey),
+    Asked(Asked),
+}
+
+/// What a user asks for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Asked {
     Cancel,
+    Pause,
+    Resume,
 }
 
 /// A step as storage holds it.
@@ -86,10 +94,10 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    pub(crate) fn run(mut self, crash: Crash, cancel: Option<u64>) -> Ran {
-        if let Some(at) = cancel {
-            self.agenda.push((at, Due::Cancel));
-        }
+    /// Runs it; users ask for `asked` at these times.
+    pub(crate) fn run(mut self, crash: Crash, asked: &[(u64, Asked)]) -> Ran {
+        let mut asked = asked.to_vec();
+        self.agenda.extend(asked.iter().map(|(at, asked)| (*at, Due::Asked(*asked))));
         self.feed(Event::Start);
         for turn in 0.. {
             assert!(turn < 100_000, "the run does not end");
@@ -97,7 +105,7 @@ impl<'a> Simulation<'a> {
                 break;
             }
             if crash == Crash::Always || crash == Crash::After(turn) {
-                self.crash(cancel);
+                self.crash(&asked);
             }
             let next = (0..self.agenda.len()).min_by_key(|at| self.agenda[*at].0);
             let (at, due) = self.agenda.remove(next.expect("an open run waits for something"));
@@ -105,7 +113,14 @@ impl<'a> Simulation<'a> {
             let event = match due {
                 Due::Call(key, attempt) => self.answer(key, attempt),
                 Due::Timer(timer) => Event::TimerDue { timer },
-                Due::Cancel => Event::Cancel { by: "a test".into(), reason: None },
+                Due::Asked(now) => {
+                    asked.retain(|(_, later)| *later != now);
+                    match now {
+                        Asked::Cancel => Event::Cancel { by: "a test".into(), reason: None },
+                        Asked::Pause => Event::Pause { by: "a test".into() },
+                        Asked::Resume => Event::Resume,
+                    }
+                }
             };
             self.feed(event);
             self.check();
@@ -161,7 +176,7 @@ impl<'a> Simulation<'a> {
     }
 
     /// Throws the memory away and reads it back from the rows.
-    fn crash(&mut self, cancel: Option<u64>) {
+    fn crash(&mut self, asked: &[(u64, Asked)]) {
         let (status, stored, last_seq) = &self.run_row;
         let mut restored = RunState::new(build::facts(), 0);
         restored.status = *status;
@@ -175,7 +190,7 @@ impl<'a> Simulation<'a> {
         restored.steps.count_children(&self.plan);
         self.state = restored;
         self.agenda.clear();
-        self.agenda.extend(cancel.map(|at| (at, Due::Cancel)));
+        self.agenda.extend(asked.iter().map(|(at, asked)| (*at, Due::Asked(*asked))));
         for command in resume(&self.state) {
             self.carry_out(command);
         }
@@ -192,7 +207,11 @@ impl<'a> Simulation<'a> {
             assert_eq!(open, 0, "an ended run has no open step");
             assert_eq!(self.state.steps.sleeping().count(), 0);
         } else {
-            let expected = if executing { Status::Running } else { Status::Waiting };
+            let expected = match (self.state.paused, executing) {
+                (true, _) => Status::Paused,
+                (false, true) => Status::Running,
+                (false, false) => Status::Waiting,
+            };
             assert_eq!(self.state.status, expected);
         }
     }

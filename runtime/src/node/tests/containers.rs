@@ -167,7 +167,10 @@ async fn routes_and_conditions_are_cel() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_failure_stops_calls_that_never_return() {
-    let lost = task("lost", "fail", &json!({"times": 9, "code": "broken", "retryable": false}));
+    // Its second attempt fails when the good one has long ended.
+    let mut lost = task("lost", "fail", &json!({"times": 9, "code": "broken", "retryable": true}));
+    lost.retry.maximum_attempts = 2;
+    lost.retry.initial_interval = Duration::from_millis(300);
     let mut all =
         parallel("all", Strategy::FailFast, vec![add("good", 1, 1), task("loop", "endless_loop", &json!({})), lost]);
     all.on_error.next = Some(Next::Task(1));
