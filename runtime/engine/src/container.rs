@@ -4,16 +4,21 @@ use compozy_lang::plan::{TaskKind, Workflow};
 
 use crate::error::{ErrorKind, StepError};
 use crate::json::Json;
+use crate::opening::Body;
 use crate::state::{RunState, Step};
 use crate::status::Status;
 
 /// Failed children named in a message at most.
 const NAMED: usize = 10;
 
-/// The raw output of a container: a map of the outputs of its children by id, of a collection a list in index order. A
-/// child without output is null; of a race only the winner is in it.
+/// The raw output of an open step that is to end. Of a container: a map of the outputs of its children by id, of a
+/// collection a list in index order. A child without output is null; of a race only the winner is in it. Of a sub-run
+/// its output; of a wait that ended without a signal null.
 #[must_use]
 pub fn output(plan: &Workflow, state: &RunState, step: &Step) -> Json {
+    if step.opening.as_ref().is_some_and(|opening| matches!(opening.body, Body::Run(_) | Body::Wait(_))) {
+        return step.output.clone().unwrap_or_else(Json::null);
+    }
     let winner = winner(step);
     let children = state.children(plan, step).into_iter().filter(|(id, _)| winner.is_none_or(|winner| winner == id));
     let output = |child: Option<&Step>| {

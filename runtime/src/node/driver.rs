@@ -321,8 +321,7 @@ impl Driver {
         if self.draining {
             return;
         }
-        let found = self.state.read().steps.at(&key).map(|step| (step.attempt, step.parent.is_some()));
-        let Some((attempt, is_child)) = found else { return };
+        let Some(attempt) = self.state.read().steps.at(&key).map(|step| step.attempt) else { return };
         let cancel = CancelToken::new();
         self.cancels.insert(key.clone(), cancel.clone());
         let (steps, plan, state) = (self.worker.steps.clone(), self.plan.clone(), self.state.clone());
@@ -331,7 +330,8 @@ impl Driver {
             (key, attempt, outcome)
         };
         // Steps side by side use all cores; one alone is sooner done where its driver is.
-        let call: Call = if is_child { Box::pin(Spawned(tokio::spawn(call))) } else { Box::pin(call) };
+        let alone = self.calls.is_empty();
+        let call: Call = if alone { Box::pin(call) } else { Box::pin(Spawned(tokio::spawn(call))) };
         self.calls.push(call);
     }
 }

@@ -1,6 +1,7 @@
 //! The steps of a run with what is counted about them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use compozy_lang::plan::{TaskKind, Workflow};
 
@@ -74,6 +75,12 @@ impl Steps {
     /// Waits that take the next signal of their name.
     pub fn listening(&self) -> impl Iterator<Item = &Step> {
         self.listening.iter().filter_map(|path| self.get(path))
+    }
+
+    /// Steps whose path begins with `prefix`.
+    pub fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Step> {
+        let from = self.by_path.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from.take_while(move |(path, _)| path.starts_with(prefix)).map(|(_, step)| step)
     }
 
     /// Something is under way.

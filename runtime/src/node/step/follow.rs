@@ -80,6 +80,23 @@ impl Executor {
         Ok(Rendered { next, with: with.map(|with| values.fill(with)) })
     }
 
+    /// Where a failure leads: of a wait that got no signal `on_timeout`, else `on_error`.
+    pub(super) async fn on_error(&self, attempt: &Attempt<'_>, error: &StepError) -> Result<Rendered, StepError> {
+        let on_error = &attempt.task.on_error;
+        let scope = Scope { error: Some(error), ..Scope::default() };
+        if let TaskKind::Wait(wait) = &attempt.task.kind
+            && wait.on_timeout.is_some()
+            && error.code == "CZ0317"
+        {
+            let on_timeout = Transition { next: wait.on_timeout.clone(), with: on_error.with.clone() };
+            let rendered = self.transition(attempt, &on_timeout, scope).await?;
+            if rendered.next.is_some() {
+                return Ok(rendered);
+            }
+        }
+        self.transition(attempt, on_error, scope).await
+    }
+
     /// The task's `timeout`, rendered.
     pub(super) async fn timeout(&self, attempt: &Attempt<'_>, with: &Value) -> Result<Option<Duration>, StepError> {
         let mut batch = Batch::new(&self.environment);

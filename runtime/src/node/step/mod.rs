@@ -11,6 +11,7 @@ mod prompt;
 pub(crate) mod render;
 mod router;
 mod tool;
+mod wait;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::plugin::template::Renderer;
 use crate::provider::Providers;
 use render::{Batch, EnvLayers};
 pub use tool::Tools;
+use wait::Looked;
 
 /// Carries out steps.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ struct Attempt<'a> {
     /// The step as it was when the attempt began.
     step: Step,
     task: &'a Task,
+    /// The signal that it, or the wait it processes for, looks at.
+    looked: Option<Looked>,
     cancel: CancelToken,
 }
 
@@ -104,23 +108,24 @@ impl Executor {
 
     /// Runs the present attempt of a step, or ends one that is open.
     pub(crate) async fn execute(&self, plan: &Workflow, state: &Shared, key: &StepKey, cancel: CancelToken) -> Outcome {
-        let step = state.read().steps.at(key).cloned();
-        let found = step.and_then(|step| plan.task(&step.address).map(|task| (step, task)));
-        let Some((step, task)) = found else {
+        let found = {
+            let state = state.read();
+            let step = state.steps.at(key);
+            step.and_then(|step| Some((step.clone(), plan.task(&step.address)?, Looked::by(&state, step))))
+        };
+        let Some((step, task, looked)) = found else {
             let error = StepError::new("internal", ErrorKind::Internal, format!("step {key} is not in the plan"));
             return failed(error.into(), Rendered::default());
         };
-        let attempt = Attempt { plan, state, step, task, cancel };
-        let outcome = match attempt.step.opening {
-            Some(_) => self.close(&attempt).await.map(Outcome::Done),
-            None => self.attempt(&attempt).await,
+        let attempt = Attempt { plan, state, step, task, looked, cancel };
+        let outcome = match (&attempt.step.opening, &task.kind) {
+            (None, _) => self.attempt(&attempt).await,
+            (Some(opening), TaskKind::Wait(wait)) if opening.closing.is_none() => self.look(&attempt, wait).await,
+            (Some(_), _) => self.close(&attempt).await.map(Outcome::Done),
         };
         match outcome {
             Ok(outcome) => outcome,
-            Err(lost) => match self
-                .transition(&attempt, &task.on_error, Scope { error: Some(&lost.error), ..Scope::default() })
-                .await
-            {
+            Err(lost) => match self.on_error(&attempt, &lost.error).await {
                 Ok(transition) => failed(lost, transition),
                 // A broken error transition hides nothing: the step's own error stands.
                 Err(error) => {
@@ -189,9 +194,15 @@ impl Executor {
                 let opened = self.open(attempt, &with).await;
                 return opened.map(Outcome::Opened).map_err(|error| keep_input(error.into()));
             }
-            TaskKind::Wait(_) | TaskKind::Signal(_) | TaskKind::Memory(_) | TaskKind::Workflow(_) => {
-                Err(Lost::from(not_yet(task)))
+            TaskKind::Wait(wait) => {
+                let opened = self.listen(attempt, wait, &with).await;
+                return opened.map(Outcome::Opened).map_err(|error| keep_input(error.into()));
             }
+            TaskKind::Signal(signal) => {
+                let done = self.send(attempt, signal, &with).await;
+                return done.map(Outcome::Done).map_err(|error| keep_input(error.into()));
+            }
+            TaskKind::Memory(_) | TaskKind::Workflow(_) => Err(Lost::from(not_yet(task))),
         };
         let raw = raw.map_err(keep_input)?;
         let usage = raw.usage.clone();
@@ -290,7 +301,8 @@ impl Executor {
 impl<'a> Attempt<'a> {
     fn site<'s>(&'s self, state: &'s RunState, env: &'s BTreeMap<String, String>, scope: Scope<'s>) -> Site<'s> {
         let Scope { with, output, error, item } = scope;
-        Site { with, output, error, item, ..Site::new(self.plan, state, Some(&self.step), env) }
+        let signal = self.looked.as_ref().map(Looked::seen);
+        Site { with, output, error, item, signal, ..Site::new(self.plan, state, Some(&self.step), env) }
     }
 
     /// The task with the tasks that hold it, innermost first.

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::storage::row::Step;
 
 /// What the loader would make of `text`, whose variables are `references`.
-fn template(text: &str, references: &[&str], mode: TemplateMode) -> Template {
+pub(super) fn template(text: &str, references: &[&str], mode: TemplateMode) -> Template {
     Template {
         segments: vec![Segment::Literal(text.to_owned())],
         is_template: text.contains("{{"),
@@ -28,15 +28,15 @@ fn paths(references: &[&str]) -> Vec<Reference> {
     references.iter().map(|text| Reference { path: path(text), whole: true }).collect()
 }
 
-fn value(text: &str, references: &[&str]) -> ValueTemplate {
+pub(super) fn value(text: &str, references: &[&str]) -> ValueTemplate {
     ValueTemplate::Template(template(text, references, TemplateMode::Value))
 }
 
-fn map(members: Vec<(&str, ValueTemplate)>) -> ValueTemplate {
+pub(super) fn map(members: Vec<(&str, ValueTemplate)>) -> ValueTemplate {
     ValueTemplate::Map(members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
-fn cel(source: &str, references: &[&str]) -> Expression {
+pub(super) fn cel(source: &str, references: &[&str]) -> Expression {
     Expression::Cel(Cel { source: source.to_owned(), references: paths(references), place: Default::default() })
 }
 
@@ -44,7 +44,7 @@ fn add(id: &str, a: i64, b: i64) -> Task {
     task(id, "add", &json!({"a": a, "b": b}))
 }
 
-fn holding(id: &str, kind: TaskKind) -> Task {
+pub(super) fn holding(id: &str, kind: TaskKind) -> Task {
     let mut task = Task { kind, with: None, ..task(id, "add", &Value::Null) };
     task.retry.maximum_attempts = 1;
     task

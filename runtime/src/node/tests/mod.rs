@@ -1,6 +1,7 @@
 //! The worker with real SQLite and a real component; definitions are made by hand.
 
 mod containers;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
