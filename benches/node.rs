@@ -8,6 +8,7 @@ use compozy::cli::args::GlobalArgs;
 use compozy::cli::compose;
 use compozy::cli::failure::Failure;
 use compozy::cli::session::Session;
+use compozy::cli::usable::Plugins;
 use compozy::node::{Kind, Node, StartRequest};
 use compozy::storage::Storage;
 use compozy::storage::sqlite::Role;
@@ -66,7 +67,7 @@ pub(crate) fn project(folder: &Path, workflows: &[(&str, &str)]) -> Result<()> {
 /// Launches a node on the project in `folder`.
 pub(crate) async fn launch(folder: &Path) -> Result<(Arc<Node>, Arc<dyn Storage>)> {
     let session = Session::new(GlobalArgs::default(), &|_| None).map_err(said)?;
-    let loaded = compose::load(&session, &folder.join("compozy.yaml")).await.map_err(said)?;
+    let loaded = compose::load(&session, &folder.join("compozy.yaml"), Plugins::Called).await.map_err(said)?;
     let storage = compose::open_storage(&session, &loaded.project, Role::Server).await.map_err(said)?;
     let launched = compose::launch(&session, &loaded, &storage, Kind::Server, Some(1024)).await.map_err(said)?;
     Ok((launched.node, storage))

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use crate::support::command::Output;
 use crate::support::model_server::{Answer, ModelServer};
 use crate::support::redact::redact;
-use crate::support::{Project, wait};
+use crate::support::{Project, database, wait};
 
 /// Compares exit code, stdout and stderr with the golden file of `case`.
 #[track_caller]
@@ -285,16 +285,7 @@ fn a_damaged_database() {
 /// A database of another program, and one of a later release.
 #[test]
 fn a_database_that_is_not_ours() {
-    let sql = |project: &Project, statement: &str| {
-        use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
-        std::fs::create_dir_all(project.path("data")).expect("a folder");
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(project.database()).create_if_missing(true);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
-            let mut connection = options.connect().await.expect("open");
-            connection.execute(AssertSqlSafe(statement)).await.expect("execute");
-        });
-    };
+    let sql = |project: &Project, statement: &str| database::execute(&project.database(), statement);
     let project = greeting();
     sql(&project, "CREATE TABLE recipes (name TEXT)");
     check("database_of_another_program", &project, &project.compozy(&["start", "--port", "0"]));

@@ -137,6 +137,10 @@ fn a_key_starts_one_run() {
     assert_eq!(run(&project, &key).ok().json()["exec_id"], first["exec_id"]);
     let other = run(&project, &["add", "--param", "n=2", "--idempotency-key", "k"]);
     assert_eq!(other.code, 6, "{other}");
+    // A server on the same database knows the key too.
+    let _server = project.start();
+    assert_eq!(run(&project, &key).ok().json()["exec_id"], first["exec_id"]);
+    assert_eq!(run(&project, &["add", "--param", "n=2", "--idempotency-key", "k"]).code, 6);
 }
 
 #[test]
@@ -152,8 +156,11 @@ fn executions_are_found_watched_and_canceled() {
     let watch = project.spawn(&["execution", "watch", &exec_id]);
     project.compozy(&["execution", "cancel", &exec_id, "--reason", "enough", "--wait"]).ok();
     assert_eq!(watch.finish().code, 1, "a canceled run has not succeeded");
-    let again = project.compozy(&["execution", "cancel", &exec_id]);
-    assert_eq!(again.code, 6, "{again}");
+    project.compozy(&["execution", "cancel", &exec_id]).ok();
+    let finished = server.start_run("add", json!({"n": 1}));
+    server.wait_run(&finished);
+    let late = project.compozy(&["execution", "cancel", &finished]);
+    assert_eq!(late.code, 6, "{late}");
     let list = project.compozy(&["execution", "list", "--status", "cancelled", "-o", "json"]).ok().json();
     assert_eq!(list["executions"].as_array().map(Vec::len), Some(1), "{list:#}");
     assert_eq!(project.compozy(&["execution", "get", "nosuch"]).code, 4);

@@ -11,6 +11,8 @@ mod conformance;
 mod crash;
 mod docs;
 mod hostile;
+mod secrets;
 mod support;
 mod tidy;
+mod unusable;
 mod walkthroughs;

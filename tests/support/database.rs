@@ -80,6 +80,18 @@ impl Snapshot {
     }
 }
 
+/// Executes one statement on a database file, which is made if there is none; others may have it open.
+pub(crate) fn execute(database: &Path, statement: &str) {
+    use sqlx::Executor;
+    std::fs::create_dir_all(database.parent().expect("a parent")).expect("a folder");
+    let options = SqliteConnectOptions::new().filename(database).create_if_missing(true);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut connection = options.connect().await.expect("open");
+        connection.execute(AssertSqlSafe(statement)).await.expect("execute");
+    });
+}
+
 async fn read(connection: &mut SqliteConnection) -> Result<Snapshot, sqlx::Error> {
     let mut snapshot = Snapshot::default();
     if texts(connection, "SELECT name FROM sqlite_schema WHERE name = 'executions'").await?.is_empty() {

@@ -38,7 +38,7 @@ mod bindings;
 pub mod clock;
 pub mod config;
 mod error;
-#[cfg(all(target_arch = "wasm32", feature = "heap"))]
+#[cfg(all(target_arch = "wasm32", target_os = "unknown", feature = "heap"))]
 mod heap;
 pub mod http;
 pub mod kv;

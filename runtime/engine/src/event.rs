@@ -43,7 +43,7 @@ pub enum Event {
         /// Its output, if it ended well.
         output: Option<Json>,
         /// Its error otherwise; `retryable` says whether the task may try again.
-        error: Option<StepError>,
+        error: Option<Box<StepError>>,
     },
     /// The workflow's `outputs` were rendered (or there are none and the last output stands).
     OutputsRendered(Result<Json, StepError>),

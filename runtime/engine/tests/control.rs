@@ -242,7 +242,7 @@ fn child_ended(status: Status) -> Event {
         exec_id: "child".into(),
         status,
         output: (status == Status::Success).then(|| Json::from(&json!({"ok": true}))),
-        error: (status != Status::Success).then_some(error),
+        error: (status != Status::Success).then(|| Box::new(error)),
     }
 }
 

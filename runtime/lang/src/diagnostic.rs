@@ -145,8 +145,12 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Most problems kept while loading: far more than are shown, few enough for hostile files.
-const KEPT: usize = 2_000;
+/// Most problems kept while loading: more than are shown, few enough for hostile files, since each is worked out with
+/// its suggestion.
+const KEPT: usize = 500;
+
+/// From this many omitted problems on there may be still more: they were not kept.
+pub const COUNTED: usize = KEPT - REPORTED;
 
 /// Keeps a problem. Warnings and notes never crowd out errors.
 pub(crate) fn keep(all: &mut Vec<Diagnostic>, problem: Diagnostic) {

@@ -65,7 +65,8 @@ impl ProjectEnvironment {
     }
 
     /// The same with more names whose values are secret.
-    pub(crate) fn with_secret_names(self, names: std::collections::BTreeSet<String>) -> Self {
+    pub(crate) fn with_secret_names(self, names: impl IntoIterator<Item = String>) -> Self {
+        let names = self.secret_names.iter().cloned().chain(names).collect();
         Self { secret_names: std::sync::Arc::new(names), ..self }
     }
 
@@ -82,8 +83,8 @@ impl ProjectEnvironment {
         self.file.entries.iter().map(|(name, _, _)| name.as_str())
     }
 
-    /// Values that output should show as `***`: of secret-looking names of the `.env` file, of variables that stand in
-    /// secret keys, and of those plugins see as placeholders.
+    /// Values that output should show as `***`: of secret-looking names of the `.env` file and of those that the project
+    /// refers to, of variables that stand in secret keys, and of those plugins see as placeholders.
     /// Values under 4 bytes are left out: masking them would tear ordinary text apart.
     pub fn masks(&self) -> Vec<String> {
         let declared = self.declared().filter(|name| is_secret_name(name));

@@ -11,7 +11,7 @@ pub trait Files: Send + Sync {
     /// The first `most_bytes + 1` bytes of a file: one more than allowed tells that it is too large.
     ///
     /// # Errors
-    /// The file does not exist or cannot be read.
+    /// The file does not exist, is no regular file, or cannot be read.
     fn read(&self, path: &Path, most_bytes: u64) -> io::Result<Vec<u8>>;
 
     /// The entries of a folder, in any order.
@@ -37,6 +37,10 @@ pub struct Disk;
 impl Files for Disk {
     fn read(&self, path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
         use std::io::Read as _;
+        // Opening a pipe waits for a writer, and a device may never end.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        }
         let mut bytes = Vec::new();
         std::fs::File::open(path)?.take(most_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
         Ok(bytes)

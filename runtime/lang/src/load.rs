@@ -24,7 +24,7 @@ use crate::document::project::{Definitions, Project as ProjectDocument};
 use crate::document::workflow::Workflow as WorkflowDocument;
 use crate::document::{Check, Reader};
 use crate::dotenv;
-use crate::environment::{Environment, ProjectEnvironment};
+use crate::environment::{Environment, ProjectEnvironment, is_name, is_secret_name};
 use crate::files;
 use crate::link::{self, Linker};
 use crate::overlay;
@@ -196,6 +196,7 @@ impl Draft {
             config_file,
             strict,
         } = self;
+        let environment = environment.with_secret_names(secret_references(&written, &reports));
         let mut plan = None;
         if let Some(document) = project {
             link::templates::report(&checks, &reports, &workflows, &mut diagnostics);
@@ -221,6 +222,37 @@ impl Draft {
             origins,
             files,
         }
+    }
+}
+
+/// Secret-looking variables that the files name as `${NAME}` or in a template as `.env.NAME`.
+fn secret_references(written: &[(String, serde_json::Value)], reports: &[TemplateReport]) -> Vec<String> {
+    let mut found = Vec::new();
+    written.iter().for_each(|(_, document)| variables(document, &mut found));
+    for reference in reports.iter().flat_map(|report| &report.references) {
+        if let [root, name, ..] = reference.path.as_slice()
+            && root == "env"
+        {
+            found.push(name.clone());
+        }
+    }
+    found.retain(|name| is_secret_name(name));
+    found
+}
+
+/// The names after each `${` in the scalars of a document, which is no deeper than its limit.
+fn variables(value: &serde_json::Value, found: &mut Vec<String>) {
+    match value {
+        serde_json::Value::String(text) => {
+            let names = text
+                .split("${")
+                .skip(1)
+                .map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default());
+            found.extend(names.filter(|name| is_name(name)).map(str::to_owned));
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| variables(item, found)),
+        serde_json::Value::Object(members) => members.values().for_each(|member| variables(member, found)),
+        _ => {}
     }
 }
 

@@ -5,7 +5,7 @@ use crate::interpolate::Parts;
 use crate::schema::project::PROJECT;
 use crate::schema::settings::SECTIONS;
 use crate::schema::{Kind, Table};
-use crate::source::Origin;
+use crate::source::{Origin, Place};
 use crate::yaml::{Node, Style, Value};
 
 /// One effective setting.
@@ -17,6 +17,8 @@ pub struct Setting {
     pub value: String,
     /// `flag`, `env NAME`, `.env:LINE`, `FILE:LINE:COL`, `mode` or `default`.
     pub origin: String,
+    /// Where it is written, if in a file.
+    pub place: Option<Place>,
     /// It must be shown as `***`.
     pub secret: bool,
 }
@@ -52,7 +54,13 @@ fn section(node: Option<&Node>, table: &Table, path: &str, environment: &Project
             }
             (_, None) => {
                 if let Some(default) = key.default {
-                    found.push(Setting { path, value: default.to_owned(), origin: "default".into(), secret: false });
+                    found.push(Setting {
+                        path,
+                        value: default.to_owned(),
+                        origin: "default".into(),
+                        place: None,
+                        secret: false,
+                    });
                 }
             }
         }
@@ -67,7 +75,8 @@ fn written(path: String, node: &Node, secret: bool, environment: &ProjectEnviron
         Origin::Flag => "flag".into(),
         Origin::Mode => "mode".into(),
     };
-    Setting { path, value: show(node, environment), origin, secret }
+    let place = matches!(node.source.origin, Origin::File).then(|| node.place());
+    Setting { path, value: show(node, environment), origin, place, secret }
 }
 
 fn show(node: &Node, environment: &ProjectEnvironment) -> String {

@@ -45,7 +45,7 @@ impl Principal {
     /// The word of it in idempotency scopes and cancel requests.
     pub(super) fn word(self) -> &'static str {
         match self {
-            Self::Local => "local",
+            Self::Local => super::idempotency::LOCAL,
             Self::Admin => "admin",
             Self::Anonymous => "anonymous",
         }

@@ -12,6 +12,7 @@ pub mod error;
 mod events;
 mod executions;
 mod guard;
+pub mod idempotency;
 pub mod identity;
 mod patience;
 mod project;
@@ -27,7 +28,7 @@ mod tests;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -46,6 +47,24 @@ use error::Problem;
 pub type Reload = Arc<
     dyn Fn() -> Pin<Box<dyn Future<Output = Result<document::project::ProjectDocument, Problem>> + Send>> + Send + Sync,
 >;
+
+/// Looks from outside whether what was written will last; says why not. Called for every readiness check.
+pub type Probe = Arc<dyn Fn() -> Option<&'static str> + Send + Sync>;
+
+/// What the process around the server lends it.
+#[derive(Default)]
+pub struct Hooks {
+    /// Loads the definitions again.
+    pub reload: Option<Reload>,
+    /// Looks after the database from outside.
+    pub probe: Option<Probe>,
+}
+
+impl std::fmt::Debug for Hooks {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Hooks").field("probe", &self.probe.is_some()).finish_non_exhaustive()
+    }
+}
 
 /// Which process this is.
 #[derive(Debug, Clone)]
@@ -67,6 +86,9 @@ pub struct AppState {
     started_at: Timestamp,
     shutdown: Shutdown,
     reload: Option<Reload>,
+    probe: Option<Probe>,
+    /// Why the database was last found not ready, so that a change is logged once.
+    trouble: Mutex<Option<&'static str>>,
     /// Free event streams.
     streams: Arc<Semaphore>,
     /// Free places of sync calls.
@@ -82,13 +104,7 @@ impl std::fmt::Debug for AppState {
 impl AppState {
     /// The state of a server that begins now.
     #[must_use]
-    pub fn new(
-        node: Arc<Node>,
-        settings: Settings,
-        clock: Clock,
-        instance: Instance,
-        reload: Option<Reload>,
-    ) -> Arc<Self> {
+    pub fn new(node: Arc<Node>, settings: Settings, clock: Clock, instance: Instance, hooks: Hooks) -> Arc<Self> {
         let (streams, waiters) = (settings.limits.streams, settings.limits.sync_waiters);
         Arc::new(Self {
             started_at: clock.now(),
@@ -99,7 +115,9 @@ impl AppState {
             settings,
             clock,
             instance,
-            reload,
+            reload: hooks.reload,
+            probe: hooks.probe,
+            trouble: Mutex::default(),
         })
     }
 

@@ -294,6 +294,37 @@ mod tests {
         }
     }
 
+    /// What the pages of codes tell people to type exists.
+    #[test]
+    fn codes_name_only_commands_and_flags_that_exist() {
+        fn flags(command: &clap::Command, found: &mut Vec<String>) {
+            found.extend(command.get_arguments().filter_map(|flag| flag.get_long().map(|long| format!("--{long}"))));
+            command.get_subcommands().for_each(|sub| flags(sub, found));
+        }
+        let root = command();
+        let mut known = vec!["--help".to_owned()];
+        flags(&root, &mut known);
+        let codes = compozy_lang::codes::DIAGNOSTICS.iter().chain(compozy_lang::codes::PROBLEMS);
+        for entry in codes {
+            for typed in
+                [entry.title, entry.cause, entry.help].iter().flat_map(|text| text.split('`').skip(1).step_by(2))
+            {
+                let words: Vec<&str> = typed.split(' ').collect();
+                for flag in words.iter().filter(|word| word.starts_with("--") && **word != "---") {
+                    let name = flag.split('=').next().unwrap();
+                    assert!(known.iter().any(|known| known == name), "{}: `{typed}`", entry.code);
+                }
+                if words[0] != "compozy" {
+                    continue;
+                }
+                let named = words.iter().skip(1).take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()));
+                named.fold(&root, |command, name| {
+                    command.find_subcommand(name).unwrap_or_else(|| panic!("{}: `{typed}`", entry.code))
+                });
+            }
+        }
+    }
+
     #[test]
     fn every_command_has_examples_and_exit_codes() {
         fn walk(command: &clap::Command, path: &str) {

@@ -15,6 +15,7 @@ use super::embedded::{self, Embedded};
 use super::events::Event;
 use super::failure::Failure;
 use super::session::Session;
+use super::usable::{self, Plugins};
 use crate::storage::row::Durability;
 
 /// Shortest prefix of an execution id.
@@ -90,7 +91,7 @@ impl Backend {
             return Ok(Self::Remote(client(session, url)?));
         }
         let Some(config) = session.config_file() else { return Self::without_project(session).await };
-        let loaded = compose::load(session, &config).await?;
+        let loaded = compose::load(session, &config, Plugins::Unused).await?;
         let server = if session.local { None } else { discover(session, &loaded).await? };
         if let Some(server) = server {
             session.output.detail(&format!("using the server at {}", server.url));
@@ -99,6 +100,9 @@ impl Backend {
                 warn_if_older(session, &client, &loaded).await;
             }
             return Ok(Self::Remote(client));
+        }
+        if need == Need::Run {
+            usable::require_plugins(&loaded.project).await?;
         }
         Ok(Self::Embedded(Box::new(Embedded::open(session, loaded, need).await?)))
     }

@@ -17,6 +17,7 @@ use super::discovery::Keys;
 use super::failure::{Diagnostics, Failure};
 use super::record::user_id;
 use super::session::{Session, absolute};
+use super::usable::{self, Plugins};
 use super::{logs, report};
 use crate::clock::random_bytes;
 use crate::node::step::Tools;
@@ -26,7 +27,6 @@ use crate::plugin::template::Renderer;
 use crate::plugin::{self, Binding, Grants, Host, Source};
 use crate::provider::{self, Bundle, Parts, Providers};
 use crate::storage::named::NamedDatabases;
-use crate::storage::row::Durability;
 use crate::storage::sqlite::{self, Role};
 use crate::storage::{self, Storage};
 
@@ -75,8 +75,16 @@ impl Environment for ProcessEnvironment {
 ///
 /// # Errors
 /// Diagnostics (exit 3), or a file that cannot be read (2).
-pub async fn load(session: &Session, config: &Path) -> Result<Loaded, Failure> {
-    let read = read(session, config, false).await?;
+pub async fn load(session: &Session, config: &Path, plugins: Plugins) -> Result<Loaded, Failure> {
+    sound(session, read(session, config, false).await?, plugins).await
+}
+
+/// The project that was read, if this process can work with it; its warnings are shown.
+///
+/// # Errors
+/// Diagnostics (exit 3), or a file that cannot be read (2).
+pub async fn sound(session: &Session, read: Read, plugins: Plugins) -> Result<Loaded, Failure> {
+    let read = usable::check(read, plugins).await;
     match read.loaded {
         Some(loaded) => {
             report::warnings(&session.output, &read.found);
@@ -193,7 +201,8 @@ fn databases(project: &Project) -> Lent {
     Lent(NamedDatabases::new(paths))
 }
 
-fn file_of(project: &Project, written: &str) -> Option<PathBuf> {
+/// The file of a path under `database` or `databases`; `None`: it lives in memory.
+pub(super) fn file_of(project: &Project, written: &str) -> Option<PathBuf> {
     let (path, query) = match written.strip_prefix("file:") {
         Some(uri) => uri.split_once('?').unwrap_or((uri, "")),
         None => (written, ""),
@@ -220,7 +229,7 @@ pub async fn open_storage(session: &Session, project: &Project, role: Role) -> R
     let nothing_yet = role == Role::ReadOnly && path.as_ref().is_none_or(|path| !path.exists());
     let mut options = sqlite::Options::new(&database.path, role, session.clock.clone());
     options.path = path.clone().filter(|_| !nothing_yet);
-    options.durability = durability(database.durability);
+    options.durability = database.durability.into();
     options.busy_timeout = database.busy_timeout;
     options.max_readers = database.max_open_conns.max(1);
     options.auto_migrate = database.auto_migrate;
@@ -239,14 +248,6 @@ pub async fn open_storage(session: &Session, project: &Project, role: Role) -> R
 /// A variable that a section needs now is missing.
 pub fn missing_variables(project: &Project, missing: Vec<compozy_lang::diagnostic::Diagnostic>) -> Failure {
     Failure::Diagnostics(Box::new(Diagnostics { all: missing, omitted: 0, root: project.root.clone() }))
-}
-
-fn durability(level: compozy_lang::settings::Durability) -> Durability {
-    match level {
-        compozy_lang::settings::Durability::Memory => Durability::Memory,
-        compozy_lang::settings::Durability::Normal => Durability::Normal,
-        compozy_lang::settings::Durability::Full => Durability::Full,
-    }
 }
 
 fn cannot_open(error: storage::Error, role: Role, path: Option<&Path>) -> Failure {
@@ -279,6 +280,20 @@ pub struct Launched {
     pub node: Arc<Node>,
     /// Its tools.
     pub tools: Arc<Tools>,
+    /// Its models.
+    pub providers: Arc<Providers>,
+    services: Arc<Services>,
+}
+
+impl Launched {
+    /// Lets what begins from now on use the definitions, tools and models of another revision of the project.
+    pub async fn replace(&self, session: &Session, fresh: &Loaded) {
+        let (parts, settings) = models(session, fresh, &self.services).await;
+        self.providers.replace(parts, settings);
+        self.tools.replace(&fresh.project);
+        self.node.replace_secrets(&secrets(fresh));
+        self.node.replace_project(Arc::clone(&fresh.project));
+    }
 }
 
 /// Launches a node. `limit` replaces `engine.max_concurrent_runs`; with 0 an embedded node only stores runs.
@@ -297,7 +312,6 @@ pub async fn launch(
     }
     let project = Arc::clone(&loaded.project);
     let engine = &project.settings.engine;
-    let environment: Arc<dyn plugin::Environment> = Arc::new(loaded.environment.clone());
     let services = Arc::new(Services {
         storage: Some(Arc::clone(storage)),
         databases: Some(Arc::new(databases(&project))),
@@ -308,32 +322,49 @@ pub async fn launch(
     let tools =
         Tools::new(Arc::clone(&loaded.host), Arc::clone(&services), loaded.environment.clone(), &project, timeout);
     let tools = Arc::new(tools);
-    let llms = llm_plugins(loaded, &services, &environment).await;
-    let bundle =
-        Bundle { llm_openai: plugin::bundled::source("llm-openai"), llm_mock: plugin::bundled::source("llm-mock") };
-    let parts = Parts {
-        host: Arc::clone(&loaded.host),
-        bundle,
-        plugins: llms,
-        environment: Arc::clone(&environment),
-        services: Arc::clone(&services),
-    };
-    let providers = Providers::new(parts, provider_settings(&project, session.mock_llm));
+    let (parts, settings) = models(session, loaded, &services).await;
+    let providers = Arc::new(Providers::new(parts, settings));
     let options = node::Options {
         kind,
         storage: Arc::clone(storage),
         clock: session.clock.clone(),
         tools: Arc::clone(&tools),
         renderer: Arc::clone(&loaded.renderer),
-        providers: Arc::new(providers),
+        providers: Arc::clone(&providers),
         prompt_timeout: project.settings.llm.provider_timeout,
         environment: loaded.environment.clone(),
+        secrets: secrets(loaded),
         max_concurrent_runs: limit.unwrap_or(engine.max_concurrent_runs as usize),
         max_pending: usize::try_from(engine.max_pending).unwrap_or(usize::MAX),
         lease: project.settings.cluster.lease,
         project,
     };
-    Ok(Launched { node: Node::launch(options).await?, tools })
+    Ok(Launched { node: Node::launch(options).await?, tools, providers, services })
+}
+
+/// Values that nothing may show: those of the environment, and keys that providers take without being told.
+fn secrets(loaded: &Loaded) -> Vec<String> {
+    let implied = provider::kinds::implied_keys(&loaded.project.providers);
+    let implied = implied.filter_map(|(_, variable)| loaded.environment.lookup(variable));
+    let all: Vec<String> = loaded.environment.masks().into_iter().chain(implied).collect();
+    logs::mask(all.iter().cloned());
+    all
+}
+
+/// What the models of a project are reached through.
+async fn models(session: &Session, loaded: &Loaded, services: &Arc<Services>) -> (Parts, provider::Settings) {
+    let environment: Arc<dyn plugin::Environment> = Arc::new(loaded.environment.clone());
+    let parts = Parts {
+        host: Arc::clone(&loaded.host),
+        bundle: Bundle {
+            llm_openai: plugin::bundled::source("llm-openai"),
+            llm_mock: plugin::bundled::source("llm-mock"),
+        },
+        plugins: llm_plugins(loaded, services, &environment).await,
+        environment,
+        services: Arc::clone(services),
+    };
+    (parts, provider_settings(&loaded.project, session.mock_llm))
 }
 
 /// Settings of `llm:` as the providers want them.
@@ -360,8 +391,9 @@ async fn llm_plugins(
 ) -> BTreeMap<String, Binding> {
     let project = &loaded.project;
     let mut bindings = BTreeMap::new();
-    for entry in project.plugins.iter().filter(|entry| entry.kind == PluginKind::Llm) {
-        match bind(loaded, entry, services, environment).await {
+    let entries = project.plugins.iter().filter(|entry| entry.kind == PluginKind::Llm).cloned();
+    for entry in entries.chain(usable::builtin_models(project)) {
+        match bind(loaded, &entry, services, environment).await {
             Ok(binding) => drop(bindings.insert(entry.id.clone(), binding)),
             Err(error) => tracing::warn!(plugin = entry.id, "the plugin cannot be used: {error}"),
         }
@@ -376,11 +408,8 @@ async fn bind(
     environment: &Arc<dyn plugin::Environment>,
 ) -> Result<Binding, plugin::Error> {
     let root = &loaded.project.root;
-    let source = match entry.source.strip_prefix("builtin:").and_then(plugin::bundled::source) {
-        Some(source) => source,
-        None => Source::Path(root.join(&entry.source)),
-    };
-    let component = loaded.host.load(source, PluginKind::Llm).await?;
+    let component = loaded.host.load(plugin::entry::source(root, entry)?, PluginKind::Llm).await?;
+    plugin::entry::check_digest(entry, component.digest())?;
     let grants = Grants::new(&entry.permissions, root, Arc::clone(environment))?;
     Ok(Binding {
         plugin_id: entry.id.as_str().into(),

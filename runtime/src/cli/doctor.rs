@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use clap::Args;
+use compozy_lang::diagnostic::Diagnostic;
+use compozy_lang::environment::Environment as _;
 use serde_json::{Value, json};
 
 use super::backend;
@@ -12,8 +14,9 @@ use super::exit;
 use super::failure::{Failure, Problem};
 use super::output::{Format, Table};
 use super::session::Session;
-use crate::api;
+use super::usable::Plugins;
 use crate::storage::sqlite::Role;
+use crate::{api, plugin, provider};
 
 /// Examples and exit codes.
 pub const HELP: &str = "Examples:\n  compozy doctor\n  compozy doctor --health\n\nExit codes:\n  0 sound, 1 a check failed, 3 invalid project; with --health: 0 ready, 7 not ready";
@@ -29,17 +32,36 @@ pub struct DoctorArgs {
     pub deep: bool,
 }
 
+/// How a check ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Ok,
+    /// Something will be missed once it is used; the rest works.
+    Warning,
+    Problem,
+}
+
+impl Status {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Problem => "problem",
+        }
+    }
+}
+
 /// What one check said.
 struct Check {
     name: &'static str,
-    ok: bool,
+    status: Status,
     detail: String,
 }
 
 impl Check {
     fn new(name: &'static str, result: Result<String, String>) -> Self {
-        let ok = result.is_ok();
-        Self { name, ok, detail: result.unwrap_or_else(|detail| detail) }
+        let status = if result.is_ok() { Status::Ok } else { Status::Problem };
+        Self { name, status, detail: result.unwrap_or_else(|detail| detail) }
     }
 }
 
@@ -51,15 +73,15 @@ pub async fn run(session: &Session, args: DoctorArgs) -> Result<u8, Failure> {
     if args.health {
         return health(session).await.map_err(not_ready);
     }
-    let loaded = compose::load(session, &super::config::config_file(session)?).await?;
+    let read = compose::read(session, &super::config::config_file(session)?, false).await?;
+    let missing = read.missing.clone();
+    let loaded = compose::sound(session, read, Plugins::Called).await?;
     let server = backend::discover(session, &loaded).await;
     let mut checks = vec![
         Check::new("config", Ok(format!("{} workflows", loaded.project.workflows.len()))),
+        environment(&loaded, &missing),
         Check::new("files", writable(&loaded.project.root)),
-        Check::new(
-            "plugins",
-            Ok(if loaded.host.is_pooling() { "pooled instances" } else { "instances on demand" }.to_owned()),
-        ),
+        Check::new("plugins", plugins(&loaded).await),
     ];
     checks.push(match &server {
         Ok(Some(server)) => Check::new("server", Ok(format!("ready at {}", server.url))),
@@ -76,16 +98,19 @@ pub async fn run(session: &Session, args: DoctorArgs) -> Result<u8, Failure> {
 }
 
 fn print(session: &Session, checks: &[Check]) -> Result<u8, Failure> {
-    let sound = checks.iter().all(|check| check.ok);
+    let sound = checks.iter().all(|check| check.status != Status::Problem);
     if session.output.format == Format::Table {
         let mut table = Table::new(&["CHECK", "STATUS", "DETAIL"]);
         for check in checks {
-            table.row(&[check.name, if check.ok { "ok" } else { "problem" }, &check.detail]);
+            table.row(&[check.name, check.status.word(), &check.detail]);
         }
         session.output.table(&table)?;
     } else {
-        let list: Vec<Value> =
-            checks.iter().map(|check| json!({"name": check.name, "ok": check.ok, "detail": check.detail})).collect();
+        let entry = |check: &Check| {
+            let ok = check.status != Status::Problem;
+            json!({"name": check.name, "ok": ok, "status": check.status.word(), "detail": check.detail})
+        };
+        let list: Vec<Value> = checks.iter().map(entry).collect();
         session.output.document(&json!({"ok": sound, "checks": list}))?;
     }
     Ok(if sound { exit::OK } else { exit::FAILED })
@@ -110,7 +135,7 @@ async fn health(session: &Session) -> Result<u8, Failure> {
     let url = match &session.server {
         Some(url) => url.clone(),
         None => {
-            let loaded = compose::load(session, &super::config::config_file(session)?).await?;
+            let loaded = compose::load(session, &super::config::config_file(session)?, Plugins::Unused).await?;
             let found = backend::discover(session, &loaded).await?;
             found.map(|server| server.url).ok_or_else(|| {
                 Failure::new("server_unreachable", "no server of this project is running")
@@ -126,6 +151,35 @@ async fn health(session: &Session) -> Result<u8, Failure> {
         session.output.document(&document)?;
     }
     Ok(exit::OK)
+}
+
+/// Variables that the project names, without value and default: whatever uses one fails.
+fn environment(loaded: &Loaded, missing: &[Diagnostic]) -> Check {
+    let keys = provider::kinds::implied_keys(&loaded.project.providers);
+    let keys = keys.filter(|(_, variable)| loaded.environment.lookup(variable).is_none());
+    let keys = keys.map(|(entry, variable)| {
+        format!("environment variable {variable} is not set ({}, key of llm.providers.{})", entry.place, entry.id)
+    });
+    let each: Vec<String> = missing.iter().map(|problem| problem.message.clone()).chain(keys).collect();
+    if each.is_empty() {
+        return Check::new("environment", Ok("every variable is set".to_owned()));
+    }
+    Check { name: "environment", status: Status::Warning, detail: each.join("; ") }
+}
+
+/// Whether every plugin compiles and links; the code is then in the cache.
+async fn plugins(loaded: &Loaded) -> Result<String, String> {
+    let project = &loaded.project;
+    for entry in &project.plugins {
+        let source = plugin::entry::source(&project.root, entry).map_err(|error| format!("'{}': {error}", entry.id))?;
+        let component = loaded.host.load(source, entry.kind).await;
+        component.map_err(|error| format!("'{}': {error} ({})", entry.id, entry.place))?;
+    }
+    let instances = if loaded.host.is_pooling() { "pooled instances" } else { "instances on demand" };
+    Ok(match project.plugins.len() {
+        0 => instances.to_owned(),
+        count => format!("{count} loaded, {instances}"),
+    })
 }
 
 fn writable(root: &Path) -> Result<String, String> {
@@ -173,7 +227,6 @@ async fn database(session: &Session, loaded: &Loaded, deep: bool) -> Vec<Check> 
 
 #[cfg(test)]
 mod tests {
-    use compozy_lang::diagnostic::Diagnostic;
     use compozy_lang::source::Place;
 
     use super::*;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 
-use compozy_lang::diagnostic::{Diagnostic, Severity};
+use compozy_lang::diagnostic::{COUNTED, Diagnostic, Severity};
 use serde_json::Value;
 
 use super::failure::{Diagnostics, Failure, Problem};
@@ -62,7 +62,8 @@ pub fn diagnostics_text(found: &Diagnostics, color: bool) -> String {
     let mut parts: Vec<String> =
         found.all.iter().map(|diagnostic| diagnostic_text(diagnostic, &mut lines, color)).collect();
     if found.omitted > 0 {
-        parts.push(format!("… and {} more", found.omitted));
+        let least = if found.omitted >= COUNTED { "at least " } else { "" };
+        parts.push(format!("… and {least}{} more", found.omitted));
     }
     parts.join("\n")
 }

@@ -94,7 +94,7 @@ impl Session {
     }
 
     /// The project file: the one named, else `compozy.yaml`, else `compozy.yml` in the working directory. `None`: none
-    /// was named and none exists here.
+    /// was named and none exists here. What is there and is no file is for its reader to refuse.
     #[must_use]
     pub fn config_file(&self) -> Option<PathBuf> {
         match &self.config {
@@ -102,7 +102,7 @@ impl Session {
             None => ["compozy.yaml", "compozy.yml"]
                 .map(|name| absolute(Path::new(name)))
                 .into_iter()
-                .find(|path| path.is_file()),
+                .find(|path| path.symlink_metadata().is_ok()),
         }
     }
 }

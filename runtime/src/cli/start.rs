@@ -11,6 +11,7 @@ use compozy_lang::plan::Project;
 use serde_json::json;
 
 use super::compose::{self, Launched, Loaded};
+use super::database_file::DatabaseFile;
 use super::discovery;
 use super::dump;
 use super::exit;
@@ -19,6 +20,7 @@ use super::probe;
 use super::record::{self, Record, State, Written, hex};
 use super::session::{LogFormat, Session};
 use super::signals::Signals;
+use super::usable::{self, Plugins};
 use crate::api::document::project::ProjectDocument;
 use crate::api::error::Problem;
 use crate::api::{self, AppState, BindError, Instance, Listener};
@@ -58,7 +60,7 @@ pub async fn run(session: &Session, args: StartArgs) -> Result<u8, Failure> {
     // From here on a signal is ours: one that comes during the start stops the server once it is up.
     let mut signals = Signals::new()?;
     let config = session.config_file().ok_or_else(|| nowhere(&std::env::current_dir().unwrap_or_default()))?;
-    let loaded = compose::load(&session, &config).await?;
+    let loaded = compose::load(&session, &config, Plugins::Called).await?;
     let server = Server::start(&session, loaded).await?;
     server.until(&session, &mut signals).await;
     // A second signal leaves now; what is not handed back is taken over by the next server.
@@ -319,22 +321,26 @@ fn app(
     port: u16,
 ) -> Arc<AppState> {
     let instance = Instance { id: instance.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), port };
+    let probe = compose::database_file(&loaded.project).map(|path| {
+        let file = DatabaseFile::opened(path);
+        Arc::new(move || file.trouble()) as api::Probe
+    });
     let parts = (session.clone(), loaded.clone(), launched.clone());
     let reload: api::Reload = Arc::new(move || {
         let (session, loaded, launched) = parts.clone();
         Box::pin(async move { reload(&session, &loaded, &launched).await })
     });
-    AppState::new(Arc::clone(&launched.node), settings, session.clock.clone(), instance, Some(reload))
+    let hooks = api::Hooks { reload: Some(reload), probe };
+    AppState::new(Arc::clone(&launched.node), settings, session.clock.clone(), instance, hooks)
 }
 
 /// Reads the definitions again; all files are valid or nothing changes.
 async fn reload(session: &Session, loaded: &Loaded, launched: &Launched) -> Result<ProjectDocument, Problem> {
     let read = compose::read_with(session, &loaded.project.config_file, false, &loaded.host, &loaded.renderer).await;
-    let read = read.map_err(|failure| Problem::internal(failure.document()))?;
+    let read = usable::check(read.map_err(|failure| Problem::internal(failure.document()))?, Plugins::Called).await;
     match read.loaded {
         Some(fresh) => {
-            launched.tools.replace(&fresh.project);
-            launched.node.replace_project(Arc::clone(&fresh.project));
+            launched.replace(session, &fresh).await;
             Ok(ProjectDocument::new(&fresh.project))
         }
         None => {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use compozy_lang::plan::{Project, Task, TaskKind, Typed};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::compose;
 use super::exit;
@@ -12,6 +12,7 @@ use super::failure::{Diagnostics, Failure};
 use super::output::{Format, Table, duration_text};
 use super::report;
 use super::session::{Session, absolute};
+use super::usable::{self, Plugins};
 
 /// Examples and exit codes.
 pub const HELP: &str = "Examples:\n  compozy validate\n  compozy validate examples/database/sqlite-quickstart --strict --explain\n\nExit codes:\n  0 valid, 2 unreadable file, 3 at least one error";
@@ -40,18 +41,36 @@ pub async fn run(session: &Session, args: ValidateArgs) -> Result<u8, Failure> {
         paths => paths.iter().map(|path| config_of(path)).collect(),
     };
     let mut code = exit::OK;
+    let mut documents = Vec::new();
     for config in configs {
         // Unknown keys are always errors here (dialect §1.3).
-        let read = compose::read(session, &config, true).await?;
+        let read = usable::check(compose::read(session, &config, true).await?, Plugins::Called).await;
         let mut found = read.found;
         found.all.extend(read.missing);
         found.all.sort_by(|one, other| one.place.cmp(&other.place));
-        match read.loaded {
-            Some(loaded) => valid(session, &args, &loaded.project, &found)?,
+        let project = read.loaded.map(|loaded| loaded.project);
+        if session.output.format != Format::Table {
+            documents.push(document(&args, &config, project.as_deref(), &found));
+        }
+        match project {
+            Some(project) if session.output.format == Format::Table => valid(session, &args, &project, &found)?,
+            Some(_) => {}
             None => {
                 let failure = Failure::Diagnostics(Box::new(found));
                 report::failure(&session.output, &failure);
                 code = code.max(failure.exit());
+            }
+        }
+    }
+    // One document on stdout, whatever it says (cli-and-api §3.5).
+    match (documents.pop(), documents.is_empty(), session.output.format) {
+        (None, ..) => {}
+        (Some(only), true, _) => session.output.document(&only)?,
+        (Some(last), false, format) => {
+            documents.push(last);
+            match format {
+                Format::Ndjson => documents.iter().try_for_each(|document| session.output.document(document))?,
+                _ => session.output.document(&Value::Array(documents))?,
             }
         }
     }
@@ -73,25 +92,35 @@ fn config_of(path: &Path) -> PathBuf {
         return path;
     }
     let names = ["compozy.yaml", "compozy.yml"].map(|name| path.join(name));
-    names.iter().find(|path| path.is_file()).unwrap_or(&names[0]).clone()
+    names.iter().find(|path| path.symlink_metadata().is_ok()).unwrap_or(&names[0]).clone()
+}
+
+/// What was found, as data: the same members for a project that is valid and, as far as they are known, for one that is
+/// not.
+fn document(args: &ValidateArgs, config: &Path, project: Option<&Project>, found: &Diagnostics) -> Value {
+    let mut members = Map::new();
+    let mut put = |name: &str, value: Value| drop(members.insert(name.to_owned(), value));
+    put("valid", project.is_some().into());
+    if let Some(project) = project {
+        put("project", project.name.as_str().into());
+    }
+    put("file", json!(config));
+    if let Some(project) = project {
+        put("workflows", project.workflows.keys().map(String::as_str).collect());
+        put("definitions_digest", project.digest.as_str().into());
+    }
+    put("diagnostics", json!(found.all));
+    if found.omitted > 0 {
+        put("omitted", found.omitted.into());
+    }
+    if let (true, Some(project)) = (args.explain, project) {
+        put("plan", plan(project));
+    }
+    Value::Object(members)
 }
 
 fn valid(session: &Session, args: &ValidateArgs, project: &Project, found: &Diagnostics) -> Result<(), Failure> {
     let output = &session.output;
-    if output.format != Format::Table {
-        let mut document = json!({
-            "valid": true,
-            "project": project.name,
-            "file": project.config_file,
-            "workflows": project.workflows.keys().collect::<Vec<_>>(),
-            "definitions_digest": project.digest,
-            "diagnostics": found.all,
-        });
-        if let (true, Some(members)) = (args.explain, document.as_object_mut()) {
-            members.insert("plan".to_owned(), plan(project));
-        }
-        return output.document(&document);
-    }
     if !found.all.is_empty() {
         output.talk(&report::diagnostics_text(found, output.color_err));
     }

@@ -90,7 +90,9 @@ pub(crate) async fn renew(worker: &Worker) -> Result<(), storage::Error> {
         pid: std::process::id(),
         lease_until: now.after(worker.lease),
     };
-    worker.storage.put_node(node).await?;
+    let written = worker.storage.put_node(node).await;
+    worker.note_trouble(written.as_ref().err().map(storage::Error::in_short));
+    written?;
     worker.renewed_at.store(now.0, Ordering::Relaxed);
     Ok(())
 }

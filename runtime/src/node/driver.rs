@@ -1,9 +1,7 @@
 //! One run in motion: waits for what happens to it, lets the engine decide, commits, carries out.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use compozy_engine::command::Command;
@@ -18,11 +16,11 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::held::{HANDED_BACK, Held};
 use super::projection;
 use super::slots::Slot;
+use super::spawned::Spawned;
 use super::state::Shared;
 use super::worker::Worker;
 use crate::id::ExecId;
@@ -190,6 +188,7 @@ impl Driver {
         if decision.commands.contains(&Command::RenderOutputs) {
             decision.commands.retain(|command| *command != Command::RenderOutputs);
             let rendered = self.worker.steps.workflow_outputs(&self.plan, &self.state).await;
+            let rendered = self.worker.secrets().output(rendered);
             decision.append(self.decide(Event::OutputsRendered(rendered), now));
         }
         if decision.records.is_empty() && decision.touched.is_empty() {
@@ -325,38 +324,15 @@ impl Driver {
         let cancel = CancelToken::new();
         self.cancels.insert(key.clone(), cancel.clone());
         let (steps, plan, state) = (self.worker.steps.clone(), self.plan.clone(), self.state.clone());
+        let secrets = self.worker.secrets();
         let call = async move {
             let outcome = steps.execute(&plan, &state, &key, cancel).await;
-            (key, attempt, outcome)
+            (key, attempt, secrets.outcome(outcome))
         };
         // Steps side by side use all cores; one alone is sooner done where its driver is.
         let alone = self.calls.is_empty();
-        let call: Call = if alone { Box::pin(call) } else { Box::pin(Spawned(tokio::spawn(call))) };
+        let call: Call = if alone { Box::pin(call) } else { Box::pin(Spawned::new(call)) };
         self.calls.push(call);
-    }
-}
-
-/// A call in a tokio task of its own, which ends with it.
-struct Spawned<T>(JoinHandle<T>);
-
-impl<T> Future for Spawned<T> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        Pin::new(&mut self.0).poll(context).map(|ended| match ended {
-            Ok(outcome) => outcome,
-            // A panic is the driver's to handle, wherever the call ran; nobody else aborts it.
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(error) => std::panic::resume_unwind(Box::new(error.to_string())),
-            },
-        })
-    }
-}
-
-impl<T> Drop for Spawned<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

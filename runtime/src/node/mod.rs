@@ -10,7 +10,9 @@ pub mod project;
 mod projection;
 mod runs;
 mod schemas;
+mod secrets;
 mod slots;
+mod spawned;
 mod start;
 mod state;
 pub mod step;
@@ -18,7 +20,7 @@ mod watchers;
 mod worker;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,6 +41,7 @@ use crate::storage;
 use crate::storage::row::{Durability, Idempotency, Journal, Run};
 use crate::storage::{CancelOutcome, Storage};
 use driver::Control;
+use secrets::Secrets;
 use watchers::Watchers;
 use worker::Worker;
 
@@ -78,6 +81,8 @@ pub struct Options {
     pub prompt_timeout: Duration,
     /// Environment variables of the project.
     pub environment: ProjectEnvironment,
+    /// Values that are neither recorded nor shown.
+    pub secrets: Vec<String>,
     /// Runs that may execute at once.
     pub max_concurrent_runs: usize,
     /// Runs that may wait for a slot.
@@ -100,6 +105,7 @@ impl Node {
     pub async fn launch(options: Options) -> Result<Arc<Self>, Error> {
         let id = options.clock.node_id();
         let watchers = Arc::new(Watchers::default());
+        watchers.replace_secrets(Secrets::new(&options.secrets));
         let steps = Arc::new(step::Executor::new(&options, watchers.clone()));
         let worker = Arc::new(Worker::new(options, id, steps, watchers));
         claims::renew(&worker).await?;
@@ -138,6 +144,11 @@ impl Node {
         self.worker.replace_project(project);
     }
 
+    /// Keeps these values, instead of those of the launch, out of what is recorded from now on.
+    pub fn replace_secrets(&self, values: &[String]) {
+        self.worker.replace_secrets(values);
+    }
+
     /// The node at a glance.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -146,6 +157,7 @@ impl Node {
             ready: !self.worker.stopping.load(Ordering::Relaxed),
             running: self.worker.running(),
             lease_ok: self.worker.clock.now().since(renewed) < self.worker.lease,
+            trouble: self.worker.trouble(),
         }
     }
 
@@ -163,7 +175,7 @@ impl Node {
     /// [`Error::ExecutionNotFound`], [`Error::ExecutionFinished`], [`Error::Storage`].
     pub async fn cancel(&self, exec_id: &ExecId, by: &str, reason: Option<&str>) -> Result<CancelOutcome, Error> {
         let now = self.worker.clock.now();
-        let outcome = match self.worker.storage.request_cancel(exec_id, by, reason, now).await {
+        let outcome = match repeated_cancel(self.worker.storage.request_cancel(exec_id, by, reason, now).await) {
             Ok(outcome) => outcome,
             Err(storage::Error::NotFound(_)) => return Err(Error::ExecutionNotFound(exec_id.clone())),
             Err(storage::Error::Finished(status)) => return Err(Error::ExecutionFinished(status)),
@@ -248,6 +260,19 @@ impl Node {
     }
 }
 
+/// A cancel of a run that is canceled already is a repeat and changes nothing.
+///
+/// # Errors
+/// Every other one.
+pub fn repeated_cancel(asked: Result<CancelOutcome, storage::Error>) -> Result<CancelOutcome, storage::Error> {
+    match asked {
+        Err(storage::Error::Finished(status)) if status.parse() == Ok(RunStatus::Canceled) => {
+            Ok(CancelOutcome::Already { owner: None })
+        }
+        asked => asked,
+    }
+}
+
 /// Waits for the run's last event, or until notices were lost.
 async fn ended(notices: &mut broadcast::Receiver<Notice>) {
     loop {
@@ -274,7 +299,7 @@ pub struct StartRequest {
     pub task: Option<String>,
     /// Tags.
     pub tags: Map<String, Value>,
-    /// Durability level; `None`: the database's.
+    /// Durability level; `None`: the workflow's, else the database's.
     pub durability: Option<Durability>,
     /// Higher runs first.
     pub priority: i64,
@@ -386,4 +411,6 @@ pub struct Status {
     pub running: usize,
     /// The node's lease holds.
     pub lease_ok: bool,
+    /// Why the database did not take the last renewal of the lease; `None`: it did.
+    pub trouble: Option<&'static str>,
 }

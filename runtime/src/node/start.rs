@@ -46,7 +46,9 @@ pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Resul
     }
     let decision =
         if slot.is_some() { decide::decide(&plan, &mut state, Event::Start, now) } else { Decision::default() };
-    let durability = request.durability.unwrap_or_else(|| usual_level(worker));
+    // What the caller asks for, else what the definition says, else what the database gives.
+    let durability = request.durability.or_else(|| plan.durability.map(Into::into));
+    let durability = durability.unwrap_or_else(|| usual_level(worker));
     let mut run = projection::new_run(&plan, &state, &request, durability, now);
     let mut changes = Changes { at: now, ..Changes::default() };
     if slot.is_some() {

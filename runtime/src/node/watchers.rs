@@ -1,21 +1,25 @@
 //! Who listens to which run in this process.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast;
 
 use super::Notice;
+use super::secrets::Secrets;
 use crate::id::ExecId;
 use crate::storage::row::Journal;
 
-/// Notices a slow listener may fall behind before it loses some and has to read the journal.
-const BACKLOG: usize = 1_000;
+/// Notices a slow listener may fall behind before it loses some and has to read the journal. The room for them is
+/// taken with the first listener, and ten thousand runs may have one each.
+const BACKLOG: usize = 128;
 
 /// Listeners by run. A run nobody listens to costs one look into an empty map.
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
     channels: Mutex<HashMap<ExecId, Channel>>,
+    /// What no listener may see.
+    secrets: Mutex<Arc<Secrets>>,
 }
 
 #[derive(Debug)]
@@ -26,10 +30,23 @@ struct Channel {
 }
 
 impl Watchers {
+    /// What neither listeners nor the database may see.
+    pub(crate) fn secrets(&self) -> Arc<Secrets> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts from now on.
+    pub(crate) fn replace_secrets(&self, secrets: Secrets) {
+        *self.secrets.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(secrets);
+    }
+
     /// Notices of `exec_id` from now on.
     pub(crate) fn subscribe(&self, exec_id: &ExecId) -> broadcast::Receiver<Notice> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        channels.retain(|_, channel| channel.sender.receiver_count() > 0);
+        // Those whose listeners have gone, now and then: looking at all of them each time would cost more than they do.
+        if channels.len() == channels.capacity() {
+            channels.retain(|_, channel| channel.sender.receiver_count() > 0);
+        }
         let channel = channels
             .entry(exec_id.clone())
             .or_insert_with(|| Channel { sender: broadcast::channel(BACKLOG).0, chunk: (0, 0) });
@@ -48,8 +65,11 @@ impl Watchers {
         }
     }
 
-    /// Tells listeners about a piece of a model's answer.
+    /// Tells listeners about a piece of a model's answer, if there is anything in it.
     pub(crate) fn chunk(&self, exec_id: &ExecId, seq: i64, task_id: &str, text: &str) {
+        if text.is_empty() {
+            return;
+        }
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = channels.get_mut(exec_id) {
             let number = if channel.chunk.0 == seq { channel.chunk.1 + 1 } else { 1 };

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::driver::Control;
 use super::schemas::Schemas;
+use super::secrets::Secrets;
 use super::slots::Slots;
 use super::step::Executor;
 use super::watchers::Watchers;
@@ -37,6 +38,8 @@ pub(crate) struct Worker {
     pub(crate) stopping: AtomicBool,
     /// When the lease was last renewed, in microseconds.
     pub(crate) renewed_at: AtomicI64,
+    /// Why the last renewal, the one write that is always made, failed.
+    trouble: Mutex<Option<&'static str>>,
     project: Mutex<Arc<Project>>,
     runs: Mutex<HashMap<ExecId, mpsc::UnboundedSender<Control>>>,
     /// Definitions of runs under way, by digest; old revisions stay as long as a run uses them.
@@ -63,6 +66,7 @@ impl Worker {
             wake: Notify::new(),
             stopping: AtomicBool::new(false),
             renewed_at: AtomicI64::new(0),
+            trouble: Mutex::default(),
             project: Mutex::new(options.project),
             runs: Mutex::default(),
             plans: Mutex::default(),
@@ -76,6 +80,23 @@ impl Worker {
 
     pub(crate) fn replace_project(&self, project: Arc<Project>) {
         *lock(&self.project) = project;
+    }
+
+    pub(crate) fn secrets(&self) -> Arc<Secrets> {
+        self.watchers.secrets()
+    }
+
+    pub(crate) fn replace_secrets(&self, values: &[String]) {
+        self.watchers.replace_secrets(Secrets::new(values));
+    }
+
+    /// Keeps how the last write of the node's row ended.
+    pub(crate) fn note_trouble(&self, trouble: Option<&'static str>) {
+        *lock(&self.trouble) = trouble;
+    }
+
+    pub(crate) fn trouble(&self) -> Option<&'static str> {
+        *lock(&self.trouble)
     }
 
     /// Makes a run reachable for [`Control`].

@@ -26,6 +26,20 @@ pub enum Error {
         /// What is missing or wrong.
         reason: String,
     },
+    /// An entry names no component that is there.
+    #[error("no usable implementation: {0}")]
+    Unusable(String),
+    /// The file of an entry lies outside the project folder.
+    #[error("path '{0}' leaves the project folder")]
+    Outside(String),
+    /// The file is not the one its entry's `digest` names.
+    #[error("digest mismatch: expected {expected}, found {found}")]
+    Digest {
+        /// As the entry says, `sha256:…`.
+        expected: String,
+        /// Of the file, `sha256:…`.
+        found: String,
+    },
     /// It is compiled already, for some engine.
     #[error("compiled for another engine, or no digest")]
     Precompiled,
@@ -45,7 +59,9 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Engine(_) => "CZ0705",
-            Self::Read { .. } => "CZ0701",
+            Self::Read { .. } | Self::Unusable(_) => "CZ0701",
+            Self::Outside(_) => "CZ0206",
+            Self::Digest { .. } => "CZ0711",
             Self::NotAComponent { .. } => "CZ0702",
             Self::Precompiled => "CZ0710",
             Self::Permission { .. } => "CZ0110",

@@ -14,6 +14,7 @@ pub mod component;
 pub mod egress;
 pub mod embedder;
 mod engine;
+pub mod entry;
 pub mod environment;
 pub mod error;
 pub mod grants;
@@ -32,6 +33,9 @@ pub use environment::Environment;
 pub use error::{CallError, Error, Kind, TrapDetail};
 pub use grants::Grants;
 pub use host::{Host, HostOptions, Services};
+
+/// Largest component that is read, in bytes.
+const MAX_COMPONENT_BYTES: u64 = 256 << 20;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -75,6 +75,25 @@ impl Mask {
         Self { forms }
     }
 
+    /// Whether there is nothing to strike out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.forms.is_empty()
+    }
+
+    /// Whether `text` holds a known form.
+    pub(crate) fn is_in(&self, text: &str) -> bool {
+        self.forms.iter().any(|form| text.contains(form.as_str()))
+    }
+
+    /// Bytes at the end of `text` in which a known form may have begun.
+    pub(crate) fn begun_in(&self, text: &str) -> usize {
+        let begun = |form: &String| {
+            let ends = form.char_indices().map(|(at, _)| at).skip(1);
+            ends.filter(|end| form.get(..*end).is_some_and(|start| text.ends_with(start))).max().unwrap_or(0)
+        };
+        self.forms.iter().map(begun).max().unwrap_or(0)
+    }
+
     /// `text` with every known form replaced by `***`.
     pub(crate) fn apply<'a>(&self, text: &'a str) -> Cow<'a, str> {
         self.forms.iter().fold(Cow::Borrowed(text), |text, form| {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::error::Error;
 use super::kinds::{Kind, Protocol};
-use super::{Providers, kinds};
+use super::{Revision, kinds};
 use crate::plugin::egress::pattern::{Pattern, Target};
 use crate::plugin::host::secrets::placeholder_of;
 use crate::plugin::secret::Secret;
@@ -24,7 +24,7 @@ const OUTPUT_BYTES: u64 = 16 << 20;
 /// Name of the key among the entry's secrets.
 const API_KEY: &str = "api_key";
 
-impl Providers {
+impl Revision {
     /// The plugin of `entry`, ready for one call.
     pub(super) async fn bind(&self, entry: &plan::Provider, kind: &Kind, ctx: &CallContext) -> Result<Binding, Error> {
         match kind.protocol {

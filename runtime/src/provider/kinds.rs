@@ -1,5 +1,7 @@
 //! The provider types: one row each, so that a release can move a default model by one line.
 
+use compozy_lang::plan;
+
 /// How a type is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -67,6 +69,12 @@ pub const KINDS: [Kind; 14] = [
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.name == name)
+}
+
+/// The entries that name no key, with the variable that holds it by their type.
+pub fn implied_keys(entries: &[plan::Provider]) -> impl Iterator<Item = (&plan::Provider, &'static str)> {
+    let unnamed = entries.iter().filter(|entry| entry.api_key.is_none());
+    unnamed.filter_map(|entry| Some((entry, find(&entry.kind)?.key_variable?)))
 }
 
 /// The types by name, for messages.

@@ -106,9 +106,13 @@ pub enum Piece<'a> {
 /// Receives pieces of a streamed answer.
 pub type OnPiece<'a> = &'a mut (dyn FnMut(Piece<'_>) + Send);
 
-/// The provider entries of a project.
+/// The provider entries of a project. Reloading replaces them; calls under way keep theirs.
 #[derive(Debug)]
-pub struct Providers {
+pub struct Providers(Mutex<Arc<Revision>>);
+
+/// The entries of one revision of the project.
+#[derive(Debug)]
+struct Revision {
     parts: Parts,
     settings: Settings,
     lanes: Mutex<BTreeMap<String, Arc<Lane>>>,
@@ -127,8 +131,16 @@ impl Providers {
     /// The providers of `settings`.
     #[must_use]
     pub fn new(parts: Parts, settings: Settings) -> Self {
-        let clock = parts.services.clock.clone();
-        Self { parts, settings, lanes: Mutex::default(), clock }
+        Self(Mutex::new(Arc::new(Revision::new(parts, settings))))
+    }
+
+    /// Calls made from now on use these.
+    pub fn replace(&self, parts: Parts, settings: Settings) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Revision::new(parts, settings));
+    }
+
+    fn present(&self) -> Arc<Revision> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Asks the entry `provider`, else the default one, and waits for the whole answer. With `on_piece` it is streamed.
@@ -138,6 +150,23 @@ impl Providers {
     /// # Errors
     /// See [`Error`]. Rate limits, failures of the server and broken connections were tried again before.
     pub async fn chat(
+        &self,
+        provider: Option<&str>,
+        request: &PromptRequest,
+        ctx: &CallContext,
+        on_piece: Option<OnPiece<'_>>,
+    ) -> Result<Answer, Error> {
+        self.present().chat(provider, request, ctx, on_piece).await
+    }
+}
+
+impl Revision {
+    fn new(parts: Parts, settings: Settings) -> Self {
+        let clock = parts.services.clock.clone();
+        Self { parts, settings, lanes: Mutex::default(), clock }
+    }
+
+    async fn chat(
         &self,
         provider: Option<&str>,
         request: &PromptRequest,
@@ -247,7 +276,7 @@ impl Drop for Waiting<'_> {
 
 /// One question on its way to one entry.
 struct Asking<'a> {
-    providers: &'a Providers,
+    providers: &'a Revision,
     entry: &'a plan::Provider,
     lane: &'a Lane,
     binding: Binding,

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use compozy_lang::plan;
-use serde_json::{Map, Value};
 
 use super::error::Error;
 use super::kinds::{self, Protocol};
@@ -90,22 +89,7 @@ impl Settings {
 
 /// The entry that a bare type stands for.
 fn implicit(kind: &str) -> plan::Provider {
-    plan::Provider {
-        id: kind.to_owned(),
-        kind: kind.to_owned(),
-        plugin: None,
-        default: false,
-        model: None,
-        base_url: None,
-        api_key: None,
-        organization: None,
-        headers: Vec::new(),
-        config: Value::Object(Map::new()),
-        params: Map::new(),
-        timeout: None,
-        concurrency: None,
-        place: compozy_lang::source::Place::default(),
-    }
+    plan::Provider::implicit(kind, kind, compozy_lang::source::Place::default())
 }
 
 #[cfg(test)]

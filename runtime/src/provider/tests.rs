@@ -131,13 +131,26 @@ fn entry(id: &str, kind: &str, base_url: &str) -> plan::Provider {
     }
 }
 
+#[tokio::test]
+async fn replaced_entries_count_for_the_next_call() {
+    let settings = |id: &str| Settings { providers: vec![entry(id, "mock", "")], ..Settings::default() };
+    let providers = with(settings("old"));
+    assert_eq!(chat(&providers, &ask("m")).await.unwrap().provider_id, "old");
+    providers.replace(parts(), settings("new"));
+    assert_eq!(chat(&providers, &ask("m")).await.unwrap().provider_id, "new");
+}
+
 fn providers(entries: Vec<plan::Provider>) -> Providers {
     with(Settings { providers: entries, retry_backoff_base: Duration::from_millis(5), ..Settings::default() })
 }
 
 fn with(settings: Settings) -> Providers {
+    Providers::new(parts(), settings)
+}
+
+fn parts() -> Parts {
     let bundled = |name| Some(Source::Path(path(name)));
-    let parts = Parts {
+    Parts {
         host: host(),
         bundle: Bundle { llm_openai: bundled("llm-openai"), llm_mock: bundled("llm-mock") },
         plugins: BTreeMap::new(),
@@ -146,8 +159,7 @@ fn with(settings: Settings) -> Providers {
             ("TITLE".into(), "title-canary".into()),
         ]))),
         services: Arc::new(Services::default()),
-    };
-    Providers::new(parts, settings)
+    }
 }
 
 fn context() -> CallContext {
@@ -214,7 +226,10 @@ async fn a_stream_that_is_cut_off_is_asked_again_and_then_an_error() {
     let (base_url, seen) = server().await;
     let mut pieces = Vec::new();
     let mut on_piece = |piece: Piece<'_>| pieces.push(format!("{piece:?}"));
-    let providers = with(Settings { retry_attempts: 1, ..providers(vec![entry("lab", "openai", &base_url)]).settings });
+    let providers = with(Settings {
+        retry_attempts: 1,
+        ..providers(vec![entry("lab", "openai", &base_url)]).present().settings.clone()
+    });
     let error = providers.chat(None, &ask("truncated"), &context(), Some(&mut on_piece)).await.unwrap_err();
     assert_eq!((error.code(), error.retryable()), ("CZ0507", true), "{error}");
     assert_eq!(pieces, [r#"Text("Hel")"#, "Restart", r#"Text("Hel")"#]);
@@ -277,7 +292,7 @@ async fn a_slow_server_meets_the_deadline_and_a_cancel() {
         let (providers, ctx) = (Arc::clone(&providers), ctx.clone());
         async move { providers.chat(None, &ask("slow"), &ctx, None).await }
     });
-    providers.clock.sleep(Duration::from_millis(50)).await;
+    providers.present().clock.sleep(Duration::from_millis(50)).await;
     ctx.cancel.cancel();
     assert!(waiting.await.unwrap().unwrap_err().is_canceled());
     assert!(started.elapsed() < Duration::from_secs(5));
@@ -314,7 +329,7 @@ async fn answers_that_break_the_schema_are_asked_for_again() {
 async fn at_most_so_many_requests_run_and_so_many_wait() {
     let (base_url, seen) = server().await;
     let lab = plan::Provider { concurrency: Some(1), ..entry("lab", "openai", &base_url) };
-    let settings = Settings { default_queue_size: 1, ..providers(vec![lab]).settings };
+    let settings = Settings { default_queue_size: 1, ..providers(vec![lab]).present().settings.clone() };
     let providers = Arc::new(with(settings));
     let ctx = CallContext { timeout: Duration::from_secs(2), ..context() };
     let start = || {
@@ -326,7 +341,7 @@ async fn at_most_so_many_requests_run_and_so_many_wait() {
         tokio::task::yield_now().await;
     }
     let waiting = start();
-    providers.clock.sleep(Duration::from_millis(50)).await;
+    providers.present().clock.sleep(Duration::from_millis(50)).await;
     let error = chat(&providers, &ask("slow")).await.unwrap_err();
     assert_eq!(
         (error.code(), error.to_string().as_str()),

@@ -65,6 +65,19 @@ pub enum Error {
     Driver(String),
 }
 
+impl Error {
+    /// What happened, without names of files and without the driver's words, for answers to anyone.
+    #[must_use]
+    pub fn in_short(&self) -> &'static str {
+        match self {
+            Self::DiskFull => "no space is left on the database's disk",
+            Self::Busy(_) => "the database is locked",
+            Self::Unavailable(_) => "the database cannot be reached",
+            _ => "the database fails",
+        }
+    }
+}
+
 /// What a storage is, for logs, health and discovery.
 #[derive(Debug, Clone)]
 pub struct Info {

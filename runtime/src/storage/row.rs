@@ -18,6 +18,16 @@ pub enum Durability {
     Full,
 }
 
+impl From<compozy_lang::settings::Durability> for Durability {
+    fn from(written: compozy_lang::settings::Durability) -> Self {
+        match written {
+            compozy_lang::settings::Durability::Memory => Self::Memory,
+            compozy_lang::settings::Durability::Normal => Self::Normal,
+            compozy_lang::settings::Durability::Full => Self::Full,
+        }
+    }
+}
+
 /// One row of `executions`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {

@@ -89,7 +89,7 @@ pub fn decide(plan: &Workflow, state: &mut RunState, event: Event, now: Timestam
             Event::TimerDue { timer } => turn.timer_due(&timer),
             Event::Signal(signal) => turn.signal(signal),
             Event::ChildEnded { key, exec_id, status, output, error } => {
-                turn.child_ended(&key, &exec_id, status, output, error);
+                turn.child_ended(&key, &exec_id, status, output, error.map(|error| *error));
             }
             Event::OutputsRendered(outputs) => turn.outputs_rendered(outputs),
             Event::Lost(error) => turn.end(Status::Failed, error),

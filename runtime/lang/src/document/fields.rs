@@ -10,6 +10,9 @@ use crate::yaml::{Entry, Node, Value, span_length};
 
 use super::reader::Reader;
 
+/// Keys of other systems and what they are called here, where the letters are too different for a suggestion.
+const OFTEN_MEANT: &[(&str, &str)] = &[("retry", "retries")];
+
 /// The keys found in a map.
 #[derive(Debug)]
 pub(crate) struct Fields<'n> {
@@ -205,7 +208,9 @@ impl Reader<'_> {
             return;
         }
         let shown = crate::yaml::describe_text(&entry.key);
-        let message = match suggest::nearest(&entry.key, table.spellings()) {
+        let meant = OFTEN_MEANT.iter().find(|(written, meant)| *written == &*entry.key && table.key(meant).is_some());
+        let near = meant.map(|(_, meant)| *meant).or_else(|| suggest::nearest(&entry.key, table.spellings()));
+        let message = match near {
             Some(near) => format!("unknown key {shown}. Did you mean '{near}'?"),
             None => format!("unknown key {shown}"),
         };

@@ -61,16 +61,9 @@ impl Reader<'_> {
             return None;
         };
         self.plugin_source(&id, &source);
-        let plugin = Plugin {
-            id: id.text.clone(),
-            source: source.text,
-            kind,
-            digest,
-            permissions,
-            limits,
-            config,
-            place: node.place(),
-        };
+        let place = source.place;
+        let plugin =
+            Plugin { id: id.text.clone(), source: source.text, kind, digest, permissions, limits, config, place };
         Some(PluginEntry { id, plugin, databases })
     }
 

@@ -8,7 +8,6 @@ use crate::document::agent::Llm;
 use crate::document::provider::{Entry, canonical_type};
 use crate::plan::{PluginKind, Provider};
 use crate::schema::definitions::PROVIDER_TYPES;
-use crate::source::Place;
 
 use super::Linker;
 
@@ -147,7 +146,7 @@ impl Linker<'_> {
             }
             let message = format!("provider '{text}' is not in llm.providers; its type's defaults are used");
             self.report(Diagnostic::note("CZ0501", message, name.place.clone()).length(name.length));
-            self.providers.push(implicit(kind, text, name.place.clone()));
+            self.providers.push(Provider::implicit(kind, text, name.place.clone()));
             return Some(text.to_owned());
         }
         let known: Vec<String> = self.providers.iter().map(|provider| provider.id.clone()).collect();
@@ -187,24 +186,4 @@ impl Linker<'_> {
 
 fn marked_none(providers: &[Provider]) -> bool {
     providers.iter().all(|provider| !provider.default)
-}
-
-/// The entry a known type makes.
-fn implicit(kind: &str, id: &str, place: Place) -> Provider {
-    Provider {
-        id: id.to_owned(),
-        kind: kind.to_owned(),
-        plugin: None,
-        default: false,
-        model: None,
-        base_url: None,
-        api_key: None,
-        organization: None,
-        headers: Vec::new(),
-        config: Value::Null,
-        params: Map::new(),
-        timeout: None,
-        concurrency: None,
-        place,
-    }
 }

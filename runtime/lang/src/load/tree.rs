@@ -123,7 +123,7 @@ impl<'a> Loading<'a> {
         }
         let place = Place { file: Arc::from(cwd.to_string_lossy().as_ref()), line: 0, column: 0 };
         let problem = Diagnostic::error("CZ0101", format!("no compozy.yaml found in {}", cwd.display()), place);
-        self.diagnostics.push(problem.help("create one with 'compozy init', or name one with --config"));
+        self.diagnostics.push(problem.help("change to the project folder, or name one with --config"));
         None
     }
 
@@ -399,9 +399,16 @@ impl<'a> Loading<'a> {
         workflows: &mut Vec<WorkflowDocument>,
     ) {
         let severity = if strict { Severity::Error } else { Severity::Warning };
-        let Ok(bytes) = self.bytes(&self.root.join(path)) else { return };
         self.read.insert(path.to_owned());
         let before = self.diagnostics.len();
+        let bytes = match self.bytes(&self.root.join(path)) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.cannot_read(path, &error);
+                self.diagnostics.last_mut().into_iter().for_each(|problem| problem.severity = severity);
+                return;
+            }
+        };
         let node = self.parse(path, bytes);
         for problem in self.diagnostics.iter_mut().skip(before) {
             problem.severity = problem.severity.max(severity);

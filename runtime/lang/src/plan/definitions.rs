@@ -41,6 +41,29 @@ pub struct Provider {
     pub place: Place,
 }
 
+impl Provider {
+    /// The entry that a bare type stands for.
+    #[must_use]
+    pub fn implicit(kind: &str, id: &str, place: Place) -> Self {
+        Self {
+            id: id.to_owned(),
+            kind: kind.to_owned(),
+            plugin: None,
+            default: false,
+            model: None,
+            base_url: None,
+            api_key: None,
+            organization: None,
+            headers: Vec::new(),
+            config: Value::Object(serde_json::Map::new()),
+            params: serde_json::Map::new(),
+            timeout: None,
+            concurrency: None,
+            place,
+        }
+    }
+}
+
 /// An entry of `plugins`.
 #[derive(Debug, Clone)]
 pub struct Plugin {
@@ -58,8 +81,25 @@ pub struct Plugin {
     pub limits: PluginLimits,
     /// Its `config:`.
     pub config: Value,
-    /// Where it is written.
+    /// Where its `source` is written.
     pub place: Place,
+}
+
+impl Plugin {
+    /// The entry that a bare `builtin:NAME` stands for: nothing is granted.
+    #[must_use]
+    pub fn builtin(source: &str, kind: PluginKind, place: Place) -> Self {
+        Self {
+            id: source.to_owned(),
+            source: source.to_owned(),
+            kind,
+            digest: None,
+            permissions: Permissions::default(),
+            limits: PluginLimits::default(),
+            config: Value::Null,
+            place,
+        }
+    }
 }
 
 /// What a component must export.

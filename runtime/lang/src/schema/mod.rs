@@ -116,6 +116,12 @@ impl Key {
 
     /// Whether the key is meant by a spelling.
     pub fn matches(&self, written: &str) -> bool {
+        // Most spellings differ in their first letter, and hostile files have very many keys.
+        let first = written.as_bytes().first();
+        let near = |spelling: &str| spelling.as_bytes().first() == first || spelling.starts_with('*');
+        if !near(self.name) && !self.aliases.iter().any(|alias| near(alias)) {
+            return false;
+        }
         match self.name.split_once('*') {
             Some((start, end)) => {
                 written.len() >= start.len() + end.len() && written.starts_with(start) && written.ends_with(end)

@@ -102,6 +102,9 @@ struct Builder<'l> {
     problems: Vec<Diagnostic>,
 }
 
+/// Brackets inside each other that the scanner can count.
+const SCANNED_DEPTH: usize = 255;
+
 /// A problem that ends the reading. Boxed, because it is rare and large.
 type Fatal = Box<Diagnostic>;
 
@@ -154,6 +157,11 @@ impl Builder<'_> {
 
     fn syntax(&self, error: &ScanError) -> Fatal {
         let marker = error.marker();
+        // The scanner counts brackets in a byte and looks ahead of the tree.
+        if error.info() == "recursion limit exceeded" {
+            let span = Span { line: narrow(marker.line()), column: narrow(marker.col() + 1), ..Span::default() };
+            return self.too_deep(span);
+        }
         let place =
             Place { file: self.source.name.clone(), line: narrow(marker.line()), column: narrow(marker.col() + 1) };
         let line = self.source.text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
@@ -258,7 +266,7 @@ impl Builder<'_> {
     }
 
     fn too_deep(&self, span: Span) -> Fatal {
-        self.fatal("CZ0104", format!("nesting deeper than {} levels", self.limits.depth), span)
+        self.fatal("CZ0104", format!("nesting deeper than {} levels", self.limits.depth.min(SCANNED_DEPTH)), span)
     }
 
     fn close(&mut self, end: Span) -> Result<(), Fatal> {

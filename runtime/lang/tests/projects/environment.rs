@@ -140,3 +140,22 @@ fn files_are_found_where_the_request_says() {
     assert_eq!(checked.diagnostics[0].code, "CZ0102");
     assert_eq!(load_files(&[], &Options::default()).diagnostics[0].code, "CZ0101");
 }
+
+/// Dialect §1.5, and what a template or a scalar may hand on.
+#[test]
+fn secret_variables_that_the_files_name_are_masked() {
+    let files = [
+        ("compozy.yaml", "llm: {providers: [{id: m, type: openai, api_key: \"${PLAIN}\"}]}\n"),
+        ("workflows/w.yaml", "id: w\ntasks:\n  - {id: a, prompt: \"${A_TOKEN:-x} ${NAME} $${B_TOKEN}\"}\n"),
+        (".env", "C_PASSWORD=from-file\nOTHER=plain-text\n"),
+    ];
+    let environment = variables(&[
+        ("PLAIN", "key-of-model"),
+        ("A_TOKEN", "token-a"),
+        ("NAME", "no-secret"),
+        ("B_TOKEN", "token-b"),
+        ("UNUSED_TOKEN", "unused"),
+    ]);
+    let checked = load_files(&files, &Options { environment, ..Options::default() });
+    assert_eq!(checked.environment.masks(), ["from-file", "key-of-model", "token-a", "token-b"]);
+}

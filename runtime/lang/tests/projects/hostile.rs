@@ -94,6 +94,23 @@ fn large_files_are_refused_before_they_are_read() {
     assert_eq!(checked.diagnostics[0].message, "workflows/w.yaml is more than 64 bytes; the limit is 64");
 }
 
+/// Each problem costs a search for the nearest name, so their number is bounded however many there are.
+#[test]
+fn problems_are_counted_up_to_a_bound() {
+    use compozy_lang::diagnostic::{COUNTED, REPORTED};
+    let unknown: String = (0..700_000).map(|n| format!("k{n}: 1\n")).collect();
+    let duplicate = "name: a\n".repeat(700_000);
+    for (text, code) in [(unknown, "CZ0108"), (duplicate, "CZ0106")] {
+        let strict = Options { strict: true, ..Options::default() };
+        let checked = load_files(&[("compozy.yaml", &text)], &strict);
+        assert_eq!(checked.diagnostics.len(), REPORTED);
+        assert!(checked.diagnostics.iter().all(|problem| problem.code == code), "{:?}", checked.diagnostics);
+        assert!((COUNTED..=1_000).contains(&checked.omitted), "{code}: {}", checked.omitted);
+    }
+    let few: String = (0..60).map(|n| format!("k{n}: 1\n")).collect();
+    assert_eq!(load_files(&[("compozy.yaml", &few)], &Options::default()).omitted, 10);
+}
+
 #[test]
 fn work_grows_with_the_file_not_with_its_square() {
     let keys: String = (0..100_000).map(|n| format!("k{n}: 1\n")).collect();

@@ -1,8 +1,8 @@
 //! `GET /healthz`, `GET /readyz`, `GET /health`.
 //!
-//! Ready is: a database round trip, migrated, the lease, the engine's loop, and no shutdown. Nothing optional counts.
+//! Ready is: a database round trip, a database whose file is in its place and takes writes, migrated, the lease, the engine's loop, and no shutdown. Nothing optional counts.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::Extension;
@@ -42,6 +42,8 @@ struct Report<'a> {
 #[derive(Serialize)]
 struct Database {
     ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
     driver: &'static str,
     durability: crate::storage::row::Durability,
     latency_ms: Option<f64>,
@@ -66,10 +68,14 @@ pub(in crate::api) async fn alive() -> Answer {
 
 /// 200 when ready, else 503 with the same report.
 pub(in crate::api) async fn health(State(app): State<Arc<AppState>>, Extension(caller): Extension<Caller>) -> Answer {
-    let latency = ping(&app).await;
     let node = app.node.status();
+    let (latency, trouble) = match ping(&app).await {
+        Ok(latency) => (Some(latency), node.trouble.or_else(|| app.probe.as_ref()?())),
+        Err(trouble) => (None, Some(trouble)),
+    };
+    log_change(&app, trouble);
     let serving = app.shutdown.phase() == Phase::Serving;
-    let ready = latency.is_some() && node.ready && node.lease_ok && serving;
+    let ready = trouble.is_none() && node.ready && node.lease_ok && serving;
     let info = app.node.storage().info();
     let report = Report {
         version: &app.instance.version,
@@ -77,7 +83,8 @@ pub(in crate::api) async fn health(State(app): State<Arc<AppState>>, Extension(c
         uptime_ms: u64::try_from(app.clock.now().since(app.started_at).as_millis()).unwrap_or(u64::MAX),
         mock_llm: app.settings.mock_llm,
         database: Database {
-            ready: latency.is_some(),
+            ready: trouble.is_none(),
+            reason: trouble,
             driver: info.driver,
             durability: info.durability,
             latency_ms: latency.map(|latency| (latency.as_secs_f64() * 1e6).round() / 1e3),
@@ -95,13 +102,24 @@ fn respond(ready: bool, health: &Health<'_>) -> Result<Response, crate::api::err
     if ready { answer::ok(health) } else { answer::with_status(StatusCode::SERVICE_UNAVAILABLE, "Not ready", health) }
 }
 
-async fn ping(app: &AppState) -> Option<Duration> {
+/// A round trip through the database, or why there is none.
+async fn ping(app: &AppState) -> Result<Duration, &'static str> {
     match tokio::time::timeout(PING_LIMIT, app.node.storage().ping()).await {
-        Ok(Ok(latency)) => Some(latency),
+        Ok(Ok(latency)) => Ok(latency),
         Ok(Err(error)) => {
-            tracing::warn!("the database does not answer: {error}");
-            None
+            tracing::debug!("the database does not answer: {error}");
+            Err(error.in_short())
         }
-        Err(_) => None,
+        Err(_) => Err("the database does not answer in time"),
+    }
+}
+
+/// Readiness is asked for every few seconds; only its changes are news.
+fn log_change(app: &AppState, trouble: Option<&'static str>) {
+    let before = std::mem::replace(&mut *app.trouble.lock().unwrap_or_else(PoisonError::into_inner), trouble);
+    match (before, trouble) {
+        (before, Some(trouble)) if before != Some(trouble) => tracing::error!("not ready: {trouble}"),
+        (Some(_), None) => tracing::info!("the database is well again"),
+        _ => {}
     }
 }

@@ -156,9 +156,37 @@ async fn cancel_is_final_and_can_be_repeated() {
     let cancel = format!("{}/cancel", url(&exec_id));
     assert_eq!(server.post(&cancel, r#"{"reason":"enough"}"#).await.status, 200);
     server.app.node.wait(&exec_id.as_str().into(), None).await.unwrap();
-    let again = server.post(&cancel, "").await;
-    assert_eq!((again.status, again.json()["code"].clone()), (409, json!("execution_finished")));
-    assert_eq!(again.json()["execution_status"], "CANCELED");
+    let again = server.post(&cancel, "").await.data();
+    assert_eq!((&again["status"], &again["repeated"]), (&json!("CANCELED"), &json!(true)));
+    let finished = url(&server.run("quick").await);
+    let late = server.post(&format!("{finished}/cancel"), "").await;
+    assert_eq!((late.status, late.json()["code"].clone()), (409, json!("execution_finished")));
+    assert_eq!(late.json()["execution_status"], "SUCCESS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_executions_begin_where_offset_says() {
+    let server = server().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.insert(0, server.run("quick").await);
+    }
+    for (query, expected) in [
+        ("offset=0", &ids[..]),
+        ("offset=1", &ids[1..]),
+        ("offset=1&limit=1", &ids[1..2]),
+        ("offset=3", &[]),
+        ("offset=7", &[]),
+    ] {
+        let list = server.get(&format!("/api/v0/executions/workflows?{query}&count=true")).await.data();
+        let found: Vec<_> = list["executions"].as_array().unwrap().iter().map(|run| run["exec_id"].clone()).collect();
+        assert_eq!(found, expected, "{query}");
+        assert_eq!(list["page"]["total"], 3, "{query}");
+    }
+    let both = server.get("/api/v0/executions/workflows?offset=1&limit=1").await.data();
+    let cursor = both["page"]["next_cursor"].as_str().unwrap().to_owned();
+    let refused = server.get(&format!("/api/v0/executions/workflows?offset=1&cursor={cursor}")).await;
+    assert_eq!((refused.status, refused.json()["code"].clone()), (400, json!("invalid_request")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,6 +39,12 @@ async fn ten_posts_with_one_key_start_one_run() {
     assert_eq!(listed["page"]["total"], 1);
     // Another spelling of the same body is the same request; another body is not.
     assert_eq!(post(r#"{ "input" : {"a" : 1} }"#).await.data()["exec_id"], first);
+    // What says nothing more than its absence changes nothing either.
+    let same = r#"{"input":{"a":1},"tags":{},"priority":0,"durability":null}"#;
+    assert_eq!(post(same).await.data()["exec_id"], first);
+    let bare = server.call("POST", START, &[("idempotency-key", "k2")], "{}").await.data();
+    let empty = server.call("POST", START, &[("idempotency-key", "k2")], r#"{"input":{}}"#).await.data();
+    assert_eq!(bare["exec_id"], empty["exec_id"]);
     let other = post(r#"{"input":{"a":2}}"#).await;
     assert_eq!((other.status, other.json()["code"].clone()), (422, json!("idempotency_mismatch")));
     let alias = server.call("POST", START, &[("x-idempotency-key", "k1")], r#"{"input":{"a":1}}"#).await;

@@ -2,29 +2,22 @@
 //!
 //! `quick` adds two numbers, `fails` fails, `slow` waits an hour for its next attempt unless it is canceled.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use compozy_lang::environment::ProjectEnvironment;
-use compozy_lang::plan::{Plugin, PluginKind, Project, RetryPolicy, Workflow};
+use compozy_lang::plan::{Project, RetryPolicy, Workflow};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
-use crate::api::{AppState, Instance, Settings, bind, serve};
+use crate::api::{AppState, Hooks, Instance, Settings, bind, serve};
 use crate::clock::Clock;
-use crate::node::step::Tools;
-use crate::node::{Kind, Node, Options};
-use crate::plugin::template::Renderer;
-use crate::plugin::{Host, HostOptions, Services, bundled};
-use crate::provider::{self, Parts, Providers};
+use crate::node;
 use crate::storage::Storage;
 use crate::storage::sqlite::{self, Role};
 
@@ -67,89 +60,28 @@ pub(in crate::api) async fn server_with(settings: Settings) -> Server {
     let clock = Clock::system();
     let options = sqlite::Options::new(":memory:", Role::Server, clock.clone());
     let storage: Arc<dyn Storage> = Arc::new(sqlite::open(options).await.unwrap());
-    let node = node(Arc::clone(&storage), clock.clone()).await;
+    let node = node::tests::launch(Arc::clone(&storage), clock.clone(), project()).await;
     let settings = Settings { port: 0, ..settings };
     let listener = bind(&settings).await.unwrap();
     let instance = Instance { id: "instance-1".into(), version: "1.2.3".into(), port: listener.port() };
-    let app = AppState::new(node, settings, clock, instance, None);
+    let app = AppState::new(node, settings, clock, instance, Hooks::default());
     let address = listener.address();
     let serving = tokio::spawn(serve(listener, Arc::clone(&app)));
     Server { address, app, storage, serving }
 }
 
-/// The wasm engine and the template plugin, once for all tests.
-async fn engine() -> (Arc<Host>, Arc<Renderer>) {
-    static ENGINE: OnceCell<(Arc<Host>, Arc<Renderer>)> = OnceCell::const_new();
-    let ready = ENGINE.get_or_init(|| async {
-        let cache_dir = Some(std::env::temp_dir().join("compozy-test-code"));
-        let host = Host::new(HostOptions { cache_dir, ..HostOptions::default() }).unwrap();
-        let template = host.load(bundled::source("template-go").unwrap(), PluginKind::Template).await.unwrap();
-        (host, Arc::new(Renderer::new(template).unwrap()))
-    });
-    ready.await.clone()
-}
-
-async fn node(storage: Arc<dyn Storage>, clock: Clock) -> Arc<Node> {
-    let project = Arc::new(project());
-    let (host, renderer) = engine().await;
-    let services = Arc::new(Services::default());
-    let environment = ProjectEnvironment::new(Arc::new(BTreeMap::<String, String>::new()), Default::default());
-    let parts = Parts {
-        host: host.clone(),
-        bundle: Default::default(),
-        plugins: BTreeMap::new(),
-        environment: Arc::new(environment.clone()),
-        services: services.clone(),
-    };
-    let tools = Tools::new(host, services, environment.clone(), &project, Duration::from_secs(60));
-    let options = Options {
-        kind: Kind::Server,
-        storage,
-        clock,
-        project,
-        tools: Arc::new(tools),
-        renderer,
-        providers: Arc::new(Providers::new(parts, provider::Settings::default())),
-        prompt_timeout: Duration::from_secs(60),
-        environment,
-        max_concurrent_runs: 256,
-        max_pending: 100_000,
-        lease: Duration::from_secs(10),
-    };
-    Node::launch(options).await.unwrap()
-}
-
 fn project() -> Project {
     let failing = json!({"times": 9, "code": "broke", "retryable": false});
     let waiting = json!({"times": 9, "code": "flaky", "retryable": true});
-    let workflows = [
-        workflow("quick", "add", &json!({"a": 1, "b": 2})),
-        workflow("fails", "fail", &failing),
-        workflow("slow", "fail", &waiting),
-    ];
-    let zoo = Plugin {
-        id: "zoo".into(),
-        source: "plugins/target/components/guests/zoo.wasm".into(),
-        kind: PluginKind::Tool,
-        digest: None,
-        permissions: Default::default(),
-        limits: Default::default(),
-        config: Value::Null,
-        place: Default::default(),
-    };
     Project {
         name: "demo".into(),
         version: "0.1".into(),
-        description: String::new(),
-        root: env!("CARGO_MANIFEST_DIR").into(),
-        config_file: "compozy.yaml".into(),
-        settings: Default::default(),
-        workflows: workflows.into_iter().map(|workflow| (workflow.id.clone(), Arc::new(workflow))).collect(),
-        providers: Vec::new(),
-        plugins: vec![zoo],
-        databases: Vec::new(),
-        knowledge: Vec::new(),
         digest: "digest-of-all".into(),
+        ..node::tests::project([
+            workflow("quick", "add", &json!({"a": 1, "b": 2})),
+            workflow("fails", "fail", &failing),
+            workflow("slow", "fail", &waiting),
+        ])
     }
 }
 

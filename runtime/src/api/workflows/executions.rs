@@ -9,10 +9,13 @@ use crate::api::answer::{self, Answer};
 use crate::api::document::execution::{self, Expand, Viewer};
 use crate::api::document::workflow;
 use crate::api::error::Problem;
-use crate::api::query::{Query, invalid, statuses};
+use crate::api::query::{MAX_LIMIT, Query, invalid, statuses};
 use crate::api::{AppState, code};
 use crate::id::ExecId;
 use crate::storage::row::RunFilter;
+
+/// Largest offset: whoever goes further uses the cursor.
+const MAX_OFFSET: u32 = 100_000;
 
 /// Parameters of lists of executions.
 pub(in crate::api) const PARAMETERS: &[&str] = &[
@@ -26,6 +29,7 @@ pub(in crate::api) const PARAMETERS: &[&str] = &[
     "order",
     "limit",
     "cursor",
+    "offset",
     "count",
     "expand",
     "sort",
@@ -54,8 +58,52 @@ pub(in crate::api) async fn read(
     query: &Query,
 ) -> Result<execution::ExecutionList, Problem> {
     let expand = expand(query)?;
+    let offset = query.number("offset", 0, 0, MAX_OFFSET)?;
+    if offset > 0 && filter.cursor.is_some() {
+        return Err(invalid("offset", "cannot be combined with cursor"));
+    }
+    let skipped;
+    let filter = match skip(app, filter, offset).await? {
+        Skipped::Nothing => filter,
+        Skipped::To(cursor) => {
+            skipped = RunFilter { cursor: Some(cursor), ..filter.clone() };
+            &skipped
+        }
+        // Behind the end: the page is empty, the count still right.
+        Skipped::All => {
+            let last = RunFilter { limit: 1, ..filter.clone() };
+            let mut listed = execution::list(app.node.storage().as_ref(), &last, expand, Viewer::Server).await?;
+            listed.executions.clear();
+            listed.page.limit = filter.limit;
+            listed.page.next_cursor = None;
+            return Ok(listed);
+        }
+    };
     let listed = execution::list(app.node.storage().as_ref(), filter, expand, Viewer::Server).await;
     Ok(listed?)
+}
+
+/// Where an offset leads.
+enum Skipped {
+    Nothing,
+    To(String),
+    All,
+}
+
+/// Walks over the first `offset` runs of a list: its pages are stable, so the next one begins where they end.
+async fn skip(app: &AppState, filter: &RunFilter, offset: u32) -> Result<Skipped, Problem> {
+    let mut left = offset;
+    let mut walk = RunFilter { count: false, ..filter.clone() };
+    while left > 0 {
+        walk.limit = left.min(MAX_LIMIT);
+        let page = app.node.storage().runs(&walk).await?;
+        match page.next {
+            Some(cursor) => walk.cursor = Some(cursor),
+            None => return Ok(Skipped::All),
+        }
+        left -= walk.limit;
+    }
+    Ok(walk.cursor.map_or(Skipped::Nothing, Skipped::To))
 }
 
 /// Workflows that left the project are still known by their runs.

@@ -53,7 +53,7 @@ pub(in crate::api) async fn run(
         .try_acquire_owned()
         .map_err(|_| Problem::new(code::OVERLOADED, "too many calls wait for executions").retry_after_ms(1_000))?;
     let members = body::object(&parts.headers, body, Bounds::of_start(&app.settings)).await?;
-    let (request, wait) = start::read(&app, &parts.headers, caller.principal, "sync", id, members, true)?;
+    let (request, wait) = start::read(&app, &parts.headers, caller.principal, id, members, true)?;
     let accepted = app.node.submit(request).await?;
     let outcome = wait_for(&app, &accepted.exec_id, wait).await?;
     let workflow = execution::load(app.node.storage().as_ref(), &accepted.exec_id, Viewer::Server)

@@ -16,10 +16,10 @@ use crate::api::body::{self, Bounds};
 use crate::api::error::Problem;
 use crate::api::guard::{Caller, Principal};
 use crate::api::query::Query;
-use crate::api::{AppState, code, exec_url};
+use crate::api::{AppState, code, exec_url, idempotency};
 use crate::id::ExecId;
 use crate::node::{Accepted, StartRequest};
-use crate::storage::row::{Durability, Idempotency};
+use crate::storage::row::Durability;
 
 /// Says that the recorded answer of an earlier request was given.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -45,7 +45,7 @@ pub(in crate::api) async fn start(
     let (parts, body) = request.into_parts();
     Query::parse(&parts.uri, &[])?;
     let members = body::object(&parts.headers, body, Bounds::of_start(&app.settings)).await?;
-    let (request, _) = read(&app, &parts.headers, caller.principal, "start", id, members, false)?;
+    let (request, _) = read(&app, &parts.headers, caller.principal, id, members, false)?;
     let accepted = app.node.submit(request).await?;
     let url = exec_url(&accepted.exec_id);
     let started = Started { exec_id: &accepted.exec_id, exec_url: &url, workflow_id: &accepted.workflow_id };
@@ -67,20 +67,14 @@ pub(in crate::api) fn read(
     app: &AppState,
     headers: &HeaderMap,
     principal: Principal,
-    route: &str,
     workflow_id: String,
     mut members: Map<String, Value>,
     sync: bool,
 ) -> Result<(StartRequest, Duration), Problem> {
     body::only(&members, if sync { SYNC_MEMBERS } else { MEMBERS })?;
-    let idempotency = idempotency_key(headers)?.map(|key| Idempotency {
-        scope: format!("{}|{route}|{workflow_id}", principal.word()),
-        key: key.to_owned(),
-        request_hash: body::canonical_hash(&members),
-        expires_at: app.clock.now().after(app.settings.idempotency_ttl),
-    });
+    let key = idempotency_key(headers)?;
     let wait = timeout(&members, app.settings.sync_timeout, app.settings.sync_timeout_max)?;
-    let request = StartRequest {
+    let mut request = StartRequest {
         workflow_id,
         input: input(members.remove("input"))?,
         task: text(members.remove("task_id"), "/task_id")?,
@@ -88,8 +82,14 @@ pub(in crate::api) fn read(
         durability: durability(members.remove("durability"))?,
         priority: priority(members.remove("priority"))?,
         trigger: trigger(headers),
-        idempotency,
+        idempotency: None,
     };
+    request.idempotency = key.map(|key| {
+        let (route, timeout) =
+            if sync { (idempotency::SYNC, members.get("timeout")) } else { (idempotency::START, None) };
+        let expires_at = app.clock.now().after(app.settings.idempotency_ttl);
+        idempotency::of_start(principal.word(), route, key, &request, timeout, expires_at)
+    });
     Ok((request, wait))
 }
 

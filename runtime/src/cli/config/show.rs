@@ -84,6 +84,7 @@ mod tests {
             path: "database.password".into(),
             value: "hunter2".into(),
             origin: "env DB_PASSWORD".into(),
+            place: None,
             secret: true,
         };
         let hidden = ShowArgs { origin: true, reveal: false };

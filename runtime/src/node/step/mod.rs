@@ -213,16 +213,18 @@ impl Executor {
     /// `with`, rendered, over what lies under it; `None` when the condition is false.
     async fn input(&self, attempt: &Attempt<'_>) -> Result<Option<Value>, StepError> {
         let task = attempt.task;
-        // Every attempt uses the values of the first.
-        if let Some(input) = attempt.step.input.as_ref().filter(|_| attempt.step.attempt > 1) {
-            return Ok(Some(input.to_value()));
-        }
-        if let Some(condition) =
-            task.condition.as_ref().filter(|_| !matches!(task.kind, TaskKind::Router(_) | TaskKind::Wait(_)))
+        let has_own_condition = matches!(task.kind, TaskKind::Router(_) | TaskKind::Wait(_));
+        if let Some(condition) = task.condition.as_ref().filter(|_| !has_own_condition)
             && !self.holds(attempt, condition, Scope::default()).await?
         {
             return Ok(None);
         }
+        self.with(attempt).await.map(Some)
+    }
+
+    /// `with`, rendered, over what lies under it.
+    async fn with(&self, attempt: &Attempt<'_>) -> Result<Value, StepError> {
+        let task = attempt.task;
         let defaults = match &task.kind {
             TaskKind::Tool(call) => attempt.plan.tools.get(&call.tool).and_then(|tool| tool.with.as_ref()),
             _ => None,
@@ -235,7 +237,7 @@ impl Executor {
         if let Some(defaults) = defaults {
             lay_over(&mut input, values.fill(defaults));
         }
-        if let Some(lent) = attempt.lent() {
+        if let Some(lent) = self.lent(attempt).await? {
             lay_over(&mut input, lent);
         }
         if let Some(with) = with {
@@ -244,7 +246,27 @@ impl Executor {
         if let Some(overlay) = attempt.step.overlay.clone() {
             lay_over(&mut input, overlay);
         }
-        Ok(Some(Value::Object(input)))
+        Ok(Value::Object(input))
+    }
+
+    /// What a collection lays under the `with` of its children.
+    async fn lent(&self, attempt: &Attempt<'_>) -> Result<Option<Value>, StepError> {
+        if attempt.step.index.is_none() {
+            return Ok(None);
+        }
+        let holder = {
+            let state = attempt.state.read();
+            attempt.step.parent.as_ref().and_then(|parent| state.steps.at(parent).cloned())
+        };
+        let found = holder.and_then(|step| attempt.plan.task(&step.address).map(|task| (step, task)));
+        let Some((step, task)) = found else { return Ok(None) };
+        // Secrets are masked in what is recorded, so a `with` that may hold some is rendered again.
+        if task.with.as_ref().is_some_and(render::reads_environment) {
+            let (plan, state, cancel) = (attempt.plan, attempt.state, attempt.cancel.clone());
+            let container = Attempt { plan, state, step, task, looked: None, cancel };
+            return Box::pin(self.with(&container)).await.map(Some);
+        }
+        Ok(step.input.as_ref().map(Json::to_value))
     }
 
     async fn render(
@@ -321,14 +343,6 @@ impl<'a> Attempt<'a> {
     /// `env:` maps, narrowest first.
     fn env_layers(&self) -> Vec<&'a BTreeMap<String, Template>> {
         self.around().map(|task| &task.env).chain([&self.plan.env]).collect()
-    }
-
-    /// What a collection lays under the `with` of its children.
-    fn lent(&self) -> Option<Value> {
-        self.step.index?;
-        let state = self.state.read();
-        let collection = state.steps.at(self.step.parent.as_ref()?)?;
-        collection.input.as_ref().map(Json::to_value)
     }
 
     /// The tasks of the list it stands in.

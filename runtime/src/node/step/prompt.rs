@@ -38,13 +38,15 @@ impl Executor {
         };
         let task = attempt.step.key.path.as_str();
         // Only a run that somebody watches is streamed; for the others the whole answer is cheaper.
-        let mut on_piece = |piece: Piece<'_>| {
-            if let Piece::Text(text) = piece {
-                self.watchers.chunk(&exec_id, seq, task, text);
-            }
+        let secrets = self.watchers.secrets();
+        let mut shown = secrets.stream();
+        let mut on_piece = |piece: Piece<'_>| match piece {
+            Piece::Text(text) => self.watchers.chunk(&exec_id, seq, task, &shown.push(text)),
+            Piece::Restart => shown = secrets.stream(),
         };
         let on_piece: Option<OnPiece<'_>> = if self.watchers.any(&exec_id) { Some(&mut on_piece) } else { None };
         let answer = self.providers.chat(prompt.provider.as_deref(), &request, &ctx, on_piece).await;
+        self.watchers.chunk(&exec_id, seq, task, &shown.finish());
         answer.map(read).map_err(|error| provider_error(error).into())
     }
 }

@@ -7,7 +7,7 @@ use compozy_engine::error::{ErrorKind, StepError};
 use compozy_engine::time::Timestamp;
 use compozy_lang::environment::Environment;
 use compozy_lang::interpolate::MissingVariable;
-use compozy_lang::plan::{Reference, Template, TemplateLimits, ValueTemplate};
+use compozy_lang::plan::{Reference, Segment, Template, TemplateLimits, ValueTemplate};
 use serde_json::Value;
 
 use super::super::project::reading;
@@ -27,6 +27,20 @@ pub(crate) struct Batch<'a> {
     environment: &'a dyn Environment,
     templates: Vec<&'a Template>,
     sources: Vec<Source>,
+}
+
+/// Whether a value may hold what comes from the environment.
+pub(crate) fn reads_environment(value: &ValueTemplate) -> bool {
+    match value {
+        ValueTemplate::Fixed(_) => false,
+        ValueTemplate::Template(template) => {
+            let named = |reference: &Reference| reference.path.first().is_none_or(|root| root == "env");
+            template.segments.iter().any(|segment| matches!(segment, Segment::Variable { .. }))
+                || template.references.iter().any(named)
+        }
+        ValueTemplate::List(items) => items.iter().any(reads_environment),
+        ValueTemplate::Map(members) => members.iter().any(|(_, value)| reads_environment(value)),
+    }
 }
 
 /// The rendered values of a [`Batch`].

@@ -6,20 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use compozy_engine::error::{ErrorKind, StepError};
-use compozy_engine::json::Json;
+use compozy_engine::json::{Json, MAX_DEPTH};
 use compozy_lang::environment::ProjectEnvironment;
-use compozy_lang::plan::{self, Permissions, PluginKind, PluginLimits, ToolCall};
+use compozy_lang::plan::{self, PluginKind, ToolCall};
+use compozy_lang::source::Place;
 use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
 use super::{Attempt, Executor, Lost, Raw};
 use crate::plugin::call::{Binding, CallContext, RunContext};
 use crate::plugin::tool::{self, Description};
-use crate::plugin::{self, CallError, Grants, Host, Kind, Services, Source, bundled};
-
-/// Deepest nesting of an answer: with what documents put around it, every JSON reader we know still takes it (serde_json
-/// stops at 128).
-const ANSWER_DEPTH: usize = 100;
+use crate::plugin::{self, CallError, Grants, Host, Kind, Services};
 
 /// The tool plugins of a project, loaded at their first use.
 #[derive(Debug)]
@@ -74,28 +71,6 @@ impl Tools {
         Ok((cell, entries))
     }
 
-    /// The file of a plugin, symlinks resolved; it must lie in the project folder.
-    fn inside(&self, entry: &plan::Plugin) -> Result<PathBuf, StepError> {
-        let wrong = |code: &str, reason: String| {
-            let mut error = StepError::new(code, ErrorKind::Tool, format!("'{}': {reason}", entry.id));
-            error.place = Some(entry.place.to_string());
-            error
-        };
-        let unreadable = |error: std::io::Error| {
-            let kind = error.kind();
-            wrong("CZ0701", format!("no usable implementation: cannot read {}: {kind}", entry.source))
-        };
-        let root = self.root.canonicalize().map_err(unreadable)?;
-        let path = self.root.join(&entry.source).canonicalize().map_err(unreadable)?;
-        if !path.starts_with(&root) {
-            return Err(wrong("CZ0206", format!("path '{}' leaves the project folder", entry.source)));
-        }
-        if !path.is_file() {
-            return Err(wrong("CZ0701", format!("no usable implementation: {} is not a file", entry.source)));
-        }
-        Ok(path)
-    }
-
     async fn load_entry(&self, entries: &Entries, id: &str) -> Result<Loaded, StepError> {
         let entry = entries.entry(id)?;
         let failed = |error: plugin::Error| {
@@ -103,16 +78,9 @@ impl Tools {
             wrong.place = Some(entry.place.to_string());
             wrong
         };
-        let source = match entry.source.strip_prefix("builtin:") {
-            Some(name) => bundled::source(name).ok_or_else(|| unknown_builtin(id, name))?,
-            None => Source::Path(self.inside(&entry)?),
-        };
+        let source = plugin::entry::source(&self.root, &entry).map_err(failed)?;
         let component = self.host.load(source, PluginKind::Tool).await.map_err(failed)?;
-        if let Some(expected) = entry.digest.as_deref().filter(|digest| digest_of(&component) != **digest) {
-            let message =
-                format!("'{}': digest mismatch: expected {expected}, found {}", entry.source, digest_of(&component));
-            return Err(StepError::new("CZ0711", ErrorKind::Tool, message));
-        }
+        plugin::entry::check_digest(&entry, component.digest()).map_err(failed)?;
         let grants = Grants::new(&entry.permissions, &self.root, Arc::new(self.environment.clone())).map_err(failed)?;
         let binding = Binding {
             plugin_id: id.into(),
@@ -138,31 +106,10 @@ impl Entries {
             return Ok(entry.clone());
         }
         if id.starts_with("builtin:") {
-            return Ok(plan::Plugin {
-                id: id.to_owned(),
-                source: id.to_owned(),
-                kind: PluginKind::Tool,
-                digest: None,
-                permissions: Permissions::default(),
-                limits: PluginLimits::default(),
-                config: Value::Null,
-                place: compozy_lang::source::Place::default(),
-            });
+            return Ok(plan::Plugin::builtin(id, PluginKind::Tool, Place::default()));
         }
         Err(StepError::new("CZ0205", ErrorKind::Tool, format!("plugin '{id}' is not in the project any more")))
     }
-}
-
-fn digest_of(component: &plugin::Component) -> String {
-    let digest = component.digest();
-    if digest.starts_with("sha256:") { digest.to_owned() } else { format!("sha256:{digest}") }
-}
-
-fn unknown_builtin(id: &str, name: &str) -> StepError {
-    let message = format!("'{id}': no usable implementation: no plugin '{name}' is built in");
-    let mut error = StepError::new("CZ0701", ErrorKind::Tool, message);
-    error.help = Some(format!("built in are {}", bundled::names().join(", ")));
-    error
 }
 
 /// The tool's `config` over the plugin's, key by key.
@@ -244,9 +191,9 @@ fn read_answer(tool: &str, answer: &str) -> Result<Json, StepError> {
         StepError::new("CZ0709", ErrorKind::Tool, message)
     })?;
     let depth = json.depth();
-    if depth > ANSWER_DEPTH {
+    if depth > MAX_DEPTH {
         let message =
-            format!("'{tool}' exceeded its output limit: {depth} levels of lists and maps, {ANSWER_DEPTH} allowed");
+            format!("'{tool}' exceeded its output limit: {depth} levels of lists and maps, {MAX_DEPTH} allowed");
         return Err(StepError::new("CZ0704", ErrorKind::Tool, message));
     }
     let text = json.as_str();

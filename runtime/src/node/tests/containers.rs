@@ -8,7 +8,7 @@ use compozy_lang::plan::{
 };
 use serde_json::{Value, json};
 
-use super::{ended, memory, node, start, task, workflow};
+use super::{ended, launch_keeping, memory, node, project, start, task, workflow};
 use crate::clock::Clock;
 use crate::storage::row::Step;
 
@@ -260,4 +260,25 @@ async fn cancel_ends_every_open_child() {
     assert_eq!(steps.len(), 8);
     assert!(steps.iter().all(|step| step.status == "CANCELED"), "{:?}", brief(&steps));
     assert_eq!(node.storage().check().await.unwrap(), Vec::<String>::new());
+}
+
+/// What is recorded is masked; what children are lent is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_the_with_of_a_collection_reaches_its_children_and_no_row() {
+    const SECRET: &str = "secret-0123456789";
+    let mut child = add("use", 1, 1);
+    child.outputs = Some(map(vec![("length", value("{{ len .with.token }}", &["with.token"]))]));
+    let each = collection(ValueTemplate::Fixed(json!([1, 2])), child);
+    let mut each = holding("each", TaskKind::Collection(each));
+    each.with = Some(map(vec![("token", value("{{ .env.TOKEN }}", &["env.TOKEN"]))]));
+    let mut plan = workflow(vec![each]);
+    plan.env.insert("TOKEN".to_owned(), template(SECRET, &[], TemplateMode::Text));
+    let secrets = vec![SECRET.to_owned()];
+    let node = launch_keeping(memory().await, Clock::system(), project([plan]), secrets).await;
+    let run = ended(&node).await;
+    let output = run.output.as_deref().map(|text| serde_json::from_str::<Value>(text).unwrap());
+    let length = json!({"length": SECRET.len()});
+    assert_eq!(output, Some(json!([length, length])), "{:?}", run.error);
+    let steps = node.storage().steps(&run.exec_id).await.unwrap();
+    assert!(!format!("{steps:?}").contains(SECRET));
 }

@@ -13,6 +13,7 @@ use compozy_lang::plan::{
     Next, Plugin, PluginKind, Project, RetryPolicy, Task, TaskKind, Tool, ToolCall, Transition, ValueTemplate, Workflow,
 };
 use serde_json::{Map, Value, json};
+use tokio::sync::OnceCell;
 
 use super::step::Tools;
 use super::{Kind, Node, Options, StartRequest};
@@ -72,7 +73,8 @@ fn workflow(tasks: Vec<Task>) -> Workflow {
     .expect("a workflow")
 }
 
-fn project(workflow: Workflow) -> Project {
+/// A project with the zoo and these workflows.
+pub(crate) fn project(workflows: impl IntoIterator<Item = Workflow>) -> Project {
     let zoo = Plugin {
         id: "zoo".into(),
         source: "plugins/target/components/guests/zoo.wasm".into(),
@@ -90,7 +92,7 @@ fn project(workflow: Workflow) -> Project {
         root: env!("CARGO_MANIFEST_DIR").into(),
         config_file: "compozy.yaml".into(),
         settings: Default::default(),
-        workflows: BTreeMap::from([("flow".to_owned(), Arc::new(workflow))]),
+        workflows: workflows.into_iter().map(|workflow| (workflow.id.clone(), Arc::new(workflow))).collect(),
         providers: Vec::new(),
         plugins: vec![zoo],
         databases: Vec::new(),
@@ -99,15 +101,28 @@ fn project(workflow: Workflow) -> Project {
     }
 }
 
-async fn node(storage: Arc<dyn Storage>, workflow: Workflow) -> Arc<Node> {
-    let project = Arc::new(project(workflow));
-    let host = Host::new(HostOptions {
-        cache_dir: Some(std::env::temp_dir().join("compozy-test-code")),
-        ..HostOptions::default()
-    })
-    .unwrap();
+/// The wasm engine and the template plugin, once for all tests.
+async fn engine() -> (Arc<Host>, Arc<Renderer>) {
+    static ENGINE: OnceCell<(Arc<Host>, Arc<Renderer>)> = OnceCell::const_new();
+    let ready = ENGINE.get_or_init(|| async {
+        let cache_dir = Some(std::env::temp_dir().join("compozy-test-code"));
+        let host = Host::new(HostOptions { cache_dir, ..HostOptions::default() }).unwrap();
+        let template = host.load(bundled::source("template-go").unwrap(), PluginKind::Template).await.unwrap();
+        (host, Arc::new(Renderer::new(template).unwrap()))
+    });
+    ready.await.clone()
+}
+
+/// A server's node with the usual limits, without models.
+pub(crate) async fn launch(storage: Arc<dyn Storage>, clock: Clock, project: Project) -> Arc<Node> {
+    launch_keeping(storage, clock, project, Vec::new()).await
+}
+
+/// As [`launch`], with values that must not be recorded.
+async fn launch_keeping(storage: Arc<dyn Storage>, clock: Clock, project: Project, secrets: Vec<String>) -> Arc<Node> {
+    let project = Arc::new(project);
+    let (host, renderer) = engine().await;
     let services = Arc::new(Services::default());
-    let template = host.load(bundled::source("template-go").unwrap(), PluginKind::Template).await.unwrap();
     let environment = ProjectEnvironment::new(Arc::new(BTreeMap::<String, String>::new()), Default::default());
     let parts = Parts {
         host: host.clone(),
@@ -117,22 +132,26 @@ async fn node(storage: Arc<dyn Storage>, workflow: Workflow) -> Arc<Node> {
         services: services.clone(),
     };
     let tools = Tools::new(host, services, environment.clone(), &project, Duration::from_secs(60));
-    Node::launch(Options {
+    let options = Options {
         kind: Kind::Server,
         storage,
-        clock: Clock::system(),
+        clock,
         project,
         tools: Arc::new(tools),
-        renderer: Arc::new(Renderer::new(template).unwrap()),
+        renderer,
         providers: Arc::new(Providers::new(parts, Settings::default())),
         prompt_timeout: Duration::from_secs(60),
         environment,
+        secrets,
         max_concurrent_runs: 256,
         max_pending: 100_000,
         lease: Duration::from_secs(10),
-    })
-    .await
-    .unwrap()
+    };
+    Node::launch(options).await.unwrap()
+}
+
+async fn node(storage: Arc<dyn Storage>, workflow: Workflow) -> Arc<Node> {
+    launch(storage, Clock::system(), project([workflow])).await
 }
 
 async fn memory() -> Arc<dyn Storage> {
@@ -218,6 +237,26 @@ fn slow_chain() -> Vec<Task> {
 
 fn start_in_memory() -> StartRequest {
     StartRequest { durability: Some(Durability::Memory), ..start() }
+}
+
+/// The request, else the workflow, else the database (one in memory: normal).
+#[tokio::test(flavor = "multi_thread")]
+async fn the_narrowest_level_of_durability_counts() {
+    use compozy_lang::settings;
+    for (asked, written, expected) in [
+        (None, None, Durability::Normal),
+        (None, Some(settings::Durability::Memory), Durability::Memory),
+        (None, Some(settings::Durability::Full), Durability::Full),
+        (Some(Durability::Full), Some(settings::Durability::Memory), Durability::Full),
+        (Some(Durability::Memory), None, Durability::Memory),
+    ] {
+        let mut plan = workflow(vec![task("a", "add", &json!({"a": 1, "b": 2}))]);
+        plan.durability = written;
+        let node = node(memory().await, plan).await;
+        let accepted = node.submit(StartRequest { durability: asked, ..start() }).await.unwrap();
+        let run = node.wait(&accepted.exec_id, Some(Duration::from_secs(30))).await.unwrap().expect("the run ends");
+        assert_eq!(run.durability, expected, "{asked:?} {written:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 use wasmtime::component::{HasSelf, Linker};
 
+use super::MAX_COMPONENT_BYTES;
 use super::bindings::lent::compozy::host as lent;
 use super::cache::{Cache, hex};
 use super::call::Admission;
@@ -32,9 +33,6 @@ use super::error::Error;
 use super::state::State;
 use crate::clock::Clock;
 use crate::storage::Storage;
-
-/// Largest component that is read, in bytes.
-const MAX_COMPONENT_BYTES: usize = 256 << 20;
 
 /// What the host interfaces are built on. An absent part answers `unavailable`.
 #[derive(Debug, Clone, Default)]
@@ -116,7 +114,7 @@ impl Host {
                 read.map_err(|source| Error::Read { path: path.display().to_string(), source })?.into()
             }
         };
-        if bytes.len() > MAX_COMPONENT_BYTES {
+        if bytes.len() as u64 > MAX_COMPONENT_BYTES {
             return Err(wrong(kind, format!("{} bytes; the limit is {MAX_COMPONENT_BYTES}", bytes.len())));
         }
         let digest = hex(&Sha256::digest(&bytes));

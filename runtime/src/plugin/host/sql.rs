@@ -111,6 +111,18 @@ fn ended() -> Error {
 }
 
 impl State {
+    /// Counts a host call and refuses a statement over the caps: how every statement begins.
+    fn admit(&mut self, statement: &str, parameters: &[Value]) -> wasmtime::Result<Result<(), Error>> {
+        self.enter()?;
+        Ok(check(statement, parameters))
+    }
+
+    /// Takes what a handle holds for the last time.
+    fn end(&mut self, this: &Resource<TransactionHandle>) -> wasmtime::Result<Result<Box<dyn Transaction>, Error>> {
+        self.enter()?;
+        Ok(self.table.get_mut(this)?.0.take().ok_or_else(ended))
+    }
+
     /// Counts one more handle, or refuses it.
     fn take_handle(&mut self) -> wasmtime::Result<Result<(), Error>> {
         let call = self.enter()?;
@@ -168,8 +180,7 @@ impl sql::HostConnection for State {
         statement: String,
         parameters: Vec<Value>,
     ) -> wasmtime::Result<Result<RowSet, Error>> {
-        self.enter()?;
-        if let Err(error) = check(&statement, &parameters) {
+        if let Err(error) = self.admit(&statement, &parameters)? {
             return Ok(Err(error));
         }
         let connection = Arc::clone(&self.table.get(&this)?.0);
@@ -182,8 +193,7 @@ impl sql::HostConnection for State {
         statement: String,
         parameters: Vec<Value>,
     ) -> wasmtime::Result<Result<u64, Error>> {
-        self.enter()?;
-        if let Err(error) = check(&statement, &parameters) {
+        if let Err(error) = self.admit(&statement, &parameters)? {
             return Ok(Err(error));
         }
         let connection = Arc::clone(&self.table.get(&this)?.0);
@@ -233,8 +243,7 @@ impl sql::HostTransaction for State {
         statement: String,
         parameters: Vec<Value>,
     ) -> wasmtime::Result<Result<RowSet, Error>> {
-        self.enter()?;
-        if let Err(error) = check(&statement, &parameters) {
+        if let Err(error) = self.admit(&statement, &parameters)? {
             return Ok(Err(error));
         }
         Ok(match &mut self.table.get_mut(&this)?.0 {
@@ -249,8 +258,7 @@ impl sql::HostTransaction for State {
         statement: String,
         parameters: Vec<Value>,
     ) -> wasmtime::Result<Result<u64, Error>> {
-        self.enter()?;
-        if let Err(error) = check(&statement, &parameters) {
+        if let Err(error) = self.admit(&statement, &parameters)? {
             return Ok(Err(error));
         }
         Ok(match &mut self.table.get_mut(&this)?.0 {
@@ -260,18 +268,16 @@ impl sql::HostTransaction for State {
     }
 
     async fn commit(&mut self, this: Resource<TransactionHandle>) -> wasmtime::Result<Result<(), Error>> {
-        self.enter()?;
-        Ok(match self.table.get_mut(&this)?.0.take() {
-            Some(transaction) => transaction.commit().await,
-            None => Err(ended()),
+        Ok(match self.end(&this)? {
+            Ok(transaction) => transaction.commit().await,
+            Err(error) => Err(error),
         })
     }
 
     async fn rollback(&mut self, this: Resource<TransactionHandle>) -> wasmtime::Result<Result<(), Error>> {
-        self.enter()?;
-        Ok(match self.table.get_mut(&this)?.0.take() {
-            Some(transaction) => transaction.rollback().await,
-            None => Err(ended()),
+        Ok(match self.end(&this)? {
+            Ok(transaction) => transaction.rollback().await,
+            Err(error) => Err(error),
         })
     }
 

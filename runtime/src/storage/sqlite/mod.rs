@@ -2,6 +2,7 @@
 
 mod check;
 mod checkpoint;
+mod desk;
 mod encode;
 mod error;
 mod known;
@@ -27,6 +28,7 @@ use sqlx::{AssertSqlSafe, Row, SqlitePool};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use self::desk::Desk;
 use self::encode::Encoded;
 use self::error::from_sqlx;
 use self::locks::Locks;
@@ -50,6 +52,8 @@ pub struct SqliteStorage {
     info: Info,
     clock: Clock,
     reader: Reader,
+    /// `None` when opened to read.
+    desk: Option<Arc<Desk>>,
     /// `None` when opened to read, or closed.
     queue: std::sync::Mutex<Option<std::sync::mpsc::Sender<Message>>>,
     tasks: std::sync::Mutex<Tasks>,
@@ -80,11 +84,13 @@ impl SqliteStorage {
         checkpoint: Option<Checkpoint>,
         locks: Option<Locks>,
     ) -> Self {
+        let desk = writer.as_ref().map(|writer| Arc::clone(&writer.desk));
         let (queue, writer) = writer.map(|writer| (writer.queue, writer.ended)).unzip();
         Self {
             info,
             clock,
             reader,
+            desk,
             queue: std::sync::Mutex::new(queue),
             tasks: std::sync::Mutex::new(Tasks { writer, checkpoint, ..Tasks::default() }),
             changes: watch::Sender::new(0),
@@ -95,9 +101,17 @@ impl SqliteStorage {
 
     async fn write(&self, work: Work) -> Result<Outcome, Error> {
         let closed = || Error::Unavailable("the database is closed or open for reading only".into());
+        let desk = self.desk.as_ref().ok_or_else(closed)?;
+        if let Some(outcome) = desk.at_once(&work) {
+            return Ok(outcome);
+        }
         let (reply, answer) = oneshot::channel();
-        let sent = lock(&self.queue).as_ref().map(|queue| queue.send(Message::Request(Request { work, reply })));
-        sent.ok_or_else(closed)?.map_err(|_| closed())?;
+        {
+            let queue = lock(&self.queue);
+            let queue = queue.as_ref().ok_or_else(closed)?;
+            desk.queued();
+            queue.send(Message::Request(Request { work, reply })).map_err(|_| closed())?;
+        }
         answer.await.map_err(|_| closed())?
     }
 

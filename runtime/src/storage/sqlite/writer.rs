@@ -3,7 +3,8 @@
 //! It is a thread with a connection of its own, so that a step alone costs one wake-up there and one back. What waits in
 //! the queue when a commit ends becomes the next batch, so a transaction alone never waits for company. A batch is first
 //! tried as a whole; if anything in it fails it is rolled back and run again one by one under savepoints, so that what
-//! fails fails alone. Nobody is answered before the commit has returned.
+//! fails fails alone. Nobody is answered before the commit has returned. Where transactions come one at a time and the
+//! disk is fast, the caller's thread commits itself: see [`Desk`].
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -16,6 +17,7 @@ use tokio::sync::{Mutex, oneshot, watch};
 use super::super::row::{Durability, Started};
 use super::super::{CancelOutcome, Error, crash};
 use super::checkpoint::Progress;
+use super::desk::Desk;
 use super::encode::Encoded;
 use super::error::{from_sqlite, is_busy, is_general};
 use super::known::Known;
@@ -99,12 +101,15 @@ pub(super) struct Settings {
 pub(super) struct Handle {
     /// Dropped to end it.
     pub(super) queue: Sender<Message>,
+    /// Where it sits between two batches.
+    pub(super) desk: Arc<Desk>,
     /// Its connection, once the queue is closed and empty.
     pub(super) ended: oneshot::Receiver<Connection>,
 }
 
-/// The state of the writer's thread.
-struct Writer {
+/// The connection that writes, with what is known of the database.
+#[derive(Debug)]
+pub(super) struct Writer {
     connection: Connection,
     settings: Settings,
     gate: Gate,
@@ -143,86 +148,124 @@ pub(super) fn spawn(
         looked: None,
         watch: None,
     };
+    let desk = Arc::new(Desk::new(writer));
+    let own = Arc::clone(&desk);
     let work = move || {
-        let _nobody_waits = give_back.send(writer.work(&receiver));
+        serve(&own, &receiver);
+        if let Some(writer) = own.take() {
+            let _nobody_waits = give_back.send(writer.connection);
+        }
     };
     let thread = std::thread::Builder::new().name("storage-writer".into()).spawn(work);
     thread.map_err(|error| Error::Unavailable(format!("no thread for the writer: {error}")))?;
-    Ok(Handle { queue, ended })
+    Ok(Handle { queue, desk, ended })
+}
+
+/// The writer's thread, until the queue is closed and empty.
+fn serve(desk: &Desk, receiver: &Receiver<Message>) {
+    let mut waiting = VecDeque::new();
+    let mut watching = false;
+    loop {
+        if waiting.is_empty() {
+            let next = if watching {
+                receiver.recv_timeout(LOOK_AROUND)
+            } else {
+                receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            };
+            match next {
+                Ok(message) => waiting.push_back(message),
+                Err(RecvTimeoutError::Timeout) => {
+                    desk.with(Writer::count_changes);
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+        while waiting.len() < BATCH {
+            let Ok(message) = receiver.try_recv() else { break };
+            waiting.push_back(message);
+        }
+        let batch = take_batch(&mut waiting);
+        watching |= batch.iter().any(|message| matches!(message, Message::Watch(_)));
+        let others = desk.with(|writer| {
+            let (members, took) = writer.commit(batch);
+            desk.served(members, took);
+            writer.others
+        });
+        if others == Some(true) {
+            std::thread::sleep(FAIR_PAUSE);
+        }
+    }
 }
 
 impl Writer {
-    fn work(mut self, receiver: &Receiver<Message>) -> Connection {
-        let mut waiting = VecDeque::new();
-        loop {
-            if waiting.is_empty() {
-                match self.next(receiver) {
-                    Ok(message) => self.take(message, &mut waiting),
-                    Err(RecvTimeoutError::Timeout) => self.count_changes(),
-                    Err(RecvTimeoutError::Disconnected) => return self.connection,
+    /// Runs a batch and answers everybody in it. Returns how many transactions it had and how long the commit took.
+    fn commit(&mut self, batch: Vec<Message>) -> (usize, Duration) {
+        let mut requests = Vec::with_capacity(batch.len());
+        for message in batch {
+            match message {
+                Message::Request(request) => requests.push(request),
+                Message::Watch(changes) => {
+                    self.watch = Some((changes, data_version(&self.connection).unwrap_or_default()));
                 }
             }
-            while waiting.len() < BATCH {
-                let Ok(message) = receiver.try_recv() else { break };
-                self.take(message, &mut waiting);
-            }
-            let batch = take_batch(&mut waiting);
-            if batch.is_empty() {
-                continue;
-            }
-            let members = batch.len();
-            self.commit(batch);
-            self.progress.committed(members);
-            self.look_around();
-            if self.others {
-                std::thread::sleep(FAIR_PAUSE);
-            }
         }
-    }
-
-    fn next(&self, receiver: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
-        match &self.watch {
-            Some(_) => receiver.recv_timeout(LOOK_AROUND),
-            None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        if requests.is_empty() {
+            return (0, Duration::ZERO);
         }
-    }
-
-    fn take(&mut self, message: Message, waiting: &mut VecDeque<Request>) {
-        match message {
-            Message::Request(request) => waiting.push_back(request),
-            Message::Watch(changes) => {
-                self.watch = Some((changes, data_version(&self.connection).unwrap_or_default()));
-            }
-        }
-    }
-
-    /// Runs a batch and answers everybody in it.
-    fn commit(&mut self, batch: Vec<Request>) {
+        let members = requests.len();
         let gate = Arc::clone(&self.gate);
         let closed = gate.blocking_lock();
+        let since = Instant::now();
         crash::point(crash::Side::Before);
-        let result = self.transact(&batch);
+        let result = self.transact(&requests);
         crash::point(crash::Side::After);
+        let took = since.elapsed();
         drop(closed);
         match result {
             Ok(outcomes) => {
-                for (request, outcome) in batch.into_iter().zip(outcomes) {
+                for (request, outcome) in requests.into_iter().zip(outcomes) {
                     self.known.remember(&request.work, &outcome);
                     let _caller_gone = request.reply.send(outcome);
                 }
             }
             Err(error) => {
-                for request in batch {
+                for request in requests {
                     self.known.forget(&request.work);
                     let _caller_gone = request.reply.send(Err(error.clone()));
                 }
             }
         }
+        self.progress.committed(members);
+        self.look_around();
+        (members, took)
+    }
+
+    /// Commits one transaction if that meets no obstacle; otherwise nothing has happened.
+    pub(super) fn commit_alone(&mut self, work: &Work) -> Option<Outcome> {
+        let member = work.rows().filter(|_| !self.others)?;
+        let gate = Arc::clone(&self.gate);
+        let closed = gate.try_lock().ok()?;
+        crash::point(crash::Side::Before);
+        self.set_level([work].into_iter()).ok()?;
+        execute(&self.connection, "BEGIN IMMEDIATE").ok()?;
+        let written = self.write(member, true).and_then(|()| Ok(execute(&self.connection, "COMMIT")?));
+        if written.is_err() {
+            self.roll_back();
+            return None;
+        }
+        crash::point(crash::Side::After);
+        drop(closed);
+        let outcome = Ok(member.outcome());
+        self.known.remember(work, &outcome);
+        self.progress.committed(1);
+        self.look_around();
+        outcome.ok()
     }
 
     /// One outcome per request, or the error of them all.
     fn transact(&mut self, batch: &[Request]) -> Result<Vec<Result<Outcome, Error>>, Error> {
-        self.set_level(batch)?;
+        self.set_level(batch.iter().map(|request| &request.work))?;
         let rows: Option<Vec<&Encoded>> = batch.iter().map(|request| request.work.rows()).collect();
         if let Some(members) = rows {
             self.begin()?;
@@ -245,9 +288,8 @@ impl Writer {
     fn one_by_one(&self, batch: &[Request]) -> Result<Vec<Result<Outcome, Error>>, Error> {
         self.begin()?;
         let ended = batch.iter().map(|request| self.member(&request.work)).collect::<Result<Vec<_>, _>>();
-        let ended = ended.and_then(|outcomes| {
-            execute(&self.connection, "COMMIT").map(|()| outcomes).map_err(from_sqlite)
-        });
+        let ended =
+            ended.and_then(|outcomes| execute(&self.connection, "COMMIT").map(|()| outcomes).map_err(from_sqlite));
         if ended.is_err() {
             self.roll_back();
         }
@@ -322,11 +364,11 @@ impl Writer {
     }
 
     /// Sets `synchronous` to the highest level of the batch's members.
-    fn set_level(&mut self, batch: &[Request]) -> Result<(), Error> {
+    fn set_level<'w>(&mut self, batch: impl Iterator<Item = &'w Work>) -> Result<(), Error> {
         if self.settings.durability == Durability::Memory {
             return Ok(());
         }
-        let level = batch.iter().map(|request| match &request.work {
+        let level = batch.map(|work| match work {
             Work::Operation(_) => self.settings.durability,
             Work::Rows(encoded) => match &encoded.started {
                 Some(start) => start.durability,
@@ -379,16 +421,18 @@ fn execute(connection: &Connection, sql: &'static str) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(|_| ())
 }
 
-/// At most [`BATCH`] requests from the front, no two of one run or one idempotency key: their order must be kept.
-fn take_batch(waiting: &mut VecDeque<Request>) -> Vec<Request> {
+/// At most [`BATCH`] messages from the front, no two of one run or one idempotency key: their order must be kept.
+fn take_batch(waiting: &mut VecDeque<Message>) -> Vec<Message> {
+    if waiting.len() == 1 {
+        return waiting.pop_front().into_iter().collect();
+    }
     let mut runs = HashSet::new();
     let mut keys = HashSet::new();
-    let fits = waiting.iter().take(BATCH).take_while(|request| match &request.work {
-        Work::Operation(_) => true,
-        Work::Rows(encoded) => {
-            runs.insert(&encoded.exec_id)
-                && encoded.key().is_none_or(|(_, key)| keys.insert((&key.scope, &key.key)))
+    let fits = waiting.iter().take(BATCH).take_while(|message| match message {
+        Message::Request(Request { work: Work::Rows(encoded), .. }) => {
+            runs.insert(&encoded.exec_id) && encoded.key().is_none_or(|(_, key)| keys.insert((&key.scope, &key.key)))
         }
+        Message::Request(_) | Message::Watch(_) => true,
     });
     let count = fits.count();
     waiting.drain(..count).collect()

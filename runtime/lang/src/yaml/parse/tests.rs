@@ -61,6 +61,12 @@ fn nesting_is_bounded() {
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     assert_eq!(read(&deep(100)).1, Vec::<String>::new());
     assert_eq!(read(&deep(101)).1, ["CZ0104 f:1:101: nesting deeper than 100 levels"]);
+    // Far beyond what the scanner counts: the same code and the same limit.
+    for open in ["[", "{a: "] {
+        let problems = read(&open.repeat(50_000)).1;
+        let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+        assert!(problem.starts_with("CZ0104 ") && problem.ends_with(": nesting deeper than 100 levels"), "{problem}");
+    }
     let hidden = format!("a: &x {}\nb: {}*x{}", deep(90), "[".repeat(20), "]".repeat(20));
     assert_eq!(read(&hidden).1, ["CZ0104 f:2:24: nesting deeper than 100 levels"]);
 }

@@ -1,0 +1,56 @@
+//! Idempotency keys of starts: the same request has the same scope and hash, whether a server takes it or the command
+//! line works without one.
+
+use compozy_engine::time::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::body::canonical_hash;
+use crate::node::StartRequest;
+use crate::storage::row::Idempotency;
+
+/// Who starts when authentication is off, also without a server.
+pub const LOCAL: &str = "local";
+/// The route that answers as soon as the run is durable.
+pub const START: &str = "start";
+/// The route that waits for the run.
+pub(super) const SYNC: &str = "sync";
+
+/// The key of a start. `timeout` is that of a caller who waits.
+#[must_use]
+pub fn of_start(
+    principal: &str,
+    route: &str,
+    key: &str,
+    request: &StartRequest,
+    timeout: Option<&Value>,
+    expires_at: Timestamp,
+) -> Idempotency {
+    Idempotency {
+        scope: format!("{principal}|{route}|{}", request.workflow_id),
+        key: key.to_owned(),
+        request_hash: canonical_hash(&meaning(request, timeout)),
+        expires_at,
+    }
+}
+
+/// What the request asks for. A member that is left out and one that says what is meant anyway are the same.
+fn meaning(request: &StartRequest, timeout: Option<&Value>) -> Map<String, Value> {
+    let members = [
+        ("input", request.input.clone()),
+        ("task_id", json!(request.task)),
+        ("tags", Value::Object(request.tags.clone())),
+        ("durability", json!(request.durability)),
+        ("priority", json!(request.priority)),
+        ("timeout", timeout.cloned().unwrap_or_default()),
+    ];
+    let says_something = |value: &Value| match value {
+        Value::Null => false,
+        Value::Object(members) => !members.is_empty(),
+        other => *other != json!(0),
+    };
+    members
+        .into_iter()
+        .filter(|(_, value)| says_something(value))
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}

@@ -1,0 +1,156 @@
+//! What a sound project names and this process could not use: drivers it does not have, databases and plugins whose
+//! files are none.
+
+use std::sync::Arc;
+
+use compozy_lang::codes;
+use compozy_lang::diagnostic::{Diagnostic, Severity};
+use compozy_lang::load::Setting;
+use compozy_lang::plan::{Plugin, PluginKind, Project, Task, TaskKind};
+use compozy_lang::settings::{Database, Driver};
+use compozy_lang::source::Place;
+
+use super::compose::{self, Read};
+use super::failure::{Diagnostics, Failure};
+use crate::plugin;
+
+/// What the plugins of a project are needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plugins {
+    /// Nothing: runs are only looked at.
+    Unused,
+    /// They may be called, so their files must hold what their entries promise.
+    Called,
+}
+
+/// Adds the findings to what reading the project gave; with an error among them there is no project to work with.
+pub async fn check(mut read: Read, plugins: Plugins) -> Read {
+    let Some(loaded) = &read.loaded else { return read };
+    let project = Arc::clone(&loaded.project);
+    let mut found = databases(&project, &read.settings);
+    if plugins == Plugins::Called {
+        found.extend(broken_plugins(project).await);
+    }
+    if found.is_empty() {
+        return read;
+    }
+    if found.iter().any(|problem| problem.severity == Severity::Error) {
+        read.loaded = None;
+    }
+    read.found.all.extend(found);
+    read.found.all.sort_by(|one, other| one.place.cmp(&other.place));
+    read
+}
+
+/// Whether a project that was read for looking only may also be run.
+///
+/// # Errors
+/// The plugins that cannot be used (exit 3).
+pub async fn require_plugins(project: &Arc<Project>) -> Result<(), Failure> {
+    let all = broken_plugins(Arc::clone(project)).await;
+    let found = Diagnostics { all, omitted: 0, root: project.root.clone() };
+    if found.all.is_empty() { Ok(()) } else { Err(Failure::Diagnostics(Box::new(found))) }
+}
+
+/// Reads every plugin file, beside the async threads.
+async fn broken_plugins(project: Arc<Project>) -> Vec<Diagnostic> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let entries = project.plugins.iter().cloned().chain(builtin_models(&project)).chain(builtin_tools(&project));
+        entries.filter_map(|plugin| entry(&project, &plugin)).collect()
+    });
+    reading.await.unwrap_or_default()
+}
+
+/// The bundled plugins that providers name without an entry in `plugins`.
+pub fn builtin_models(project: &Project) -> impl Iterator<Item = Plugin> {
+    let named = project.providers.iter().filter_map(|provider| Some((provider.plugin.as_deref()?, &provider.place)));
+    let named = named.filter(|(source, _)| source.starts_with("builtin:"));
+    named.map(|(source, place)| Plugin::builtin(source, PluginKind::Llm, place.clone()))
+}
+
+/// The bundled plugins that tools name without an entry in `plugins`, where a task first uses them.
+fn builtin_tools(project: &Project) -> impl Iterator<Item = Plugin> {
+    fn first_use(tasks: &[Task], tool: &str) -> Option<Place> {
+        tasks.iter().find_map(|task| match &task.kind {
+            TaskKind::Tool(call) if call.tool == tool => Some(task.place.clone()),
+            _ => first_use(task.children(), tool),
+        })
+    }
+    project.workflows.values().flat_map(|workflow| {
+        let named = workflow.tools.values().filter(|tool| tool.plugin.starts_with("builtin:"));
+        named.map(|tool| {
+            let file = Place { file: workflow.file.as_str().into(), ..Place::default() };
+            let place = first_use(&workflow.tasks, &tool.id).unwrap_or(file);
+            Plugin::builtin(&tool.plugin, PluginKind::Tool, place)
+        })
+    })
+}
+
+/// Databases that no command could open.
+fn databases(project: &Project, settings: &[Setting]) -> Vec<Diagnostic> {
+    let place_of =
+        |path: &str| settings.iter().find(|setting| setting.path == path).and_then(|found| found.place.clone());
+    let mut found = Vec::new();
+    if project.settings.database.driver == Driver::Postgres {
+        let place = ["database.driver", "mode", "database.host", "database.dbname", "database.conn_string"];
+        let place = place.into_iter().find_map(place_of).unwrap_or_else(|| whole(project));
+        found.push(no_driver(place).path("database.driver"));
+    }
+    if let Some(reason) = no_file(project, &project.settings.database) {
+        let place = place_of("database.path").unwrap_or_else(|| whole(project));
+        found.push(bad_path("database.path", &reason, place));
+    }
+    for named in &project.databases {
+        let path = format!("databases.{}", named.id);
+        if named.database.driver == Driver::Postgres {
+            found.push(no_driver(named.place.clone()).path(path));
+        } else if let Some(reason) = no_file(project, &named.database) {
+            found.push(bad_path(&path, &reason, named.place.clone()));
+        }
+    }
+    found
+}
+
+fn no_driver(place: Place) -> Diagnostic {
+    Diagnostic::error("CZ0801", "database driver 'postgres' is not supported by this version", place)
+        .help("use driver: sqlite")
+}
+
+/// Why the path of a database can be no file of SQLite, judged before anything opens it: to open a pipe may block.
+fn no_file(project: &Project, database: &Database) -> Option<String> {
+    if database.driver != Driver::Sqlite {
+        return None;
+    }
+    let path = compose::file_of(project, &database.path)?;
+    let link = std::fs::symlink_metadata(&path).ok()?;
+    match std::fs::metadata(&path) {
+        Ok(target) if target.is_file() => None,
+        Ok(target) if target.is_dir() => Some("it is a folder".to_owned()),
+        Ok(_) => Some("it is not a regular file".to_owned()),
+        Err(error) if link.is_symlink() => Some(format!("it is a symbolic link that leads nowhere: {}", error.kind())),
+        Err(_) => None,
+    }
+}
+
+fn bad_path(path: &str, reason: &str, place: Place) -> Diagnostic {
+    Diagnostic::error("CZ0803", format!("{path}: {reason}"), place).path(path).help("fix the path")
+}
+
+fn whole(project: &Project) -> Place {
+    let file = project.config_file.file_name().unwrap_or_default().to_string_lossy();
+    Place { file: file.as_ref().into(), line: 0, column: 0 }
+}
+
+/// What is wrong with the component that an entry of `plugins` names.
+fn entry(project: &Project, entry: &Plugin) -> Option<Diagnostic> {
+    let error = plugin::entry::check(&project.root, entry).err()?;
+    let known = codes::find(error.code())?;
+    let (message, help) = match &error {
+        plugin::Error::Outside(_) => (error.to_string(), "move it"),
+        plugin::Error::Precompiled => (format!("'{}': {error}", entry.source), "use the .wasm component"),
+        plugin::Error::Digest { .. } => (format!("'{}': {error}", entry.source), "check where the file came from"),
+        _ => (format!("'{}': {error}", entry.id), "fix source or kind"),
+    };
+    let length = u32::try_from(entry.source.chars().count()).unwrap_or(1);
+    Some(Diagnostic::error(known.code, message, entry.place.clone()).length(length).help(help))
+}
