@@ -113,6 +113,14 @@ impl Linker<'_> {
                 Executed { kind, with: task.with.take(), env: task.env, input: None, output: None }
             }
         };
+        let mut under = around.defaults.retry.over(&around.project.retry);
+        if matches!(
+            executed.kind,
+            TaskKind::Parallel(_) | TaskKind::Collection(_) | TaskKind::Composite(_) | TaskKind::Workflow(_)
+        ) {
+            // Its children have had their attempts: what is not asked for here is not multiplied with theirs.
+            under.maximum_attempts = Some(1);
+        }
         Some(Task {
             kind: executed.kind,
             with: executed.with,
@@ -128,7 +136,7 @@ impl Linker<'_> {
             sleep: task.sleep,
             is_final: task.is_final,
             timeout: if is_wait { task.timeout } else { self.timeout(task.timeout) },
-            retry: task.retry.over(&around.defaults.retry).over(&around.project.retry).policy(),
+            retry: task.retry.over(&under).policy(),
             id: task.id.text,
         })
     }

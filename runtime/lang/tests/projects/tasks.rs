@@ -122,8 +122,11 @@ tasks:
     let TaskKind::Parallel(parallel) = &fan.kind else { panic!() };
     assert_eq!((parallel.strategy, ids(&parallel.tasks)), (Strategy::FailFast, vec!["left", "right"]));
     assert!(matches!(&parallel.max_workers, Some(Typed::Template(template)) if template.is_template));
-    // Defaults reach children as retries, and not as transitions: nothing follows in a parallel task.
-    assert_eq!((fan.retry.maximum_attempts, parallel.tasks[0].retry.maximum_attempts), (5, 1));
+    // Defaults reach children as retries, and not as transitions: nothing follows in a parallel task. A container is
+    // tried again only if it says so itself.
+    assert_eq!((fan.retry.maximum_attempts, parallel.tasks[0].retry.maximum_attempts), (1, 1));
+    let TaskKind::Composite(inner) = &workflow.task(&[0, 1]).unwrap().kind else { panic!() };
+    assert_eq!(inner.tasks[0].retry.maximum_attempts, 5);
     assert!(matches!(fan.on_error.next, Some(Next::Task(3))) && parallel.tasks[0].on_error.next.is_none());
     let right = workflow.task(&[0, 1]).unwrap();
     let TaskKind::Composite(composite) = &right.kind else { panic!() };
