@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
-use chrono_tz::Tz;
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
+use jiff::{Timestamp, Zoned};
 
 /// Longest text that is read.
 const MAX_LENGTH: usize = 256;
@@ -39,7 +40,7 @@ impl Timing {
     /// do not exist are skipped, those that are repeated count once; `@every` fires at whole multiples since 1970, so a
     /// restart changes nothing. `None`: never again.
     #[must_use]
-    pub fn next(&self, after: i64, zone: Tz) -> Option<i64> {
+    pub fn next(&self, after: i64, zone: &TimeZone) -> Option<i64> {
         let cron = match self {
             Timing::Every(every) => {
                 let every = i64::try_from(every.as_micros()).ok()?.max(1);
@@ -47,15 +48,24 @@ impl Timing {
             }
             Timing::Pattern(cron) => cron,
         };
-        let mut time = DateTime::from_timestamp_micros(after)?.with_timezone(&zone);
+        let mut time = Timestamp::from_microsecond(after).ok()?.to_zoned(zone.clone());
         for _ in 0..MOST_SKIPPED {
             time = cron.find_next_occurrence(&time, false).ok()?;
-            let is_first = zone.from_local_datetime(&time.naive_local()).earliest().is_none_or(|first| first >= time);
+            let is_first = earliest(time.datetime(), zone).is_none_or(|first| first >= time.timestamp());
             if is_first && cron.is_time_matching(&time).unwrap_or(false) {
-                return Some(time.timestamp_micros());
+                return Some(time.timestamp().as_microsecond());
             }
         }
         None
+    }
+}
+
+/// The first moment at which clocks of `zone` show `local`; `None`: they skip it.
+fn earliest(local: DateTime, zone: &TimeZone) -> Option<Timestamp> {
+    let ambiguous = zone.to_ambiguous_timestamp(local);
+    match ambiguous.offset() {
+        AmbiguousOffset::Gap { .. } => None,
+        AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => ambiguous.earlier().ok(),
     }
 }
 
@@ -99,7 +109,7 @@ fn fields(text: &str) -> Result<Timing, String> {
     }
     match croner::parser::CronParser::new().parse(text) {
         // The search ends after so many years that only impossible days are left.
-        Ok(cron) if cron.find_next_occurrence(&DateTime::<Utc>::UNIX_EPOCH, true).is_err() => {
+        Ok(cron) if cron.find_next_occurrence(&Zoned::new(Timestamp::UNIX_EPOCH, TimeZone::UTC), true).is_err() => {
             Err("it never fires: there is no such day".into())
         }
         Ok(cron) => Ok(Timing::Pattern(Box::new(cron))),
@@ -111,14 +121,15 @@ fn fields(text: &str) -> Result<Timing, String> {
     }
 }
 
-/// The time zone of an IANA name.
+/// The time zone of an IANA name, from the table in this program: a machine's own may be older, or missing.
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub fn zone(name: &str) -> Result<Tz, String> {
-    name.parse::<Tz>().map_err(|_| {
-        let names: Vec<&str> = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()).collect();
-        match crate::suggest::nearest(name, names.iter().copied()) {
+pub fn zone(name: &str) -> Result<TimeZone, String> {
+    let zones = TimeZoneDatabase::bundled();
+    zones.get(name).map_err(|_| {
+        let names: Vec<String> = zones.available().map(|zone| zone.to_string()).collect();
+        match crate::suggest::nearest(name, names.iter().map(String::as_str)) {
             Some(near) => format!("time zone '{name}' does not exist. Did you mean '{near}'?"),
             None => format!("time zone '{name}' does not exist; write an IANA name such as Europe/Lisbon"),
         }
@@ -129,21 +140,23 @@ pub fn zone(name: &str) -> Result<Tz, String> {
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub fn instant(text: &str, zone: Tz) -> Result<i64, String> {
+pub fn instant(text: &str, zone: &TimeZone) -> Result<i64, String> {
     let text = text.trim();
-    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Ok(time.timestamp_micros());
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time.as_microsecond());
     }
-    let local =
-        NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|date| date.and_time(NaiveTime::MIN)).or_else(|_| {
-            ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
-                .iter()
-                .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-                .ok_or_else(|| format!("'{text}' is no date; write 2026-12-31 or 2026-12-31T18:00:00Z"))
-        })?;
-    match zone.from_local_datetime(&local).earliest() {
-        Some(time) => Ok(time.timestamp_micros()),
-        None => Err(format!("'{text}' does not exist in {}: clocks were put forward", zone.name())),
+    let local = Date::strptime("%Y-%m-%d", text).map(|date| date.to_datetime(Time::midnight())).or_else(|_| {
+        ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
+            .iter()
+            .find_map(|format| DateTime::strptime(format, text).ok())
+            .ok_or_else(|| format!("'{text}' is no date; write 2026-12-31 or 2026-12-31T18:00:00Z"))
+    })?;
+    match earliest(local, zone) {
+        Some(time) => Ok(time.as_microsecond()),
+        None => {
+            let name = zone.iana_name().unwrap_or("its zone");
+            Err(format!("'{text}' does not exist in {name}: clocks were put forward"))
+        }
     }
 }
 
@@ -213,17 +226,17 @@ mod tests {
 
     #[test]
     fn the_next_time_is_found_across_changes_of_the_clock() {
-        let times = |text: &str, zone: Tz, after: &str, count: usize| -> Vec<String> {
+        let times = |text: &str, zone: &TimeZone, after: &str, count: usize| -> Vec<String> {
             let timing = parse(text).unwrap();
-            let mut at = DateTime::parse_from_rfc3339(after).unwrap().timestamp_micros();
+            let mut at = after.parse::<Timestamp>().unwrap().as_microsecond();
             let mut found = Vec::new();
             for _ in 0..count {
                 at = timing.next(at, zone).unwrap();
-                found.push(DateTime::from_timestamp_micros(at).unwrap().format("%m-%dT%H:%M:%S").to_string());
+                found.push(Timestamp::from_microsecond(at).unwrap().strftime("%m-%dT%H:%M:%S").to_string());
             }
             found
         };
-        let berlin = zone("Europe/Berlin").unwrap();
+        let berlin = &zone("Europe/Berlin").unwrap();
         // Clocks go from 02:00 to 03:00 on 2026-03-29 and from 03:00 back to 02:00 on 2026-10-25.
         assert_eq!(times("30 2 * * *", berlin, "2026-03-28T00:00:00Z", 2), ["03-28T01:30:00", "03-30T00:30:00"]);
         assert_eq!(times("30 2 * * *", berlin, "2026-10-24T12:00:00Z", 2), ["10-25T00:30:00", "10-26T01:30:00"]);
@@ -232,25 +245,28 @@ mod tests {
             ["10-25T00:30:00", "10-25T02:00:00", "10-25T02:30:00"]
         );
         assert_eq!(times("*/30 * * * *", berlin, "2026-03-29T00:30:00Z", 2), ["03-29T01:00:00", "03-29T01:30:00"]);
-        assert_eq!(times("15 0 8 * * MON", Tz::UTC, "2026-01-01T00:00:00Z", 2), ["01-05T08:00:15", "01-12T08:00:15"]);
         assert_eq!(
-            times("0 0 13 * FRI", Tz::UTC, "2026-01-01T00:00:00Z", 3),
+            times("15 0 8 * * MON", &TimeZone::UTC, "2026-01-01T00:00:00Z", 2),
+            ["01-05T08:00:15", "01-12T08:00:15"]
+        );
+        assert_eq!(
+            times("0 0 13 * FRI", &TimeZone::UTC, "2026-01-01T00:00:00Z", 3),
             ["01-02T00:00:00", "01-09T00:00:00", "01-13T00:00:00"]
         );
         assert_eq!(times("@every 90s", berlin, "2026-01-01T00:00:01Z", 2), ["01-01T00:01:30", "01-01T00:03:00"]);
-        assert_eq!(parse("0 0 0 1 1 * 2000").unwrap().next(1_767_225_600_000_000, Tz::UTC), None);
-        assert_eq!(parse("@daily").unwrap().next(i64::MAX, Tz::UTC), None);
+        assert_eq!(parse("0 0 0 1 1 * 2000").unwrap().next(1_767_225_600_000_000, &TimeZone::UTC), None);
+        assert_eq!(parse("@daily").unwrap().next(i64::MAX, &TimeZone::UTC), None);
     }
 
     #[test]
     fn zones_and_dates_are_read() {
-        let lisbon = zone("Europe/Lisbon").unwrap();
+        let lisbon = &zone("Europe/Lisbon").unwrap();
         assert_eq!(
             zone("Europe/Lisbo").unwrap_err(),
             "time zone 'Europe/Lisbo' does not exist. Did you mean 'Europe/Lisbon'?"
         );
         assert_eq!(instant("2026-07-01", lisbon), Ok(1_782_860_400_000_000));
-        assert_eq!(instant("2026-07-01T00:00:00+01:00", Tz::UTC), Ok(1_782_860_400_000_000));
+        assert_eq!(instant("2026-07-01T00:00:00+01:00", &TimeZone::UTC), Ok(1_782_860_400_000_000));
         assert_eq!(instant("2026-07-01 00:00", lisbon), Ok(1_782_860_400_000_000));
         assert!(instant("2026-13-01", lisbon).is_err());
         assert_eq!(

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use crate::cron;
 use crate::diagnostic::Diagnostic;
 use crate::plan::Overlap;
@@ -46,8 +48,8 @@ impl Reader<'_> {
         let fields = self.fields(node, &SCHEDULE, path)?;
         let cron = self.cron(&fields);
         let (timezone, zone) = self.zone(&fields);
-        let start_at = self.instant(&fields, "start_at", zone);
-        let end_at = self.instant(&fields, "end_at", zone);
+        let start_at = self.instant(&fields, "start_at", &zone);
+        let end_at = self.instant(&fields, "end_at", &zone);
         if let (Some(start), Some(end)) = (start_at, end_at)
             && end <= start
         {
@@ -101,18 +103,18 @@ impl Reader<'_> {
         }
     }
 
-    fn zone(&mut self, fields: &Fields<'_>) -> (String, chrono_tz::Tz) {
+    fn zone(&mut self, fields: &Fields<'_>) -> (String, TimeZone) {
         let name = self.text(fields, "timezone").unwrap_or_else(|| "UTC".into());
         match cron::zone(name.trim()) {
-            Ok(zone) => (zone.name().to_owned(), zone),
+            Ok(zone) => (zone.iana_name().unwrap_or("UTC").to_owned(), zone),
             Err(reason) => {
                 self.bad_schedule(fields, "timezone", &reason);
-                (name, chrono_tz::Tz::UTC)
+                (name, TimeZone::UTC)
             }
         }
     }
 
-    fn instant(&mut self, fields: &Fields<'_>, key: &str, zone: chrono_tz::Tz) -> Option<i64> {
+    fn instant(&mut self, fields: &Fields<'_>, key: &str, zone: &TimeZone) -> Option<i64> {
         let text = self.text_of(fields.get(key)?, &fields.at(key))?;
         match cron::instant(&text, zone) {
             Ok(time) => Some(time),

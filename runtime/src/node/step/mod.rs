@@ -120,8 +120,10 @@ impl Executor {
         let attempt = Attempt { plan, state, step, task, looked, cancel };
         let outcome = match (&attempt.step.opening, &task.kind) {
             (None, _) => self.attempt(&attempt).await,
-            (Some(opening), TaskKind::Wait(wait)) if opening.closing.is_none() => self.look(&attempt, wait).await,
-            (Some(_), _) => self.close(&attempt).await.map(Outcome::Done),
+            (Some(opening), TaskKind::Wait(wait)) if opening.closing.is_none() => {
+                Box::pin(self.look(&attempt, wait)).await
+            }
+            (Some(_), _) => Box::pin(self.close(&attempt)).await.map(Outcome::Done),
         };
         match outcome {
             Ok(outcome) => outcome,
@@ -182,24 +184,25 @@ impl Executor {
             let checked = self.check(attempt.plan, &site, task.input_schema.as_ref(), &with, "CZ0208");
             checked.map_err(|error| keep_input(error.into()))?;
         }
+        // Boxed is all but the tool: a call is as large as the largest thing it may wait for, and tools are most calls.
         let raw = match &task.kind {
-            TaskKind::Prompt(prompt) => self.prompt(attempt, prompt, &with).await,
+            TaskKind::Prompt(prompt) => Box::pin(self.prompt(attempt, prompt, &with)).await,
             TaskKind::Tool(call) => self.tool(attempt, call, &with).await,
-            TaskKind::Aggregate => self.aggregate(attempt, &with).await.map_err(Lost::from),
+            TaskKind::Aggregate => Box::pin(self.aggregate(attempt, &with)).await.map_err(Lost::from),
             TaskKind::Router(router) => {
-                let done = self.route(attempt, router, &with).await;
+                let done = Box::pin(self.route(attempt, router, &with)).await;
                 return done.map(Outcome::Done).map_err(|error| keep_input(error.into()));
             }
             TaskKind::Parallel(_) | TaskKind::Collection(_) | TaskKind::Composite(_) => {
-                let opened = self.open(attempt, &with).await;
+                let opened = Box::pin(self.open(attempt, &with)).await;
                 return opened.map(Outcome::Opened).map_err(|error| keep_input(error.into()));
             }
             TaskKind::Wait(wait) => {
-                let opened = self.listen(attempt, wait, &with).await;
+                let opened = Box::pin(self.listen(attempt, wait, &with)).await;
                 return opened.map(Outcome::Opened).map_err(|error| keep_input(error.into()));
             }
             TaskKind::Signal(signal) => {
-                let done = self.send(attempt, signal, &with).await;
+                let done = Box::pin(self.send(attempt, signal, &with)).await;
                 return done.map(Outcome::Done).map_err(|error| keep_input(error.into()));
             }
             TaskKind::Memory(_) | TaskKind::Workflow(_) => Err(Lost::from(not_yet(task))),

@@ -67,7 +67,7 @@ impl Tools {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let cell =
             entries.loaded.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()).or_default().clone();
-        cell.get_or_try_init(|| self.load_entry(&entries, id)).await?;
+        cell.get_or_try_init(|| Box::pin(self.load_entry(&entries, id))).await?;
         Ok((cell, entries))
     }
 
