@@ -7,7 +7,7 @@ use std::time::Duration;
 use compozy_engine::command::Command;
 use compozy_engine::decide::{self, Decision};
 use compozy_engine::error::StepError;
-use compozy_engine::event::{Event, Outcome, TimerKey};
+use compozy_engine::event::{Event, Outcome};
 use compozy_engine::state::{RunState, StepKey};
 use compozy_engine::status::Status;
 use compozy_engine::time::Timestamp;
@@ -22,6 +22,7 @@ use super::projection;
 use super::slots::Slot;
 use super::spawned::Spawned;
 use super::state::Shared;
+use super::timers::Timers;
 use super::worker::Worker;
 use crate::id::ExecId;
 use crate::plugin::cancel::CancelToken;
@@ -70,7 +71,7 @@ pub(crate) struct Driver {
     state: Shared,
     calls: FuturesUnordered<Call>,
     cancels: BTreeMap<StepKey, CancelToken>,
-    timers: BTreeMap<TimerKey, Timestamp>,
+    timers: Timers,
     control: mpsc::UnboundedReceiver<Control>,
     slot: Slot,
     /// What the node said while a commit waited for the disk.
@@ -99,7 +100,7 @@ impl Driver {
             state: Shared::new(state),
             calls: FuturesUnordered::new(),
             cancels: BTreeMap::new(),
-            timers: BTreeMap::new(),
+            timers: Timers::default(),
             control,
             slot,
             heard: VecDeque::new(),
@@ -156,11 +157,11 @@ impl Driver {
         if let Some(control) = self.heard.pop_front() {
             return Next::of(Some(control));
         }
-        let due = self.timers.iter().min_by_key(|(_, due)| **due).map(|(timer, due)| (timer.clone(), *due));
+        let due = self.timers.first().cloned();
         let clock = self.worker.clock.clone();
         let timer = async move {
             match due {
-                Some((timer, due)) => {
+                Some((due, timer)) => {
                     clock.sleep_until(due).await;
                     timer
                 }
@@ -175,7 +176,7 @@ impl Driver {
                 Next::Happened(Event::StepEnded { key, attempt, outcome: Box::new(outcome) })
             }
             timer = timer, if !self.draining => {
-                self.timers.remove(&timer);
+                self.timers.disarm(&timer);
                 Next::Happened(Event::TimerDue { timer })
             }
         }
@@ -298,12 +299,8 @@ impl Driver {
                         cancel.cancel();
                     }
                 }
-                Command::Arm { timer, due } => {
-                    self.timers.insert(timer, due);
-                }
-                Command::Disarm(timer) => {
-                    self.timers.remove(&timer);
-                }
+                Command::Arm { timer, due } => self.timers.arm(timer, due),
+                Command::Disarm(timer) => self.timers.disarm(&timer),
                 // Answered before the commit, in `handle`.
                 Command::RenderOutputs => {}
                 // The loader refuses sub-workflows, so that no run has any.
