@@ -12,9 +12,9 @@ use compozy_engine::state::{RunState, StepKey};
 use compozy_engine::status::Status;
 use compozy_engine::time::Timestamp;
 use compozy_lang::plan::Workflow;
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
 use super::held::{HANDED_BACK, Held};
@@ -31,6 +31,9 @@ use crate::storage::row::{Changes, Durability, Journal};
 
 /// First and longest wait before a commit that met a full or busy disk is tried again.
 const RETRY_COMMIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Events recorded with one commit at most: enough to share the wait for the disk, few enough for watchers to follow.
+const TOGETHER: usize = 128;
 
 /// What the node tells a driver.
 #[derive(Debug)]
@@ -121,12 +124,12 @@ impl Driver {
     /// Ends a run that cannot go on.
     pub(crate) async fn fail(mut self, error: StepError) -> Ended {
         self.held = None;
-        self.handle(Event::Lost(error)).await.unwrap_or(Ended::Terminal)
+        self.handle(vec![Event::Lost(error)]).await.unwrap_or(Ended::Terminal)
     }
 
     async fn drive(&mut self, commands: Vec<Command>) -> Ended {
         if self.status() == Status::Pending
-            && let Some(ended) = self.handle(Event::Start).await
+            && let Some(ended) = self.handle(vec![Event::Start]).await
         {
             return ended;
         }
@@ -139,7 +142,10 @@ impl Driver {
                 return Ended::HandedBack;
             }
             let ended = match self.next().await {
-                Next::Happened(event) => self.handle(event).await,
+                Next::Happened(event) => {
+                    let events = self.together(event);
+                    self.handle(events).await
+                }
                 Next::Drain => {
                     self.draining = true;
                     None
@@ -171,10 +177,7 @@ impl Driver {
         tokio::select! {
             biased;
             control = self.control.recv() => Next::of(control),
-            Some((key, attempt, outcome)) = self.calls.next(), if !self.calls.is_empty() => {
-                self.cancels.remove(&key);
-                Next::Happened(Event::StepEnded { key, attempt, outcome: Box::new(outcome) })
-            }
+            Some(ended) = self.calls.next(), if !self.calls.is_empty() => Next::Happened(self.ended(ended)),
             timer = timer, if !self.draining => {
                 self.timers.disarm(&timer);
                 Next::Happened(Event::TimerDue { timer })
@@ -182,10 +185,29 @@ impl Driver {
         }
     }
 
+    /// `event` with whatever else has ended by now: side by side, steps must not wait for the disk one by one.
+    fn together(&mut self, event: Event) -> Vec<Event> {
+        let mut events = vec![event];
+        while events.len() < TOGETHER
+            && let Some(Some(ended)) = self.calls.next().now_or_never()
+        {
+            events.push(self.ended(ended));
+        }
+        events
+    }
+
+    fn ended(&mut self, (key, attempt, outcome): (StepKey, u32, Outcome)) -> Event {
+        self.cancels.remove(&key);
+        Event::StepEnded { key, attempt, outcome: Box::new(outcome) }
+    }
+
     /// Decides, commits and carries out. `Some` when the driver has to end.
-    async fn handle(&mut self, event: Event) -> Option<Ended> {
+    async fn handle(&mut self, events: Vec<Event>) -> Option<Ended> {
         let now = self.worker.clock.now();
-        let mut decision = self.decide(event, now);
+        let mut decision = Decision::default();
+        for event in events {
+            decision.append(self.decide(event, now));
+        }
         if decision.commands.contains(&Command::RenderOutputs) {
             decision.commands.retain(|command| *command != Command::RenderOutputs);
             let rendered = self.worker.steps.workflow_outputs(&self.plan, &self.state).await;
@@ -317,7 +339,9 @@ impl Driver {
         if self.draining {
             return;
         }
-        let Some(attempt) = self.state.read().steps.at(&key).map(|step| step.attempt) else { return };
+        // What one event began, another of the same commit may have ended.
+        let begun = self.state.read().steps.at(&key).filter(|step| step.executes()).map(|step| step.attempt);
+        let Some(attempt) = begun else { return };
         let cancel = CancelToken::new();
         self.cancels.insert(key.clone(), cancel.clone());
         let (steps, plan, state) = (self.worker.steps.clone(), self.plan.clone(), self.state.clone());

@@ -282,3 +282,17 @@ async fn a_secret_in_the_with_of_a_collection_reaches_its_children_and_no_row() 
     let steps = node.storage().steps(&run.exec_id).await.unwrap();
     assert!(!format!("{steps:?}").contains(SECRET));
 }
+
+/// One thread runs all children while their driver waits for a commit; what has ended by then is recorded together.
+#[tokio::test]
+async fn children_that_end_together_share_a_commit() {
+    let children = (0..100).map(|number| add(&format!("c{number}"), number, 1)).collect();
+    let node = node(memory().await, workflow(vec![parallel("all", Strategy::WaitAll, children)])).await;
+    let run = ended(&node).await;
+    assert_eq!(run.status, "SUCCESS");
+    let events = node.storage().journal(&run.exec_id, 0, 1000).await.unwrap();
+    let ends: Vec<_> = events.iter().filter(|event| event.event == "task_status").map(|event| event.at).collect();
+    let commits: std::collections::BTreeSet<_> = ends.iter().collect();
+    assert_eq!(ends.len(), 101);
+    assert!(commits.len() < 50, "{} commits", commits.len());
+}
