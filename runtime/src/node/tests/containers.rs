@@ -296,3 +296,12 @@ async fn children_that_end_together_share_a_commit() {
     assert_eq!(ends.len(), 101);
     assert!(commits.len() < 50, "{} commits", commits.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rendered_duration_must_be_one() {
+    let mut nap = add("nap", 1, 2);
+    nap.sleep = Some(Typed::Template(template("{{ \"soon\" }}", &[], TemplateMode::Text)));
+    let run = ended(&node(memory().await, workflow(vec![nap])).await).await;
+    let error: Value = serde_json::from_str(run.error.as_deref().unwrap()).unwrap();
+    assert_eq!((error["code"].as_str(), run.status.as_str()), (Some("CZ0111"), "FAILED"), "{error}");
+}
