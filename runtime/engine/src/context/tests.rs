@@ -164,6 +164,17 @@ fn containers_show_children_and_winner() {
     assert_eq!(children["pair-1"]["children"]["one"]["output"], json!(10));
 }
 
+#[test]
+fn progress_is_sent_to_who_names_it() {
+    let context = seen("first", &["tasks.all.output.progress_info", "tasks.each.output"], None);
+    let expected = json!({
+        "total_children": 2, "success_count": 1, "failed_count": 0, "canceled_count": 0, "timed_out_count": 0,
+        "completion_rate": 0.5, "failure_rate": 0.0, "overall_status": "SUCCESS",
+    });
+    assert_eq!(context["tasks"]["all"]["progress_info"], expected);
+    assert_eq!(context["tasks"]["each"].get("progress_info"), None);
+}
+
 /// What every child of a wide container is sent must not grow with the input of the run.
 #[test]
 fn of_a_large_input_only_what_is_named_is_sent() {
