@@ -185,13 +185,22 @@ impl Driver {
         }
     }
 
-    /// `event` with whatever else has ended by now: side by side, steps must not wait for the disk one by one.
+    /// `event` with whatever else has ended or come due by now: side by side, steps must not wait for the disk one by
+    /// one.
     fn together(&mut self, event: Event) -> Vec<Event> {
         let mut events = vec![event];
         while events.len() < TOGETHER
             && let Some(Some(ended)) = self.calls.next().now_or_never()
         {
             events.push(self.ended(ended));
+        }
+        let now = self.worker.clock.now();
+        while events.len() < TOGETHER
+            && !self.draining
+            && let Some((_, timer)) = self.timers.first().filter(|(due, _)| *due <= now).cloned()
+        {
+            self.timers.disarm(&timer);
+            events.push(Event::TimerDue { timer });
         }
         events
     }
