@@ -69,13 +69,18 @@ fn leniency_turns_missing_into_null() {
 #[test]
 fn container_outputs_resolve_in_both_shapes() {
     let context = r#"{"tasks": {"p": {"type": "parallel", "status": "SUCCESS", "output": {"a": {"x": 1}},
-        "children": {"b": {"output": {"x": 2}}}}}}"#;
+        "children": {"b": {"output": {"x": 2}}}, "progress_info": {"failed_count": 3}},
+        "c": {"type": "collection", "status": "SUCCESS", "output": [1], "progress_info": {"failed_count": 4}},
+        "own": {"type": "composite", "status": "SUCCESS", "output": {"progress_info": 5}, "progress_info": {}}}}"#;
     for (text, expected) in [
         ("{{ .tasks.p.output.a.x }}", "1"),
         ("{{ .tasks.p.output.a.output.x }}", "1"),
         ("{{ .tasks.p.output.outputs.a.x }}", "1"),
         ("{{ .tasks.p.output.b.x }}", "2"),
         ("{{ .tasks.p.output }}", r#"{"a":{"x":1}}"#),
+        ("{{ .tasks.p.output.progress_info.failed_count }}", "3"),
+        ("{{ .tasks.c.output.progress_info.failed_count }}", "4"),
+        ("{{ .tasks.own.output.progress_info }}", "5"),
     ] {
         assert_eq!(try_render(&source(text), context, &Limits::default()).unwrap(), expected, "{text}");
     }

@@ -5,12 +5,14 @@
 //! length. Every change of a step goes through [`RunState::change`], which keeps the counters that decisions read, so
 //! that no decision has to look at all open steps.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use compozy_lang::plan::{Task, TaskIndex, TaskKind, Workflow};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::error::StepError;
 use crate::json::Json;
@@ -97,6 +99,8 @@ pub struct RunState {
     pub inbox: VecDeque<Signal>,
     /// Seq of the last journal event.
     pub last_seq: i64,
+    /// Members of the input, taken apart when first asked for.
+    input_members: OnceLock<BTreeMap<String, Json>>,
 }
 
 /// One execution of a task.
@@ -222,7 +226,20 @@ impl RunState {
             paused: false,
             inbox: VecDeque::new(),
             last_seq: 0,
+            input_members: OnceLock::new(),
         }
+    }
+
+    /// The members of the run's input by name. A large input is not parsed for every step that wants one of them.
+    pub fn input_members(&self) -> &BTreeMap<String, Json> {
+        self.input_members.get_or_init(|| {
+            let members: BTreeMap<String, Box<RawValue>> =
+                serde_json::from_str(self.facts.input.as_str()).unwrap_or_default();
+            members
+                .into_iter()
+                .map(|(name, value)| (name, Json::from_valid(String::from(Box::<str>::from(value)))))
+                .collect()
+        })
     }
 
     /// The stored form of what is neither column nor step.

@@ -73,7 +73,12 @@ pub async fn find(
     let config = wanted.project.as_ref().map(|project| project.config.as_path());
     let mut servers: Vec<(Server, Found)> = Vec::new();
     for found in record::list(&wanted.root, wanted.runtime.as_deref(), config) {
-        if let Some(server) = follow(&found, output, clock).await? {
+        let Some(server) = follow(&found, output, clock).await? else { continue };
+        // The record a killed server left leads to the one that was started again at its address.
+        if found.record.instance_id != server.instance_id && !found.alive() {
+            found.discard();
+        }
+        if servers.iter().all(|(known, _)| known.instance_id != server.instance_id) {
             servers.push((server, found));
         }
     }
@@ -315,26 +320,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn the_record_of_a_server_that_is_gone_is_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        let record = record::Record {
-            instance_id: "gone".into(),
-            pid: std::process::id(),
-            url: Some(format!("http://{address}")),
-            config: folder.path().join("compozy.yaml"),
-            project: "p".into(),
-            driver: "sqlite".into(),
-            identity_key: Some("00".repeat(32)),
-            version: "0".into(),
-            state: State::Listening,
-        };
-        let written = record::Written::create(folder.path(), None, record).unwrap();
-        let wanted = Wanted { root: folder.path().to_owned(), runtime: None, project: None };
-        let output = Output {
+    fn quiet() -> Output {
+        Output {
             format: crate::cli::output::Format::Table,
             quiet: true,
             verbose: 0,
@@ -342,8 +329,69 @@ mod tests {
             color_err: false,
             spinner: false,
             width: None,
-        };
-        let found = find(&wanted, &NoKeys, &output, &Clock::system()).await;
+        }
+    }
+
+    fn record(folder: &std::path::Path, instance: &str, pid: u32, address: SocketAddr) -> record::Record {
+        record::Record {
+            instance_id: instance.into(),
+            pid,
+            url: Some(format!("http://{address}")),
+            config: folder.join("compozy.yaml"),
+            project: "p".into(),
+            driver: "sqlite".into(),
+            identity_key: Some("00".repeat(32)),
+            version: "0".into(),
+            state: State::Listening,
+        }
+    }
+
+    /// Answers every question for the identity as the instance `new` of the project `p`.
+    fn answer_identities(listener: std::net::TcpListener) {
+        use std::io::{Read as _, Write as _};
+        let port = listener.local_addr().unwrap().port();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 1024];
+            let length = stream.read(&mut request).unwrap();
+            let request = String::from_utf8_lossy(&request[..length]).into_owned();
+            let nonce = request.split_once("nonce=").unwrap().1.split(' ').next().unwrap();
+            let proof = proof::proof(&[0; 32], nonce, port, "p");
+            let body = serde_json::json!({"data": {"instance_id": "new", "proof": proof, "ready": true}}).to_string();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_killed_server_started_again_at_its_address_is_one_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || answer_identities(listener));
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        let killed = record::Written::create(folder.path(), None, record(folder.path(), "killed", gone.id(), address));
+        let alive = record(folder.path(), "new", std::process::id(), address);
+        let written = [killed.unwrap(), record::Written::create(folder.path(), None, alive).unwrap()];
+        let wanted = Wanted { root: folder.path().to_owned(), runtime: None, project: None };
+        let found = find(&wanted, &NoKeys, &quiet(), &Clock::system()).await.unwrap();
+        assert_eq!(found.map(|server| server.instance_id).as_deref(), Some("new"));
+        let left = record::list(folder.path(), None, None);
+        assert_eq!(left.iter().map(|found| found.record.instance_id.as_str()).collect::<Vec<_>>(), ["new"]);
+        drop(written);
+    }
+
+    #[tokio::test]
+    async fn the_record_of_a_server_that_is_gone_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let record = record(folder.path(), "gone", std::process::id(), address);
+        let written = record::Written::create(folder.path(), None, record).unwrap();
+        let wanted = Wanted { root: folder.path().to_owned(), runtime: None, project: None };
+        let found = find(&wanted, &NoKeys, &quiet(), &Clock::system()).await;
         assert_eq!(found.unwrap(), None);
         assert!(record::list(folder.path(), None, None).is_empty());
         drop(written);

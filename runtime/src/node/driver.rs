@@ -7,14 +7,14 @@ use std::time::Duration;
 use compozy_engine::command::Command;
 use compozy_engine::decide::{self, Decision};
 use compozy_engine::error::StepError;
-use compozy_engine::event::{Event, Outcome, TimerKey};
+use compozy_engine::event::{Event, Outcome};
 use compozy_engine::state::{RunState, StepKey};
 use compozy_engine::status::Status;
 use compozy_engine::time::Timestamp;
 use compozy_lang::plan::Workflow;
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
 use super::held::{HANDED_BACK, Held};
@@ -22,6 +22,7 @@ use super::projection;
 use super::slots::Slot;
 use super::spawned::Spawned;
 use super::state::Shared;
+use super::timers::Timers;
 use super::worker::Worker;
 use crate::id::ExecId;
 use crate::plugin::cancel::CancelToken;
@@ -30,6 +31,9 @@ use crate::storage::row::{Changes, Durability, Journal};
 
 /// First and longest wait before a commit that met a full or busy disk is tried again.
 const RETRY_COMMIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Events recorded with one commit at most: enough to share the wait for the disk, few enough for watchers to follow.
+const TOGETHER: usize = 128;
 
 /// What the node tells a driver.
 #[derive(Debug)]
@@ -70,7 +74,7 @@ pub(crate) struct Driver {
     state: Shared,
     calls: FuturesUnordered<Call>,
     cancels: BTreeMap<StepKey, CancelToken>,
-    timers: BTreeMap<TimerKey, Timestamp>,
+    timers: Timers,
     control: mpsc::UnboundedReceiver<Control>,
     slot: Slot,
     /// What the node said while a commit waited for the disk.
@@ -99,7 +103,7 @@ impl Driver {
             state: Shared::new(state),
             calls: FuturesUnordered::new(),
             cancels: BTreeMap::new(),
-            timers: BTreeMap::new(),
+            timers: Timers::default(),
             control,
             slot,
             heard: VecDeque::new(),
@@ -120,12 +124,12 @@ impl Driver {
     /// Ends a run that cannot go on.
     pub(crate) async fn fail(mut self, error: StepError) -> Ended {
         self.held = None;
-        self.handle(Event::Lost(error)).await.unwrap_or(Ended::Terminal)
+        self.handle(vec![Event::Lost(error)]).await.unwrap_or(Ended::Terminal)
     }
 
     async fn drive(&mut self, commands: Vec<Command>) -> Ended {
         if self.status() == Status::Pending
-            && let Some(ended) = self.handle(Event::Start).await
+            && let Some(ended) = self.handle(vec![Event::Start]).await
         {
             return ended;
         }
@@ -138,7 +142,10 @@ impl Driver {
                 return Ended::HandedBack;
             }
             let ended = match self.next().await {
-                Next::Happened(event) => self.handle(event).await,
+                Next::Happened(event) => {
+                    let events = self.together(event);
+                    self.handle(events).await
+                }
                 Next::Drain => {
                     self.draining = true;
                     None
@@ -156,11 +163,11 @@ impl Driver {
         if let Some(control) = self.heard.pop_front() {
             return Next::of(Some(control));
         }
-        let due = self.timers.iter().min_by_key(|(_, due)| **due).map(|(timer, due)| (timer.clone(), *due));
+        let due = self.timers.first().cloned();
         let clock = self.worker.clock.clone();
         let timer = async move {
             match due {
-                Some((timer, due)) => {
+                Some((due, timer)) => {
                     clock.sleep_until(due).await;
                     timer
                 }
@@ -170,21 +177,46 @@ impl Driver {
         tokio::select! {
             biased;
             control = self.control.recv() => Next::of(control),
-            Some((key, attempt, outcome)) = self.calls.next(), if !self.calls.is_empty() => {
-                self.cancels.remove(&key);
-                Next::Happened(Event::StepEnded { key, attempt, outcome: Box::new(outcome) })
-            }
+            Some(ended) = self.calls.next(), if !self.calls.is_empty() => Next::Happened(self.ended(ended)),
             timer = timer, if !self.draining => {
-                self.timers.remove(&timer);
+                self.timers.disarm(&timer);
                 Next::Happened(Event::TimerDue { timer })
             }
         }
     }
 
-    /// Decides, commits and carries out. `Some` when the driver has to end.
-    async fn handle(&mut self, event: Event) -> Option<Ended> {
+    /// `event` with whatever else has ended or come due by now: side by side, steps must not wait for the disk one by
+    /// one.
+    fn together(&mut self, event: Event) -> Vec<Event> {
+        let mut events = vec![event];
+        while events.len() < TOGETHER
+            && let Some(Some(ended)) = self.calls.next().now_or_never()
+        {
+            events.push(self.ended(ended));
+        }
         let now = self.worker.clock.now();
-        let mut decision = self.decide(event, now);
+        while events.len() < TOGETHER
+            && !self.draining
+            && let Some((_, timer)) = self.timers.first().filter(|(due, _)| *due <= now).cloned()
+        {
+            self.timers.disarm(&timer);
+            events.push(Event::TimerDue { timer });
+        }
+        events
+    }
+
+    fn ended(&mut self, (key, attempt, outcome): (StepKey, u32, Outcome)) -> Event {
+        self.cancels.remove(&key);
+        Event::StepEnded { key, attempt, outcome: Box::new(outcome) }
+    }
+
+    /// Decides, commits and carries out. `Some` when the driver has to end.
+    async fn handle(&mut self, events: Vec<Event>) -> Option<Ended> {
+        let now = self.worker.clock.now();
+        let mut decision = Decision::default();
+        for event in events {
+            decision.append(self.decide(event, now));
+        }
         if decision.commands.contains(&Command::RenderOutputs) {
             decision.commands.retain(|command| *command != Command::RenderOutputs);
             let rendered = self.worker.steps.workflow_outputs(&self.plan, &self.state).await;
@@ -298,12 +330,8 @@ impl Driver {
                         cancel.cancel();
                     }
                 }
-                Command::Arm { timer, due } => {
-                    self.timers.insert(timer, due);
-                }
-                Command::Disarm(timer) => {
-                    self.timers.remove(&timer);
-                }
+                Command::Arm { timer, due } => self.timers.arm(timer, due),
+                Command::Disarm(timer) => self.timers.disarm(&timer),
                 // Answered before the commit, in `handle`.
                 Command::RenderOutputs => {}
                 // The loader refuses sub-workflows, so that no run has any.
@@ -320,7 +348,9 @@ impl Driver {
         if self.draining {
             return;
         }
-        let Some(attempt) = self.state.read().steps.at(&key).map(|step| step.attempt) else { return };
+        // What one event began, another of the same commit may have ended.
+        let begun = self.state.read().steps.at(&key).filter(|step| step.executes()).map(|step| step.attempt);
+        let Some(attempt) = begun else { return };
         let cancel = CancelToken::new();
         self.cancels.insert(key.clone(), cancel.clone());
         let (steps, plan, state) = (self.worker.steps.clone(), self.plan.clone(), self.state.clone());

@@ -16,6 +16,7 @@ mod spawned;
 mod start;
 mod state;
 pub mod step;
+mod timers;
 mod watchers;
 mod worker;
 

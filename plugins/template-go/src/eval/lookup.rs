@@ -73,8 +73,8 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// Members of a container's output that are no part of it (dialect §5.2): `outputs`, `<child>` after its own
-    /// `outputs` replaced them, `<child>.output`.
+    /// Members of a container's output that are no part of it (dialect §5.2): `outputs`, `progress_info`, `<child>` after
+    /// its own `outputs` replaced them, `<child>.output`.
     fn virtual_member<'v>(
         &self,
         value: &'v Value,
@@ -97,6 +97,7 @@ impl<'a> Evaluator<'a> {
         match (&*segment.name, at) {
             ("outputs", 3) => Some(value),
             ("output", 4 | 5) => Some(value),
+            ("progress_info", 3) => task.get("progress_info"),
             (child, 3) => {
                 let Some(Value::Map(children)) = task.get("children") else {
                     return None;

@@ -137,13 +137,14 @@ impl<'r> Wanted<'r> {
         self.all || self.by_root.contains_key(root)
     }
 
+    /// What is referred to below `root`.
+    fn below(&self, root: &str) -> Below<'r> {
+        Below(if self.all { None } else { self.by_root.get(root).cloned() })
+    }
+
     /// Members of `root` that are referred to; `None`: all of them.
     fn members(&self, root: &str) -> Option<BTreeSet<&'r str>> {
-        if self.all {
-            return None;
-        }
-        let paths = self.by_root.get(root)?;
-        paths.iter().map(|path| path.first().map(String::as_str)).collect()
+        self.below(root).members()
     }
 
     /// Paths below the task `id` that are referred to; `None`: all of them.
@@ -156,16 +157,36 @@ impl<'r> Wanted<'r> {
     }
 }
 
+/// The paths referred to below some place; `None`: everything.
+struct Below<'r>(Option<Vec<&'r [String]>>);
+
+impl<'r> Below<'r> {
+    fn has(&self, member: &str) -> bool {
+        let leads = |path: &&[String]| path.first().is_none_or(|first| first == member);
+        self.0.as_ref().is_none_or(|paths| paths.iter().any(leads))
+    }
+
+    fn members(&self) -> Option<BTreeSet<&'r str>> {
+        self.0.as_ref()?.iter().map(|path| path.first().map(String::as_str)).collect()
+    }
+
+    fn below(&self, member: &str) -> Self {
+        let Some(paths) = &self.0 else { return Self(None) };
+        let paths = paths.iter().filter(|path| path.first().is_none_or(|first| first == member));
+        Self(paths.map(|path| path.get(1..)).collect())
+    }
+}
+
 impl Site<'_> {
     fn root(&self, root: &str, wanted: &Wanted<'_>, object: &mut Object) {
         match root {
-            "input" => object.raw("input", &self.input(wanted)),
+            "input" => object.raw("input", &self.input(wanted.members("input"))),
             "with" => {
                 if let Some(with) = self.with {
                     object.raw("with", &with.to_string());
                 }
             }
-            "workflow" => object.raw("workflow", &self.workflow()),
+            "workflow" => object.raw("workflow", &self.workflow(&wanted.below("workflow"))),
             "tasks" => object.raw("tasks", &self.tasks(wanted)),
             "output" => self.output.iter().for_each(|output| object.raw("output", output.as_str())),
             "error" => {
@@ -187,7 +208,7 @@ impl Site<'_> {
             }
             "item" => self.nearest_item().iter().for_each(|item| object.raw("item", item.value.as_str())),
             "index" => self.nearest_item().iter().for_each(|item| object.raw("index", &item.index.to_string())),
-            "parent" => self.parent().iter().for_each(|parent| object.raw("parent", parent)),
+            "parent" => self.parent(wanted).iter().for_each(|parent| object.raw("parent", parent)),
             "children" => {
                 if let Some(children) = self.step.and_then(|step| self.children_of(step)) {
                     object.raw("children", &children);
@@ -208,31 +229,40 @@ impl Site<'_> {
         }
     }
 
-    /// The workflow input with the rendered `with` laid over it, key by key.
-    fn input(&self, wanted: &Wanted<'_>) -> String {
+    /// The workflow input with the rendered `with` laid over it, key by key. Of a large one only `members`; `None`: all.
+    fn input(&self, members: Option<BTreeSet<&str>>) -> String {
         let input = &self.state.facts.input;
         let overlay = self.with.and_then(Value::as_object).filter(|with| !with.is_empty());
-        let members = if input.as_str().len() > WHOLE_INPUT_BYTES { wanted.members("input") } else { None };
-        if overlay.is_none() && members.is_none() {
-            return input.as_str().to_owned();
+        let members = if input.as_str().len() > WHOLE_INPUT_BYTES { members } else { None };
+        let (overlay, members) = match (overlay, members) {
+            (None, None) => return input.as_str().to_owned(),
+            (Some(overlay), None) => {
+                let Value::Object(mut merged) = input.to_value() else { return input.as_str().to_owned() };
+                merged.extend(overlay.clone());
+                return Value::Object(merged).to_string();
+            }
+            (overlay, Some(members)) => (overlay.into_iter().flatten(), members),
+        };
+        let mut object = Object::open();
+        let laid_over = |member: &str| self.with.is_some_and(|with| with.get(member).is_some());
+        let known = self.state.input_members();
+        for member in members.into_iter().filter(|member| !laid_over(member)) {
+            known.get(member).iter().for_each(|value| object.raw(member, value.as_str()));
         }
-        let Value::Object(mut merged) = input.to_value() else { return input.as_str().to_owned() };
-        if let Some(members) = members {
-            merged.retain(|key, _| members.contains(key.as_str()));
-        }
-        for (key, value) in overlay.into_iter().flatten() {
-            merged.insert(key.clone(), value.clone());
-        }
-        Value::Object(merged).to_string()
+        overlay.for_each(|(key, value)| object.raw(key, &value.to_string()));
+        object.close()
     }
 
-    fn workflow(&self) -> String {
+    fn workflow(&self, below: &Below<'_>) -> String {
         let mut object = Object::open();
         object.text("id", &self.plan.id);
         object.text("name", &self.plan.name);
         object.text("version", &self.plan.version);
         object.text("exec_id", &self.state.facts.exec_id);
-        object.raw("input", self.state.facts.input.as_str());
+        let input = self.state.facts.input.as_str();
+        if input.len() <= WHOLE_INPUT_BYTES || below.has("input") {
+            object.raw("input", input);
+        }
         // Outputs are rendered when every task has ended well.
         let status = if self.step.is_none() { Status::Success } else { Status::Running };
         object.text("status", status.word());

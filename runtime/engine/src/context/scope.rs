@@ -1,9 +1,8 @@
 //! What the containers around a step lend it: items, their further names, `.parent`, `.children`.
 
 use compozy_lang::plan::{Task, TaskKind};
-use serde_json::Value;
 
-use super::{Item, Object, Site, Wanted, error_or_null, processor_object};
+use super::{Below, Item, Object, Site, WHOLE_INPUT_BYTES, Wanted, error_or_null, processor_object};
 use crate::json::Json;
 use crate::state::Step;
 
@@ -69,36 +68,35 @@ impl<'a> Site<'a> {
     }
 
     /// `.parent`: the container's context, with its own `.parent` inside.
-    pub(super) fn parent(&self) -> Option<String> {
-        self.container_context(self.holder(self.step?)?)
+    pub(super) fn parent(&self, wanted: &Wanted<'_>) -> Option<String> {
+        self.container_context(self.holder(self.step?)?, &wanted.below("parent"))
     }
 
-    fn container_context(&self, container: &'a Step) -> Option<String> {
-        let with = container.input.as_ref().map(Json::to_value);
-        let site = Site { step: Some(container), with: with.as_ref(), item: None, ..*self };
+    /// What is large and not referred to is left out: every child of a container looks at the same one.
+    fn container_context(&self, container: &'a Step, below: &Below<'_>) -> Option<String> {
+        let sends = |member: &str, text: &str| text.len() <= WHOLE_INPUT_BYTES || below.has(member);
+        let with = container.input.as_ref().map_or("{}", Json::as_str);
+        let site = Site { step: Some(container), with: None, item: None, ..*self };
         let mut object = Object::open();
-        object.raw("input", &site.whole_input());
-        object.raw("with", container.input.as_ref().map_or("{}", Json::as_str));
+        if sends("input", self.state.facts.input.as_str()) && sends("input", with) {
+            let with = container.input.as_ref().map(Json::to_value);
+            object.raw("input", &Site { with: with.as_ref(), ..site }.input(below.below("input").members()));
+        }
+        if sends("with", with) {
+            object.raw("with", with);
+        }
         object.raw("task", &site.task(container));
         if let Some(item) = site.nearest_item() {
-            object.raw("item", item.value.as_str());
+            if sends("item", item.value.as_str()) {
+                object.raw("item", item.value.as_str());
+            }
             object.raw("index", &item.index.to_string());
         }
-        if let Some(parent) = self.holder(container).and_then(|outer| self.container_context(outer)) {
+        let outer = self.holder(container);
+        if let Some(parent) = outer.and_then(|outer| self.container_context(outer, &below.below("parent"))) {
             object.raw("parent", &parent);
         }
         Some(object.close())
-    }
-
-    /// The workflow input with `with` laid over it, nothing left out.
-    fn whole_input(&self) -> String {
-        let overlay = self.with.and_then(Value::as_object).filter(|with| !with.is_empty());
-        let Some(overlay) = overlay else { return self.state.facts.input.as_str().to_owned() };
-        let Value::Object(mut merged) = self.state.facts.input.to_value() else {
-            return self.state.facts.input.as_str().to_owned();
-        };
-        merged.extend(overlay.clone());
-        Value::Object(merged).to_string()
     }
 
     /// `.children` of a container: what has become of each by id; `None` for what holds none.

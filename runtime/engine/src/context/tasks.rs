@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use compozy_lang::plan::{Task, TaskKind};
+use serde_json::Value;
 
 use super::{Object, Site, Wanted, error_or_null};
 use crate::container;
@@ -142,6 +143,9 @@ impl<'a> Site<'a> {
         if has("error") {
             object.raw("error", &error_or_null(step));
         }
+        if holds && paths.is_some_and(|paths| paths.iter().any(|path| names_progress(path))) {
+            object.raw("progress_info", &self.progress_info(step));
+        }
         if has("winner")
             && let Some(winner) = container::winner(step)
         {
@@ -156,6 +160,38 @@ impl<'a> Site<'a> {
         }
         object.close()
     }
+}
+
+impl Site<'_> {
+    /// How far the children of a container have got (dialect §5.2).
+    fn progress_info(&self, container: &Step) -> String {
+        let children = self.state.children(self.plan, container);
+        let count = |status| children.iter().filter(|(_, step)| step.is_some_and(|step| step.status == status)).count();
+        let [succeeded, failed, canceled, timed_out] =
+            [Status::Success, Status::Failed, Status::Canceled, Status::TimedOut].map(count);
+        let total = children.len();
+        // No collection has so many items that their number is inexact.
+        #[allow(clippy::cast_precision_loss)]
+        let rate = |part: usize| Value::from(if total == 0 { 0.0 } else { part as f64 / total as f64 }).to_string();
+        let mut object = Object::open();
+        for (key, count) in [
+            ("total_children", total),
+            ("success_count", succeeded),
+            ("failed_count", failed),
+            ("canceled_count", canceled),
+            ("timed_out_count", timed_out),
+        ] {
+            object.raw(key, &count.to_string());
+        }
+        object.raw("completion_rate", &rate(succeeded));
+        object.raw("failure_rate", &rate(failed + timed_out));
+        object.text("overall_status", container.status.word());
+        object.close()
+    }
+}
+
+fn names_progress(path: &[String]) -> bool {
+    matches!(path, [output, member, ..] if output == "output" && member == "progress_info")
 }
 
 impl<'a> List<'a> {

@@ -165,6 +165,50 @@ fn containers_show_children_and_winner() {
 }
 
 #[test]
+fn progress_is_sent_to_who_names_it() {
+    let context = seen("first", &["tasks.all.output.progress_info", "tasks.each.output"], None);
+    let expected = json!({
+        "total_children": 2, "success_count": 1, "failed_count": 0, "canceled_count": 0, "timed_out_count": 0,
+        "completion_rate": 0.5, "failure_rate": 0.0, "overall_status": "SUCCESS",
+    });
+    assert_eq!(context["tasks"]["all"]["progress_info"], expected);
+    assert_eq!(context["tasks"]["each"].get("progress_info"), None);
+}
+
+/// What every child of a wide container is sent must not grow with the input of the run.
+#[test]
+fn of_a_large_input_only_what_is_named_is_sent() {
+    let (plan, mut state, env) = (plan(), state(), BTreeMap::new());
+    state.facts.input = Json::from(&json!({"large": "x".repeat(super::WHOLE_INPUT_BYTES), "n": 1, "of": "run"}));
+    let step = state.steps.get("each/pair-1/two");
+    for (reference, expected) in [
+        ("input.n", json!({"input": {"n": 1}})),
+        ("parent.index", json!({"parent": {"index": 1}})),
+        ("parent.input.n", json!({"parent": {"input": {"n": 1, "of": "each/pair-1"}, "index": 1}})),
+        ("parent.parent.input.of", json!({"parent": {"parent": {"input": {"of": "each"}}}})),
+        ("workflow.exec_id", json!({"workflow": {"exec_id": "run"}})),
+    ] {
+        let path = reference.split('.').map(str::to_owned).collect();
+        let text = build(&Site::new(&plan, &state, step, &env), &[Reference { path, whole: true }]);
+        assert!(text.len() < super::WHOLE_INPUT_BYTES, "{reference}: {} bytes", text.len());
+        let context: Value = serde_json::from_str(&text).unwrap();
+        assert!(includes(&context, &expected), "{reference}: {context}");
+    }
+    for reference in ["input", "parent.input", "workflow.input.n", "parent"] {
+        let path = reference.split('.').map(str::to_owned).collect();
+        let text = build(&Site::new(&plan, &state, step, &env), &[Reference { path, whole: true }]);
+        assert!(text.len() > super::WHOLE_INPUT_BYTES, "{reference} needs all of it");
+    }
+}
+
+fn includes(value: &Value, part: &Value) -> bool {
+    match part {
+        Value::Object(part) => part.iter().all(|(key, part)| value.get(key).is_some_and(|value| includes(value, part))),
+        part => value == part,
+    }
+}
+
+#[test]
 fn everything_is_sent_to_who_asks_for_everything() {
     let context = seen("each/pair-0/two", &[""], None);
     let tasks: Vec<&String> = context["tasks"].as_object().unwrap().keys().collect();

@@ -166,8 +166,8 @@ fn duration(task: &Task, field: &str, value: &Value) -> Result<Option<Duration>,
         other => other.to_string(),
     };
     durations::parse(&text, Bare::Refused).map(Some).ok_or_else(|| {
-        let message = format!("{field} of task '{}': expected a duration, got '{text}'", task.id);
-        let mut error = StepError::new("CZ0110", ErrorKind::Template, message);
+        let message = format!("{field} of task '{}': '{text}' is not a duration", task.id);
+        let mut error = StepError::new("CZ0111", ErrorKind::Template, message);
         error.help = Some("write a unit, for example 5s or 2m".to_owned());
         error
     })

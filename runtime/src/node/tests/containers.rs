@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{ended, launch_keeping, memory, node, project, start, task, workflow};
 use crate::clock::Clock;
-use crate::storage::row::Step;
+use crate::storage::row::{Journal, Step};
 
 /// What the loader would make of `text`, whose variables are `references`.
 pub(super) fn template(text: &str, references: &[&str], mode: TemplateMode) -> Template {
@@ -281,4 +281,52 @@ async fn a_secret_in_the_with_of_a_collection_reaches_its_children_and_no_row() 
     assert_eq!(output, Some(json!([length, length])), "{:?}", run.error);
     let steps = node.storage().steps(&run.exec_id).await.unwrap();
     assert!(!format!("{steps:?}").contains(SECRET));
+}
+
+/// One thread runs all children while their driver waits for a commit; what has ended by then is recorded together.
+#[tokio::test]
+async fn children_that_end_together_share_a_commit() {
+    let child = |number: i64| Task {
+        sleep: Some(Typed::Fixed(Duration::from_secs(1))),
+        ..add(&format!("c{number}"), number, 1)
+    };
+    let children = (0..100).map(child).collect();
+    let node = node(memory().await, workflow(vec![parallel("all", Strategy::WaitAll, children)])).await;
+    let run = ended(&node).await;
+    assert_eq!(run.status, "SUCCESS");
+    let events = node.storage().journal(&run.exec_id, 0, 1000).await.unwrap();
+    let ends: Vec<_> = events.iter().filter(|event| event.event == "task_status").map(|event| event.at).collect();
+    let commits: std::collections::BTreeSet<_> = ends.iter().collect();
+    assert_eq!(ends.len(), 101);
+    assert!(commits.len() < 50, "{} commits", commits.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rendered_duration_must_be_one() {
+    let mut nap = add("nap", 1, 2);
+    nap.sleep = Some(Typed::Template(template("{{ \"soon\" }}", &[], TemplateMode::Text)));
+    let run = ended(&node(memory().await, workflow(vec![nap])).await).await;
+    let error: Value = serde_json::from_str(run.error.as_deref().unwrap()).unwrap();
+    assert_eq!((error["code"].as_str(), run.status.as_str()), (Some("CZ0111"), "FAILED"), "{error}");
+}
+
+/// Sleeps that began together end together.
+#[tokio::test]
+async fn timers_that_come_due_together_share_a_commit() {
+    let branch = |number: i64| {
+        let nap = Task { sleep: Some(Typed::Fixed(Duration::from_millis(200))), ..add("nap", number, 1) };
+        composite(&format!("c{number}"), vec![nap, add("then", number, 2)])
+    };
+    let all = parallel("all", Strategy::WaitAll, (0..50).map(branch).collect());
+    let node = node(memory().await, workflow(vec![all])).await;
+    let run = ended(&node).await;
+    assert_eq!(run.status, "SUCCESS");
+    let events = node.storage().journal(&run.exec_id, 0, 1000).await.unwrap();
+    let is_then = |event: &&Journal| {
+        event.event == "task_start" && event.task_id.as_deref().is_some_and(|task| task.ends_with("/then"))
+    };
+    let starts: Vec<_> = events.iter().filter(is_then).map(|event| event.at).collect();
+    let commits: std::collections::BTreeSet<_> = starts.iter().collect();
+    assert_eq!(starts.len(), 50);
+    assert!(commits.len() < 25, "{} commits", commits.len());
 }
