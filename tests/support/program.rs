@@ -38,7 +38,7 @@ pub(crate) fn project_file(grant: &str) -> String {
     format!(
         "plugins:\n  - id: zoo\n    source: ./plugins/zoo.wasm\n    permissions: {{http: [\"{grant}\"]}}\n\
          tools:\n  - {{id: add, plugin: zoo, function: add}}\n  - {{id: fail, plugin: zoo, function: fail}}\n  \
-         - {{id: effect, plugin: zoo, function: effect}}\n"
+         - {{id: effect, plugin: zoo, function: effect}}\n  - {{id: nap, plugin: zoo, function: sleep}}\n"
     )
 }
 
