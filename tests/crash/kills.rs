@@ -16,7 +16,7 @@ use crate::support::random::Random;
 use crate::support::{Project, Server};
 
 /// Programs that a loop chooses from.
-const PROGRAMS: u64 = 10;
+const PROGRAMS: u64 = 16;
 /// Starts that one life of the server is asked for.
 const STARTS_PER_LIFE: u32 = 6;
 

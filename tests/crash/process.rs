@@ -24,7 +24,7 @@ fn crashed_at_every_commit(side: &str) {
         let effects = Effects::listen();
         let project = project_of(std::slice::from_ref(&program), &effects);
         let mut ledger = Ledger::default();
-        let crashed = live_until_crash(&project, &program, &mut ledger, &format!("{side}:{commit}"));
+        let crashed = live_until_crash(&project, &program, &mut ledger, &format!("{side}:{commit}"), "the-key");
         effects.next_life();
         if !crashed {
             assert!(commit > 10, "{commit} was never reached: COMPOZY_CRASH_POINT does nothing here");
@@ -39,7 +39,7 @@ fn crashed_at_every_commit(side: &str) {
 }
 
 /// Lives with a crash point; true if it was reached.
-fn live_until_crash(project: &Project, program: &Program, ledger: &mut Ledger, point: &str) -> bool {
+fn live_until_crash(project: &Project, program: &Program, ledger: &mut Ledger, point: &str, key: &str) -> bool {
     let mut server = match project.try_start(&[], &[("COMPOZY_CRASH_POINT", point)]) {
         Ok(server) => server,
         Err(output) => {
@@ -47,7 +47,7 @@ fn live_until_crash(project: &Project, program: &Program, ledger: &mut Ledger, p
             return true;
         }
     };
-    if let Some(exec_id) = start(&server, program, "the-key") {
+    if let Some(exec_id) = start(&server, program, key) {
         ledger.acknowledged.insert(exec_id.clone(), 0);
         let path = format!("/api/v0/executions/workflows/{exec_id}");
         wait::until("the end of the run or of the server", || {
@@ -88,6 +88,39 @@ fn crashed_before_every_commit() {
 #[test]
 fn crashed_after_every_commit() {
     crashed_at_every_commit("after");
+}
+
+/// A server takes a run over and is not told how its first, second, … commit ended: its own row, the recovery, the
+/// claim, and what the run commits.
+#[test]
+fn a_takeover_loses_the_answer_to_every_commit() {
+    let program = every_kind();
+    let effects = Effects::listen();
+    let project = project_of(std::slice::from_ref(&program), &effects);
+    let mut ledger = Ledger::default();
+    for commit in 1..100 {
+        let crashed = live_until_crash(&project, &program, &mut ledger, "after:run:4", &format!("key-{commit}"));
+        assert!(crashed, "COMPOZY_CRASH_POINT does nothing here");
+        effects.next_life();
+        ledger.check(&project, &effects);
+        let server = project.start_with(&[], &[("COMPOZY_CRASH_POINT", &format!("unknown:{commit}"))]);
+        let ended = wait_all(&server);
+        let output = server.stop();
+        assert_eq!(output.code, 0, "{output}");
+        effects.next_life();
+        ledger.check(&project, &effects);
+        doctor(&project);
+        assert_eq!(ended.len(), commit);
+        for (exec_id, run) in &ended {
+            check_result(exec_id, run, std::slice::from_ref(&program), &effects);
+        }
+        check_effects(&effects);
+        if !output.stderr.contains("nobody is told") {
+            assert!(commit > 10, "{commit} was never reached: COMPOZY_CRASH_POINT does nothing here");
+            return;
+        }
+    }
+    panic!("the takeover never ended without losing an answer");
 }
 
 /// A run of a command that was killed goes on in the next server, once the command's lease has ended.
