@@ -214,19 +214,6 @@ output: {route: "{{ .tasks.pick.output.route_taken }}", n: "{{ .tasks.join.outpu
         ..SUCCESS
     },
     Case {
-        id: "aggregate",
-        workflow: r#"
-tasks:
-  - {id: one, type: aggregate, with: {a: 2}, outputs: {n: "{{ mul .with.a 3 }}"}}
-  - {id: skipped, tool: effect, condition: "tasks.one.output.n > 6", with: {url: "URL", value: 1}}
-  - {id: trace, tool: effect, with: {url: "URL", value: "{{ .tasks.one.output.n }}"}}
-  - {id: two, type: aggregate, outputs: {n: "{{ .tasks.trace.output.value }}", skipped: "{{ .tasks.skipped.skipped }}"}}
-"#,
-        output: r#"{"n": 6, "skipped": true}"#,
-        effects: &["trace:1"],
-        ..SUCCESS
-    },
-    Case {
         id: "nested",
         workflow: r#"
 tasks:
