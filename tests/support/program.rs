@@ -1,4 +1,4 @@
-//! Random programs of tool steps: chains and loops with retries, sleeps and error branches, written as workflows.
+//! Random programs over all task types, with retries, sleeps and error branches, written as workflows.
 //!
 //! Every step hands on one number as `output.n`. What the number must be at the end is the business of `oracle`.
 
@@ -21,8 +21,39 @@ pub(crate) enum Step {
     Handled(i64),
     /// Leaves a trace and adds, so many times.
     Loop(u32, i64),
+    /// Adds without a tool.
+    Aggregate(i64),
+    /// Adds the numbers of so many branches that leave traces; with `true` beside one that fails.
+    Parallel(u32, i64, bool),
+    /// Adds the number of the one branch that ends; the other never does.
+    Race(i64),
+    /// A branch fails and ends the other, which never would; the handler adds.
+    FailFast(i64),
+    /// Adds for each of so many items, all but the second.
+    Collection(Waves, u32, i64),
+    /// Adds twice, deep inside; the inner list sleeps so many milliseconds.
+    Composite(i64, u64),
+    /// A list whose first execution fails at its end, after a trace.
+    Again(i64),
+    /// Leaves by one of two routes and adds there.
+    Router(i64),
+    /// A container that runs out of time; the handler adds.
+    Timeout(i64),
+    /// A collection of lists beside a branch that is tried again, adding once for each of the three.
+    Nested(i64),
     /// Fails for good and nobody handles it; always the last.
     Fail,
+}
+
+/// In which order the items of a collection go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waves {
+    /// All at once.
+    One,
+    /// Two at a time.
+    Two,
+    /// One after the other.
+    Sequential,
 }
 
 /// A workflow whose result is known.
@@ -38,7 +69,7 @@ pub(crate) fn project_file(grant: &str) -> String {
     format!(
         "plugins:\n  - id: zoo\n    source: ./plugins/zoo.wasm\n    permissions: {{http: [\"{grant}\"]}}\n\
          tools:\n  - {{id: add, plugin: zoo, function: add}}\n  - {{id: fail, plugin: zoo, function: fail}}\n  \
-         - {{id: effect, plugin: zoo, function: effect}}\n"
+         - {{id: effect, plugin: zoo, function: effect}}\n  - {{id: nap, plugin: zoo, function: sleep}}\n"
     )
 }
 
@@ -46,7 +77,7 @@ impl Program {
     /// The program of a seed.
     pub(crate) fn random(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let length = random.between(3, 8);
+        let length = random.between(3, 7);
         let mut steps: Vec<Step> = (0..length).map(|_| step(&mut random)).collect();
         // Every program leaves at least one trace outside.
         steps.push(Step::Effect);
@@ -64,7 +95,8 @@ impl Program {
         let mut number = self.input;
         for (index, step) in self.steps.iter().enumerate() {
             let next = (index + 1 < self.steps.len()).then(|| format!("s{}", index + 1));
-            previous = write_step(&mut text, index, *step, &previous, number, next.as_deref(), url);
+            let place = Place { id: format!("s{index}"), previous, number, next, url };
+            previous = place.write(&mut text, *step);
             number = super::oracle::after(*step, number).unwrap_or(number);
         }
         let _ = writeln!(text, "output:\n  n: \"{{{{ {previous} }}}}\"");
@@ -74,64 +106,210 @@ impl Program {
 
 fn step(random: &mut Random) -> Step {
     let add = i64::try_from(random.between(1, 9)).expect("small");
-    match random.between(0, 9) {
-        0..=2 => Step::Add(add),
-        3 => Step::AddAndSleep(add, random.between(1, 40)),
-        4 | 5 => Step::Effect,
-        6 | 7 => Step::Retry(u32::try_from(random.between(1, 3)).expect("small"), add),
-        8 => Step::Handled(add),
-        _ => Step::Loop(u32::try_from(random.between(2, 5)).expect("small"), add),
+    let few = u32::try_from(random.between(2, 4)).expect("small");
+    let waves = [Waves::One, Waves::Two, Waves::Sequential][random.between(0, 2) as usize];
+    match random.between(0, 18) {
+        0 => Step::Add(add),
+        1 => Step::AddAndSleep(add, random.between(1, 40)),
+        2 => Step::Effect,
+        3 => Step::Retry(few - 1, add),
+        4 => Step::Handled(add),
+        5 => Step::Loop(few, add),
+        6 => Step::Aggregate(add),
+        7 => Step::Parallel(few, add, false),
+        8 => Step::Parallel(few, add, true),
+        9 => Step::Race(add),
+        10 => Step::FailFast(add),
+        11..=13 => Step::Collection(waves, few, add),
+        14 => Step::Composite(add, random.between(1, 20)),
+        15 => Step::Again(add),
+        16 => Step::Router(add),
+        17 => Step::Timeout(add),
+        _ => Step::Nested(add),
     }
 }
 
-/// Writes one step (and its handler) and returns the path of the number it hands on.
-fn write_step(
-    text: &mut String,
-    index: usize,
-    step: Step,
-    previous: &str,
+/// Where a step stands in its program.
+struct Place<'a> {
+    id: String,
+    /// Path of the number it gets.
+    previous: String,
+    /// That number.
     number: i64,
-    next: Option<&str>,
-    url: &str,
-) -> String {
-    let id = format!("s{index}");
-    let given = format!("\"{{{{ {previous} }}}}\"");
-    let follow = next.map(|next| format!("    on_success: {{next: {next}}}\n")).unwrap_or_default();
-    let mut task = |id: &str, tool: &str, with: &str, n: &str, rest: &str| {
+    /// What follows it.
+    next: Option<String>,
+    url: &'a str,
+}
+
+impl Place<'_> {
+    /// Writes the step (and its handler) and returns the path of the number it hands on.
+    fn write(&self, text: &mut String, step: Step) -> String {
+        let Self { id, previous, url, .. } = self;
+        let given = format!("\"{{{{ {previous} }}}}\"");
+        match step {
+            Step::Add(add) => self.sum(text, id, add, ""),
+            Step::AddAndSleep(add, milliseconds) => self.sum(text, id, add, &format!("sleep: {milliseconds}ms")),
+            Step::Effect => {
+                self.task(text, id, "effect", &format!("url: \"{url}\", value: {given}"), ".output.value", "")
+            }
+            Step::Retry(times, add) => {
+                let policy = format!("retry_policy: {{maximum_attempts: {}, initial_interval: 5ms}}", times + 1);
+                let with = format!("times: {times}, carry: {given}");
+                self.task(text, id, "fail", &with, &format!("add .with.carry {add}"), &policy)
+            }
+            Step::Loop(turns, add) => return self.repeat(text, turns, add),
+            Step::Fail => self.task(text, id, "fail", "retryable: false, code: planned", ".output.attempt", ""),
+            Step::Handled(add) => {
+                let body = "    tool: fail\n    with: {retryable: false}\n";
+                return self.handled(text, body, add);
+            }
+            Step::FailFast(add) => {
+                let body = "    type: parallel\n    strategy: fail_fast\n    tasks:\n      \
+                    - {id: ID-long, tool: nap, with: {milliseconds: 60000}}\n      \
+                    - {id: ID-bad, tool: fail, with: {retryable: false}}\n";
+                return self.handled(text, body, add);
+            }
+            Step::Timeout(add) => {
+                let body = "    type: composite\n    timeout: 40ms\n    tasks:\n      \
+                    - {id: ID-long, tool: nap, with: {milliseconds: 60000}}\n";
+                return self.handled(text, body, add);
+            }
+            _ => self.container(text, step),
+        }
+        format!(".tasks.{id}.output.n")
+    }
+
+    /// What comes after the step, as a line of it.
+    fn follow(&self) -> String {
+        self.next.as_ref().map(|next| format!("    on_success: {{next: {next}}}\n")).unwrap_or_default()
+    }
+
+    fn task(&self, text: &mut String, id: &str, tool: &str, with: &str, n: &str, rest: &str) {
+        let follow = self.follow();
         let _ = write!(
             text,
-            "  - id: {id}\n    tool: {tool}\n    with: {{{with}}}\n    outputs: {{n: \"{{{{ {n} }}}}\"}}\n{rest}"
+            "  - id: {id}\n    tool: {tool}\n    with: {{{with}}}\n    outputs: {{n: \"{{{{ {n} }}}}\"}}\n    {rest}\n{follow}"
         );
-    };
-    match step {
-        Step::Add(add) => task(&id, "add", &format!("a: {given}, b: {add}"), ".output.sum", &follow),
-        Step::AddAndSleep(add, milliseconds) => {
-            let rest = format!("    sleep: {milliseconds}ms\n{follow}");
-            task(&id, "add", &format!("a: {given}, b: {add}"), ".output.sum", &rest);
-        }
-        Step::Effect => task(&id, "effect", &format!("url: \"{url}\", value: {given}"), ".output.value", &follow),
-        Step::Retry(times, add) => {
-            let policy = format!("maximum_attempts: {}, initial_interval: 5ms", times + 1);
-            let rest = format!("    retry_policy: {{{policy}}}\n{follow}");
-            task(&id, "fail", &format!("times: {times}, carry: {given}"), &format!("add .with.carry {add}"), &rest);
-        }
-        Step::Handled(add) => {
-            let rest = format!("    on_error: {{next: {id}-handler}}\n{follow}");
-            task(&id, "fail", &format!("retryable: false, carry: {given}"), ".with.carry", &rest);
-            task(&format!("{id}-handler"), "add", &format!("a: {given}, b: {add}"), ".output.sum", &follow);
-            return format!(".tasks.{id}-handler.output.n");
-        }
-        Step::Loop(turns, add) => {
-            // The number that ends the loop is known, since the whole program is.
-            let end = number + i64::from(turns) * add;
-            let after = next.unwrap_or_default();
-            let rest = format!(
-                "    on_success:\n      next: \"{{{{ if lt .output.n {end} }}}}{id}{{{{ else }}}}{after}{{{{ end }}}}\"\n      \
-                 with: {{value: \"{{{{ .output.n }}}}\"}}\n"
-            );
-            task(&id, "effect", &format!("url: \"{url}\", value: {given}"), &format!("add .output.value {add}"), &rest);
-        }
-        Step::Fail => task(&id, "fail", "retryable: false, code: planned", ".output.attempt", &follow),
     }
-    format!(".tasks.{id}.output.n")
+
+    fn sum(&self, text: &mut String, id: &str, add: i64, rest: &str) {
+        let with = format!("a: \"{{{{ {} }}}}\", b: {add}", self.previous);
+        self.task(text, id, "add", &with, ".output.sum", rest);
+    }
+
+    /// A task that ends badly, and the handler that adds in its place.
+    fn handled(&self, text: &mut String, body: &str, add: i64) -> String {
+        let id = &self.id;
+        let _ = write!(text, "  - id: {id}\n{}    on_error: {{next: {id}-handler}}\n", body.replace("ID", id));
+        self.sum(text, &format!("{id}-handler"), add, "");
+        format!(".tasks.{id}-handler.output.n")
+    }
+
+    fn repeat(&self, text: &mut String, turns: u32, add: i64) -> String {
+        let Self { id, previous, number, next, url } = self;
+        // The number that ends the loop is known, since the whole program is.
+        let end = number + i64::from(turns) * add;
+        let after = next.as_deref().unwrap_or_default();
+        let _ = write!(
+            text,
+            "  - id: {id}\n    tool: effect\n    with: {{url: \"{url}\", value: \"{{{{ {previous} }}}}\"}}\n    \
+             outputs: {{n: \"{{{{ add .output.value {add} }}}}\"}}\n    on_success:\n      \
+             next: \"{{{{ if lt .output.n {end} }}}}{id}{{{{ else }}}}{after}{{{{ end }}}}\"\n      \
+             with: {{value: \"{{{{ .output.n }}}}\"}}\n"
+        );
+        format!(".tasks.{id}.output.n")
+    }
+
+    /// A step whose body stands in [`body`]: `GIVEN` is the number it gets, as `.with.carry` too.
+    fn container(&self, text: &mut String, step: Step) {
+        let Self { id, previous, url, .. } = self;
+        let (body, n) = body(step);
+        let body = body.replace("ID", id).replace("URL", url).replace("GIVEN", previous);
+        let follow = self.follow();
+        let n = n.replace("ID", id);
+        let _ = write!(
+            text,
+            "  - id: {id}\n    with: {{carry: \"{{{{ {previous} }}}}\"}}\n{body}    outputs: {{n: \"{{{{ {n} }}}}\"}}\n{follow}"
+        );
+    }
+}
+
+/// The lines of a container and the expression of its number.
+fn body(step: Step) -> (String, String) {
+    match step {
+        Step::Aggregate(add) => ("    type: aggregate\n".to_owned(), format!("add .with.carry {add}")),
+        Step::Parallel(branches, add, lost) => {
+            let strategy = if lost { "best_effort" } else { "wait_all" };
+            let mut body = format!("    type: parallel\n    strategy: {strategy}\n    max_workers: 3\n    tasks:\n");
+            if lost {
+                body.push_str("      - {id: ID-bad, tool: fail, with: {retryable: false}}\n");
+            }
+            let mut n = "add .with.carry".to_owned();
+            for branch in 0..branches {
+                let _ =
+                    writeln!(body, "      - {{id: ID-b{branch}, tool: effect, with: {{url: \"URL\", value: {add}}}}}");
+                let _ = write!(n, " .output.ID-b{branch}.value");
+            }
+            (body, n)
+        }
+        Step::Race(add) => {
+            let body = format!(
+                "    type: parallel\n    strategy: race\n    tasks:\n      \
+                 - {{id: ID-long, tool: nap, with: {{milliseconds: 60000}}}}\n      \
+                 - {{id: ID-quick, tool: effect, with: {{url: \"URL\", value: {add}}}}}\n"
+            );
+            (body, "add .with.carry .output.ID-quick.value".to_owned())
+        }
+        Step::Collection(waves, items, add) => {
+            let waves = match waves {
+                Waves::One => "mode: parallel",
+                Waves::Two => "batch: 2",
+                Waves::Sequential => "mode: sequential",
+            };
+            let body = format!(
+                "    type: collection\n    {waves}\n    items: \"{{{{ untilStep 0 {items} 1 }}}}\"\n    \
+                 filter: \"{{{{ ne .item 1 }}}}\"\n    \
+                 task: {{id: \"ID-i{{{{ .item }}}}\", tool: effect, with: {{url: \"URL\", value: {add}}}}}\n"
+            );
+            (body, format!("add .with.carry (mul (len .output) {add})"))
+        }
+        Step::Composite(add, sleep) => {
+            let body = format!(
+                "    type: composite\n    tasks:\n      \
+                 - {{id: ID-first, tool: add, with: {{a: \"{{{{ GIVEN }}}}\", b: {add}}}}}\n      \
+                 - id: ID-inner\n        type: composite\n        sleep: {sleep}ms\n        tasks:\n          \
+                 - {{id: ID-trace, tool: effect, sleep: {sleep}ms, with: {{url: \"URL\", \
+                 value: \"{{{{ .tasks.ID-first.output.sum }}}}\"}}}}\n          \
+                 - {{id: ID-second, tool: add, with: {{a: \"{{{{ .tasks.ID-trace.output.value }}}}\", b: {add}}}}}\n"
+            );
+            (body, ".output.ID-inner.ID-second.sum".to_owned())
+        }
+        Step::Again(add) => {
+            let body = "    type: composite\n    retry_policy: {maximum_attempts: 2, initial_interval: 5ms}\n    tasks:\n      \
+                 - {id: ID-trace, tool: effect, with: {url: \"URL\", value: \"{{ .task.execution }}\"}}\n      \
+                 - {id: ID-bad, tool: fail, retries: 0, with: {times: \"{{ ternary 9 0 (eq .task.execution 1) }}\"}}\n";
+            (body.to_owned(), format!("add .with.carry {add}"))
+        }
+        Step::Router(add) => {
+            let body = format!(
+                "    type: composite\n    tasks:\n      - id: ID-pick\n        type: router\n        \
+                 condition: \"{{{{ mod GIVEN 2 }}}}\"\n        routes:\n          \
+                 \"0\": {{id: ID-even, tool: effect, with: {{url: \"URL\", value: {add}}}}}\n          \
+                 \"1\": {{id: ID-odd, type: aggregate, outputs: {{value: {add}}}}}\n      \
+                 - {{id: ID-join, type: aggregate, outputs: \
+                 {{n: \"{{{{ .tasks.ID-even.output.value | default .tasks.ID-odd.output.value }}}}\"}}}}\n"
+            );
+            (body, "add .with.carry .output.ID-join.n".to_owned())
+        }
+        Step::Nested(add) => {
+            let body = format!(
+                "    type: parallel\n    tasks:\n      - id: ID-each\n        type: collection\n        items: [1, 2]\n        \
+                 tasks:\n          - {{id: ID-trace, tool: effect, with: {{url: \"URL\", value: \"{{{{ .item }}}}\"}}}}\n          \
+                 - {{id: ID-sum, type: aggregate, outputs: {{n: {add}}}}}\n      \
+                 - {{id: ID-flaky, tool: fail, with: {{times: 1}}, retry_policy: {{initial_interval: 5ms}}}}\n"
+            );
+            (body, format!("add .with.carry (mul {add} (len .output.ID-each)) {add}"))
+        }
+        _ => unreachable!("written elsewhere"),
+    }
 }

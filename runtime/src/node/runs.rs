@@ -72,16 +72,18 @@ pub(crate) fn drive(
 /// Goes on with a run that this node owns already. Boxed, since a driver that fails ends up here again.
 pub(crate) fn take_up<'a>(worker: &'a Arc<Worker>, exec_id: &'a ExecId) -> BoxFuture<'a, ()> {
     Box::pin(async move {
+        // Reachable before it is read: a cancel is either in what is read, or heard here.
+        let control = worker.register(exec_id);
         loop {
             match worker.storage.load(exec_id).await {
                 Ok(Some(loaded)) if loaded.run.owner_node.as_ref() == Some(&worker.id) => {
-                    return adopt(worker, loaded).await;
+                    return adopt(worker, loaded, control).await;
                 }
-                Ok(_) => return,
+                Ok(_) => return worker.forget(exec_id),
                 Err(error) => tracing::warn!(run.id = %exec_id, "failed to load a run: {error}"),
             }
             if worker.stopping.load(Ordering::Relaxed) {
-                return;
+                return worker.forget(exec_id);
             }
             worker.clock.sleep(REST).await;
         }
@@ -95,7 +97,7 @@ pub(crate) async fn take_over(worker: &Arc<Worker>, runs: Vec<Run>) {
     }
 }
 
-async fn adopt(worker: &Arc<Worker>, loaded: LoadedRun) {
+async fn adopt(worker: &Arc<Worker>, loaded: LoadedRun, control: mpsc::UnboundedReceiver<Control>) {
     let run = &loaded.run;
     let restored = match definition(worker, run).await {
         Some(plan) => projection::restore(&plan, &loaded).map(|state| (plan, state)).map_err(|error| error.to_string()),
@@ -105,10 +107,12 @@ async fn adopt(worker: &Arc<Worker>, loaded: LoadedRun) {
     };
     let (plan, state) = match restored {
         Ok(restored) => restored,
-        Err(reason) => return fail_unreadable(worker, &loaded, &reason).await,
+        Err(reason) => {
+            fail_unreadable(worker, &loaded, &reason).await;
+            return worker.forget(&run.exec_id);
+        }
     };
     let commands = decide::resume(&state);
-    let control = worker.register(&run.exec_id);
     if let Some(request) = &run.cancel_request {
         let (by, reason) = cancel_request(request);
         worker.tell(&run.exec_id, Control::Cancel { by, reason });

@@ -141,13 +141,15 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// [`Error::Unavailable`] when it cannot be written down. Without a server's lock nothing happens.
     fn announce(&self, text: &str) -> Result<(), Error>;
 
-    /// Records a run with its first rows, its definition and its idempotency key, in one transaction.
+    /// Records a run with its first rows, its definition and its idempotency key, in one transaction. Repeated for the
+    /// same run after an error that left open whether it was recorded, it says [`Started::New`] and writes nothing more.
     ///
     /// # Errors
     /// [`Error::Conflict`] when the idempotency key was used with another request hash.
     async fn start(&self, run: NewRun) -> Result<Started, Error>;
 
-    /// Writes the changes of one decision of the engine.
+    /// Writes the changes of one decision of the engine. Repeated after an error that left open whether they were
+    /// written, it finds them in the journal under this epoch and writes nothing more.
     ///
     /// # Errors
     /// [`Error::Fenced`] when the run is not owned by `node` under `epoch` any more.

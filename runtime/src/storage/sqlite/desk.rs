@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::super::Error;
 use super::writer::{Outcome, Work, Writer};
 
 /// Lone batches in a row after which callers commit themselves.
@@ -31,9 +32,8 @@ impl Desk {
         Self { writer: Mutex::new(Some(writer)), waiting: AtomicUsize::new(0), lone: AtomicU32::new(0) }
     }
 
-    /// Commits `work` on this thread, if the writer is idle and expected to be fast. `None`: nothing has happened, and
-    /// the queue is the way to go.
-    pub(super) fn at_once(&self, work: &Work) -> Option<Outcome> {
+    /// Commits `work` on this thread, if the writer is idle and expected to be fast. `None`: the queue is the way to go.
+    pub(super) fn at_once(&self, work: &Work) -> Option<Result<Outcome, Error>> {
         let is_rows = matches!(work, Work::Rows(_));
         if !is_rows || self.lone.load(Ordering::Relaxed) < LONE || self.waiting.load(Ordering::SeqCst) > 0 {
             return None;

@@ -12,6 +12,7 @@ mod migrate;
 mod open;
 mod operation;
 mod read;
+mod repeat;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -105,7 +106,7 @@ impl SqliteStorage {
         if let Some(outcome) = desk.at_once(&work) {
             // A long run that never waits would keep its thread from everybody else.
             tokio::task::coop::consume_budget().await;
-            return Ok(outcome);
+            return outcome;
         }
         let (reply, answer) = oneshot::channel();
         {
@@ -117,12 +118,18 @@ impl SqliteStorage {
         answer.await.map_err(|_| closed())?
     }
 
-    async fn rows(&self, encoded: Encoded) -> Result<Outcome, Error> {
-        self.write(Work::Rows(Box::new(encoded))).await
+    async fn rows(&self, encoded: Arc<Encoded>) -> Result<Outcome, Error> {
+        self.write(Work::Rows(encoded)).await
     }
 
+    /// Carries an operation out. One of which nobody knows whether it was is asked about or done again, where that
+    /// changes nothing (cli-and-api §9.3).
     async fn operation(&self, operation: Operation) -> Result<Outcome, Error> {
-        self.write(Work::Operation(operation)).await
+        let again = operation.again();
+        match (self.write(Work::Operation(operation)).await, again) {
+            (Err(Error::Unavailable(_)), Some(again)) => self.write(Work::Operation(again)).await,
+            (outcome, _) => outcome,
+        }
     }
 
     /// The run that an idempotency key stands for already, as far as is committed.
@@ -132,7 +139,7 @@ impl SqliteStorage {
         let row = query.fetch_optional(&mut *self.reader.get().await?).await.map_err(from_sqlx)?;
         let text = |row: &SqliteRow, column: usize| row.try_get_unchecked(column).map_err(from_sqlx);
         let found = row.map(|row| Ok::<(String, String), Error>((text(&row, 0)?, text(&row, 1)?))).transpose()?;
-        operation::replay(found, &key.request_hash)
+        operation::replay(found, &key.request_hash, &encoded.exec_id)
     }
 
     /// The rows of runs just claimed.
@@ -171,18 +178,23 @@ impl Storage for SqliteStorage {
     }
 
     async fn start(&self, run: NewRun) -> Result<Started, Error> {
-        let encoded = encode::start(run)?;
+        let encoded = Arc::new(encode::start(run)?);
         if let Some(replayed) = self.known_key(&encoded).await? {
             return Ok(replayed);
         }
-        match self.rows(encoded).await? {
+        let started = match self.rows(Arc::clone(&encoded)).await {
+            // The node must know whether it has a run to drive: asking again answers that.
+            Err(Error::Unavailable(_)) => self.rows(encoded).await,
+            started => started,
+        };
+        match started? {
             Outcome::Started(started) => Ok(started),
             other => unexpected(&other),
         }
     }
 
     async fn commit(&self, exec_id: &ExecId, node: &NodeId, epoch: i64, changes: &Changes) -> Result<(), Error> {
-        self.rows(encode::commit(exec_id, node, epoch, changes)?).await.map(|_| ())
+        self.rows(Arc::new(encode::commit(exec_id, node, epoch, changes)?)).await.map(|_| ())
     }
 
     async fn claim(&self, node: &NodeId, limit: u32, now: Timestamp) -> Result<Vec<Run>, Error> {

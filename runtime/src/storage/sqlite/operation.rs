@@ -21,15 +21,46 @@ macro_rules! active {
 /// Logical transactions other than starts and commits.
 #[derive(Debug)]
 pub(super) enum Operation {
-    Claim { node: NodeId, limit: u32, now: Timestamp },
-    ClaimOne { node: NodeId, exec_id: ExecId, now: Timestamp },
-    HandBack { node: NodeId, now: Timestamp },
-    Cancel { exec_id: ExecId, request: String, now: Timestamp },
+    Claim {
+        node: NodeId,
+        limit: u32,
+        now: Timestamp,
+    },
+    ClaimOne {
+        node: NodeId,
+        exec_id: ExecId,
+        now: Timestamp,
+    },
+    /// What a claim at this moment took, should it have been committed without anyone being told.
+    Claimed {
+        node: NodeId,
+        now: Timestamp,
+    },
+    HandBack {
+        node: NodeId,
+        now: Timestamp,
+    },
+    Cancel {
+        exec_id: ExecId,
+        request: String,
+        now: Timestamp,
+    },
     PutNode(Node),
     RemoveNode(NodeId),
-    Recover { me: NodeId, sole: bool, now: Timestamp },
-    KvSet { entry: KvEntry, expected: Option<Option<Vec<u8>>>, now: Timestamp },
-    KvDelete { space: String, key: String },
+    Recover {
+        me: NodeId,
+        sole: bool,
+        now: Timestamp,
+    },
+    KvSet {
+        entry: KvEntry,
+        expected: Option<Option<Vec<u8>>>,
+        now: Timestamp,
+    },
+    KvDelete {
+        space: String,
+        key: String,
+    },
     Ping,
 }
 
@@ -38,6 +69,7 @@ pub(super) fn run(operation: &Operation, connection: &Connection) -> Result<Outc
     let outcome = match operation {
         Operation::Claim { node, limit, now } => claim(connection, node, *limit, *now),
         Operation::ClaimOne { node, exec_id, now } => claim_one(connection, node, exec_id, *now),
+        Operation::Claimed { node, now } => claimed_at(connection, node, *now),
         Operation::HandBack { node, now } => hand_back(connection, node, *now),
         Operation::Cancel { exec_id, request, now } => return cancel(connection, exec_id, request, *now),
         Operation::PutNode(node) => put_node(connection, node),
@@ -95,6 +127,23 @@ fn claim_one(connection: &Connection, node: &NodeId, exec_id: &ExecId, now: Time
     take(connection, node, &[exec_id.as_str().to_owned()], now)
 }
 
+/// The runs that `node` claimed at `now`. One that it started then has begun, under its first epoch.
+fn claimed_at(connection: &Connection, node: &NodeId, now: Timestamp) -> rusqlite::Result<Outcome> {
+    let sql = concat!(
+        "SELECT exec_id, status, durability FROM executions WHERE owner_node = ?1 AND updated_at = ?2 AND ",
+        active!(),
+        " AND (status = 'PENDING' OR epoch > 1)"
+    );
+    let mut statement = connection.prepare_cached(sql)?;
+    let claimed = statement.query_map(params![node.as_str(), now.0], claimed)?.collect::<rusqlite::Result<_>>()?;
+    Ok(Outcome::Claimed(claimed))
+}
+
+fn claimed(row: &Row<'_>) -> rusqlite::Result<Claimed> {
+    let (exec_id, status, durability): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    Ok(Claimed { exec_id: exec_id.into(), status: status.into(), durability })
+}
+
 /// Makes `node` the owner of `ids` under a new epoch.
 fn take(connection: &Connection, node: &NodeId, ids: &[String], now: Timestamp) -> rusqlite::Result<Outcome> {
     if ids.is_empty() {
@@ -109,10 +158,7 @@ fn take(connection: &Connection, node: &NodeId, ids: &[String], now: Timestamp) 
     );
     let claimed = connection
         .prepare_cached(update)?
-        .query_map(params![node.as_str(), now.0, list(ids)], |row| {
-            let (exec_id, status, durability): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(Claimed { exec_id: exec_id.into(), status: status.into(), durability })
-        })?
+        .query_map(params![node.as_str(), now.0, list(ids)], claimed)?
         .collect::<rusqlite::Result<_>>()?;
     Ok(Outcome::Claimed(claimed))
 }
@@ -231,14 +277,16 @@ pub(super) const KNOWN_KEY: &str = concat!(
     "))"
 );
 
-/// What the row of [`KNOWN_KEY`] says to a request with the hash `asked`.
+/// What the row of [`KNOWN_KEY`] says to the start of `me` with the hash `asked`. That it was `me` who used the key says
+/// that this start was committed before, and nobody was told.
 ///
 /// # Errors
 /// [`Error::Conflict`] when the key was used with another request.
-pub(super) fn replay(found: Option<(String, String)>, asked: &str) -> Result<Option<Started>, Error> {
+pub(super) fn replay(found: Option<(String, String)>, asked: &str, me: &ExecId) -> Result<Option<Started>, Error> {
     match found {
         None => Ok(None),
         Some((hash, _)) if hash != asked => Err(Error::Conflict("idempotency_mismatch".into())),
+        Some((_, exec_id)) if exec_id == me.as_str() => Ok(Some(Started::New)),
         Some((_, exec_id)) => Ok(Some(Started::Replayed(exec_id.into()))),
     }
 }
@@ -252,7 +300,7 @@ pub(super) fn replayed(connection: &Connection, member: &Encoded) -> Result<Opti
     let Some((start, key)) = member.key() else { return Ok(None) };
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let found = connection.query_row(KNOWN_KEY, params![&*key.scope, &*key.key, start.at.0], row).optional();
-    let known = replay(found.map_err(from_sqlite)?, &key.request_hash)?;
+    let known = replay(found.map_err(from_sqlite)?, &key.request_hash, &member.exec_id)?;
     if known.is_none() {
         let forget = "DELETE FROM idempotency_keys WHERE scope = ? AND key = ?";
         execute(connection, forget, [&*key.scope, &*key.key]).map_err(from_sqlite)?;

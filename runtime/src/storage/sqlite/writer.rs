@@ -22,6 +22,7 @@ use super::encode::Encoded;
 use super::error::{from_sqlite, is_busy, is_general};
 use super::known::Known;
 use super::operation::{self, Operation};
+use super::repeat;
 use super::statement::{Refused, Slot, Value};
 use crate::clock::Clock;
 use crate::id::ExecId;
@@ -71,7 +72,7 @@ pub(super) struct Request {
 #[derive(Debug)]
 pub(super) enum Work {
     /// A start or a commit: rows only, written together with those of others.
-    Rows(Box<Encoded>),
+    Rows(Arc<Encoded>),
     /// Anything that reads before it writes.
     Operation(Operation),
 }
@@ -217,9 +218,10 @@ impl Writer {
         let gate = Arc::clone(&self.gate);
         let closed = gate.blocking_lock();
         let since = Instant::now();
-        crash::point(crash::Side::Before);
-        let result = self.transact(&requests);
-        crash::point(crash::Side::After);
+        crash::begin(requests.iter().filter_map(|request| request.work.starts()));
+        let result = crash::point(crash::Side::Before)
+            .and_then(|()| self.transact(&requests))
+            .and_then(|outcomes| crash::point(crash::Side::After).map(|()| outcomes));
         let took = since.elapsed();
         drop(closed);
         match result {
@@ -241,12 +243,14 @@ impl Writer {
         (members, took)
     }
 
-    /// Commits one transaction if that meets no obstacle; otherwise nothing has happened.
-    pub(super) fn commit_alone(&mut self, work: &Work) -> Option<Outcome> {
+    /// Commits one transaction if that meets no obstacle. `None`: it may have happened only if committing itself failed,
+    /// and may be tried again through the queue.
+    pub(super) fn commit_alone(&mut self, work: &Work) -> Option<Result<Outcome, Error>> {
         let member = work.rows().filter(|_| !self.others)?;
         let gate = Arc::clone(&self.gate);
         let closed = gate.try_lock().ok()?;
-        crash::point(crash::Side::Before);
+        crash::begin(work.starts().into_iter());
+        crash::point(crash::Side::Before).ok()?;
         self.set_level([work].into_iter()).ok()?;
         execute(&self.connection, "BEGIN IMMEDIATE").ok()?;
         let written = self.write(member, true).and_then(|()| Ok(execute(&self.connection, "COMMIT")?));
@@ -254,13 +258,12 @@ impl Writer {
             self.roll_back();
             return None;
         }
-        crash::point(crash::Side::After);
+        let outcome = crash::point(crash::Side::After).map(|()| member.outcome());
         drop(closed);
-        let outcome = Ok(member.outcome());
         self.known.remember(work, &outcome);
         self.progress.committed(1);
         self.look_around();
-        outcome.ok()
+        Some(outcome)
     }
 
     /// One outcome per request, or the error of them all.
@@ -300,7 +303,7 @@ impl Writer {
     fn member(&self, work: &Work) -> Result<Result<Outcome, Error>, Error> {
         let connection = &self.connection;
         execute(connection, "SAVEPOINT member").map_err(from_sqlite)?;
-        let outcome = match work {
+        let mut outcome = match work {
             Work::Rows(encoded) => self.alone(encoded),
             Work::Operation(operation) => operation::run(operation, connection),
         };
@@ -309,6 +312,12 @@ impl Writer {
                 return outcome.map(Ok);
             }
             execute(connection, "ROLLBACK TO member").map_err(from_sqlite)?;
+            // A repeat after a commit of which nobody knew whether it happened.
+            if let Some(encoded) = work.rows()
+                && repeat::is_recorded(connection, encoded).map_err(from_sqlite)?
+            {
+                outcome = Ok(encoded.outcome());
+            }
         }
         execute(connection, "RELEASE member").map_err(from_sqlite)?;
         Ok(outcome)
@@ -444,6 +453,11 @@ impl Work {
             Self::Rows(encoded) => Some(encoded),
             Self::Operation(_) => None,
         }
+    }
+
+    /// The run that it starts.
+    fn starts(&self) -> Option<&ExecId> {
+        self.rows().filter(|encoded| encoded.started.is_some()).map(|encoded| &encoded.exec_id)
     }
 }
 

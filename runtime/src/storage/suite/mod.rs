@@ -23,6 +23,7 @@ where
     fenced_writes_write_nothing(&Bench::new(open().await).await).await;
     statuses_move_only_forward(&Bench::new(open().await).await).await;
     idempotency_keys_start_one_run(&Bench::new(open().await).await).await;
+    repeats_write_nothing_more(&Bench::new(open().await).await).await;
     one_failing_member_fails_alone(&Bench::new(open().await).await).await;
     claims_respect_time_priority_and_affinity(&Bench::new(open().await).await).await;
     hand_back_and_recover_free_runs(&Bench::new(open().await).await).await;
@@ -158,9 +159,53 @@ async fn one_failing_member_fails_alone(bench: &Bench) {
         let expected = if index == 7 || index == 20 { 1 } else { 2 };
         assert_eq!(bench.storage.journal(exec_id, 0, 9).await.unwrap().len(), expected, "{index}");
     }
-    let again = bench.new_run();
+    let mut again = bench.new_run();
     bench.storage.start(again.clone()).await.unwrap();
-    assert!(matches!(bench.storage.start(again).await, Err(Error::Conflict(_))));
+    again.run.created_at = Timestamp(again.run.created_at.0 + 1);
+    assert!(matches!(bench.storage.start(again).await, Err(Error::Conflict(_))), "another start under this id");
+    bench.sound().await;
+}
+
+/// A caller that was not told how a commit ended asks again (cli-and-api §9.3).
+async fn repeats_write_nothing_more(bench: &Bench) {
+    let storage = &bench.storage;
+    let mut keyed = bench.new_run();
+    let (scope, key, request_hash) = ("me".into(), "k".into(), "h".into());
+    keyed.idempotency = Some(Idempotency { scope, key, request_hash, expires_at: Timestamp(i64::MAX) });
+    for new in [bench.new_run(), bench.queued(), keyed] {
+        for _ in 0..3 {
+            assert_eq!(storage.start(new.clone()).await.unwrap(), Started::New);
+        }
+    }
+    assert_eq!(storage.workflow_summaries().await.unwrap()[0].runs, 3);
+    bench.sound().await;
+    let exec_id = bench.start().await;
+    for changes in [begin(&exec_id, 2, "a#1"), finish(&exec_id, 3, "a#1")] {
+        for _ in 0..3 {
+            bench.commit(&exec_id, changes.clone()).await.unwrap();
+        }
+    }
+    let usage = storage.usage(&exec_id).await.unwrap();
+    assert_eq!((usage[0].prompt_tokens, storage.journal(&exec_id, 0, 9).await.unwrap().len()), (3, 4));
+    bench.sound().await;
+    // Other events in the same places are no repeat, nor are the same ones under another epoch.
+    let exec_id = bench.start().await;
+    bench.commit(&exec_id, begin(&exec_id, 2, "a#1")).await.unwrap();
+    let mut later = begin(&exec_id, 2, "a#1");
+    later.journal[0].at = Timestamp(77);
+    let longer = finish(&exec_id, 2, "a#1");
+    for other in [begin(&exec_id, 2, "b#1"), later, longer] {
+        assert!(matches!(bench.commit(&exec_id, other).await, Err(Error::Conflict(_))));
+    }
+    let same = begin(&exec_id, 2, "a#1");
+    for (node, epoch) in [(&bench.node, 0), (&bench.node, 2), (&"other".into(), 2)] {
+        assert!(matches!(storage.commit(&exec_id, node, epoch, &same).await, Err(Error::Fenced)), "{node} {epoch}");
+    }
+    storage.hand_back(&bench.node, bench.clock.now()).await.unwrap();
+    bench.commit(&exec_id, same.clone()).await.unwrap();
+    let claimed = storage.claim(&bench.node, 9, bench.clock.now()).await.unwrap();
+    assert!(claimed.iter().any(|run| run.exec_id == exec_id && run.epoch == 2));
+    assert!(matches!(bench.commit(&exec_id, same).await, Err(Error::Fenced)));
     bench.sound().await;
 }
 

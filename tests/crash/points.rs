@@ -1,0 +1,187 @@
+//! Every workflow of `cases` dies before and after each of its commits, and loses the answer to each of them.
+//!
+//! A life of the server first ends what the last one left behind and then begins the run that it dies with, so that one
+//! start of a process serves one point.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::cases::{CASES, Case};
+use super::ledger::{self, Ledger};
+use crate::support::effects::Effects;
+use crate::support::{Project, Server, program, wait};
+
+/// More commits than any case has.
+const MOST: usize = 100;
+
+/// Every so many deaths `doctor --deep` looks at the database, too.
+const DOCTOR_EVERY: usize = 3;
+/// How often the server is asked whether all runs have ended: each time costs both processes something.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// Longer than a process takes to die once it has reached its point.
+const DEATH: std::time::Duration = std::time::Duration::from_millis(80);
+
+/// A case in a project of its own.
+struct Bench {
+    case: Case,
+    project: Project,
+    effects: Effects,
+    ledger: Ledger,
+}
+
+impl Bench {
+    fn new(case: &Case) -> Self {
+        let effects = Effects::listen();
+        let project = Project::sqlite(&program::project_file(&effects.grant()));
+        project.component("guests/zoo");
+        let text = format!("id: {}{}", case.id, case.workflow.replace("URL", &effects.url()));
+        project.file(&format!("workflows/{}.yaml", case.id), text);
+        Self { case: *case, project, effects, ledger: Ledger::default() }
+    }
+
+    fn live(&self, point: &str) -> Server {
+        self.project.start_with(&[], &[("COMPOZY_CRASH_POINT", point)])
+    }
+
+    fn start(&mut self, server: &Server, number: usize) {
+        if let Some(exec_id) = ledger::start(server, self.case.id, &json!({}), &format!("key-{number}")) {
+            self.ledger.acknowledged.insert(exec_id, number);
+        }
+    }
+
+    /// Waits until all runs have ended, or the server. Cancels what is to be canceled.
+    fn settle(&self, server: &mut Server) {
+        let mut asked = Vec::new();
+        wait::until(&format!("the end of all runs of {}, or of the server", self.case.id), || {
+            let active = ledger::active(server);
+            for exec_id in active.iter().flatten().filter(|_| self.case.cancel.is_some()) {
+                let seen = self.case.cancel.is_some_and(|key| self.effects.count(&format!("{exec_id}:{key}")) > 0);
+                if seen && !asked.contains(exec_id) {
+                    let path = format!("/api/v0/executions/workflows/{exec_id}/cancel");
+                    // It dies with the server, and is asked for again in its next life.
+                    let _answer = server.try_send("POST", &path, &[], Some(&json!({"reason": "enough"})));
+                    asked.push(exec_id.clone());
+                }
+            }
+            let settled = active.is_some_and(|active| active.is_empty()) || server.has_ended();
+            if !settled {
+                std::thread::sleep(LOOK);
+            }
+            settled.then_some(())
+        });
+    }
+
+    /// Looks at the database after the `number`-th death, or for the last time.
+    fn inspect(&mut self, number: usize) {
+        self.effects.next_life();
+        self.ledger.check(&self.project, &self.effects);
+        // A process of its own each time; it sees the runs of all deaths before.
+        if number.is_multiple_of(DOCTOR_EVERY) {
+            ledger::doctor(&self.project);
+        }
+    }
+
+    /// Everything has ended: is it as it must be?
+    fn check(&self, documents: &BTreeMap<String, Value>) {
+        for exec_id in self.ledger.acknowledged.keys() {
+            assert!(documents.contains_key(exec_id), "{exec_id} is lost");
+        }
+        let case = &self.case;
+        for (exec_id, run) in documents {
+            assert_eq!(run["status"], case.status, "{}: {run:#}", case.id);
+            if !case.output.is_empty() {
+                let expected: Value = serde_json::from_str(case.output).expect("the case's output is JSON");
+                assert_eq!(run["output"], expected, "{}: {run:#}", case.id);
+            }
+            for key in case.effects {
+                assert!(self.effects.count(&format!("{exec_id}:{key}")) > 0, "the effect {key} never happened");
+            }
+        }
+        for key in self.effects.counts().keys() {
+            let known = case.effects.iter().any(|effect| key.ends_with(&format!(":{effect}")));
+            assert!(known, "the effect {key} of {} should never have happened", case.id);
+        }
+        ledger::check_effects(&self.effects);
+    }
+}
+
+/// The process ends at commit 1, 2, … of a run until there are no more.
+fn dies_at_every_commit(case: &Case, side: &str) {
+    let mut bench = Bench::new(case);
+    for number in 1..MOST {
+        let mut server = bench.live(&format!("{side}:run:{number}"));
+        bench.settle(&mut server);
+        bench.start(&server, number);
+        bench.settle(&mut server);
+        // A process that dies after the last commit shows the end of the run a little earlier.
+        if !server.has_ended() {
+            std::thread::sleep(DEATH);
+        }
+        if !server.has_ended() {
+            assert!(number > 3, "{side}:run:{number} was never reached: COMPOZY_CRASH_POINT does nothing here");
+            server.kill();
+            bench.inspect(number);
+            let server = bench.project.start();
+            let documents = ledger::wait_all(&server);
+            assert_eq!(server.stop().code, 0);
+            bench.inspect(0);
+            return bench.check(&documents);
+        }
+        let output = server.finish();
+        assert_eq!(output.code, 134, "it aborts, nothing else: {output}");
+        bench.inspect(number);
+    }
+    panic!("{} never ended without a crash", case.id);
+}
+
+/// One process, and of its n-th run the n-th commit succeeds without anyone being told.
+fn loses_the_answer_to_every_commit(case: &Case) {
+    let mut bench = Bench::new(case);
+    let mut server = bench.live("unknown:run:each");
+    for number in 1..MOST {
+        bench.start(&server, number);
+        bench.settle(&mut server);
+        assert!(!server.has_ended(), "{}", server.stderr());
+        let lost = server.stderr().matches("nobody is told").count();
+        if lost < number {
+            assert!(number > 3, "commit {number} was never reached: COMPOZY_CRASH_POINT does nothing here");
+            let documents = ledger::documents(&server);
+            assert_eq!(documents.len(), number, "one start, one run");
+            assert_eq!(server.stop().code, 0);
+            bench.inspect(0);
+            return bench.check(&documents);
+        }
+    }
+    panic!("{} never ended without losing an answer", case.id);
+}
+
+/// Four at a time: a life mostly waits.
+fn at_every_commit(case: impl Fn(&Case) + Sync) {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(chosen) = CASES.get(next.fetch_add(1, std::sync::atomic::Ordering::SeqCst)) {
+                    case(chosen);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn every_case_dies_before_every_commit() {
+    at_every_commit(|case| dies_at_every_commit(case, "before"));
+}
+
+#[test]
+fn every_case_dies_after_every_commit() {
+    at_every_commit(|case| dies_at_every_commit(case, "after"));
+}
+
+#[test]
+fn every_case_loses_the_answer_to_every_commit() {
+    at_every_commit(loses_the_answer_to_every_commit);
+}
