@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::id::ExecId;
 use crate::node::{self, Node, Notice, StartRequest};
 use crate::storage::Storage;
-use crate::storage::row::{Journal, RunFilter};
+use crate::storage::row::{Demand, Journal, RunFilter, Wanted};
 use crate::storage::sqlite::Role;
 
 /// Events read from the journal at once.
@@ -230,7 +230,9 @@ impl Embedded {
             node.cancel(&exec_id, "user", reason).await?;
             return Ok(());
         }
-        let asked = self.storage.request_cancel(&exec_id, "user", reason, self.clock.now()).await;
+        let reason = reason.map(str::to_owned);
+        let demand = Demand { exec_id, wanted: Wanted::Cancel, by: "user".to_owned(), reason };
+        let asked = self.storage.request(&demand, self.clock.now()).await;
         node::repeated_cancel(asked)?;
         Ok(())
     }

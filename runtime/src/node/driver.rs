@@ -239,7 +239,7 @@ impl Driver {
         loop {
             let storage = &self.worker.storage;
             match storage.commit(&self.exec_id, &self.worker.id, self.epoch, &changes).await {
-                Ok(()) => {
+                Ok(_) => {
                     self.tell(changes.journal);
                     return None;
                 }

@@ -36,8 +36,8 @@ use crate::id::{ExecId, NodeId};
 use crate::plugin::template::Renderer;
 use crate::provider::Providers;
 use crate::storage;
-use crate::storage::row::{Durability, Idempotency, Journal, Run};
-use crate::storage::{CancelOutcome, Storage};
+use crate::storage::row::{Demand, Durability, Idempotency, Journal, Run, Wanted};
+use crate::storage::{RequestOutcome, Storage};
 use driver::Control;
 use secrets::Secrets;
 use watchers::Watchers;
@@ -171,9 +171,15 @@ impl Node {
     ///
     /// # Errors
     /// [`Error::ExecutionNotFound`], [`Error::ExecutionFinished`], [`Error::Storage`].
-    pub async fn cancel(&self, exec_id: &ExecId, by: &str, reason: Option<&str>) -> Result<CancelOutcome, Error> {
+    pub async fn cancel(&self, exec_id: &ExecId, by: &str, reason: Option<&str>) -> Result<RequestOutcome, Error> {
         let now = self.worker.clock.now();
-        let outcome = match repeated_cancel(self.worker.storage.request_cancel(exec_id, by, reason, now).await) {
+        let demand = Demand {
+            exec_id: exec_id.clone(),
+            wanted: Wanted::Cancel,
+            by: by.to_owned(),
+            reason: reason.map(str::to_owned),
+        };
+        let outcome = match repeated_cancel(self.worker.storage.request(&demand, now).await) {
             Ok(outcome) => outcome,
             Err(storage::Error::NotFound(_)) => return Err(Error::ExecutionNotFound(exec_id.clone())),
             Err(storage::Error::Finished(status)) => return Err(Error::ExecutionFinished(status)),
@@ -262,10 +268,10 @@ impl Node {
 ///
 /// # Errors
 /// Every other one.
-pub fn repeated_cancel(asked: Result<CancelOutcome, storage::Error>) -> Result<CancelOutcome, storage::Error> {
+pub fn repeated_cancel(asked: Result<RequestOutcome, storage::Error>) -> Result<RequestOutcome, storage::Error> {
     match asked {
         Err(storage::Error::Finished(status)) if status.parse() == Ok(RunStatus::Canceled) => {
-            Ok(CancelOutcome::Already { owner: None })
+            Ok(RequestOutcome::Already { owner: None })
         }
         asked => asked,
     }

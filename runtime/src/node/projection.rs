@@ -60,6 +60,7 @@ pub(crate) fn changes(
         timers_cleared: cleared.collect(),
         usage: decision.usage.iter().map(|(key, usage)| self::usage(key, usage)).collect(),
         at: now,
+        ..row::Changes::default()
     }
 }
 
@@ -218,6 +219,7 @@ pub(crate) fn new_run(
         epoch: 0,
         last_seq: state.last_seq,
         cancel_request: None,
+        pause_request: None,
         created_at: now,
         started_at: state.started_at,
         updated_at: now,
