@@ -18,6 +18,12 @@ const TYPED: &[&str] = &[
     "examples/database/sqlite-memory/README.md",
     "examples/database/sqlite-quickstart/README.md",
     "examples/plugins/text-stats/README.md",
+    "examples/tasks/aggregate/README.md",
+    "examples/tasks/basic/README.md",
+    "examples/tasks/collection/README.md",
+    "examples/tasks/composite/README.md",
+    "examples/tasks/parallel/README.md",
+    "examples/tasks/router/README.md",
 ];
 
 fn markdown(folder: &str) -> Vec<String> {

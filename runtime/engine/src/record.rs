@@ -17,8 +17,26 @@ pub enum Record {
         /// Which workflow.
         workflow_id: String,
     },
-    /// The run moved between RUNNING and WAITING.
-    WorkflowStatus(Status),
+    /// The run moved between RUNNING, WAITING and PAUSED.
+    WorkflowStatus {
+        /// Where to.
+        status: Status,
+        /// Who wanted it, for a pause.
+        by: Option<String>,
+    },
+    /// A step is recorded and held back by a pause.
+    TaskHeld(StepKey),
+    /// A step is open and waits for a signal or a sub-run.
+    TaskWaiting {
+        /// Which step.
+        key: StepKey,
+        /// Which attempt.
+        attempt: u32,
+        /// For what, `signal` or `child`.
+        kind: &'static str,
+        /// Name of the signal, or id of the sub-run.
+        detail: String,
+    },
     /// An attempt of a step starts.
     TaskStart {
         /// Which step.
@@ -59,6 +77,17 @@ pub enum Record {
         /// When it ends.
         until: Timestamp,
     },
+    /// What became of a signal.
+    Signal {
+        /// Its id.
+        signal_id: String,
+        /// Its name.
+        name: String,
+        /// What became of it.
+        state: SignalState,
+        /// The step that sent it or looked at it.
+        key: Option<StepKey>,
+    },
     /// The run ended well.
     Complete,
     /// The run ended otherwise.
@@ -70,15 +99,42 @@ pub enum Record {
     },
 }
 
+/// What became of a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignalState {
+    /// This run sent it.
+    Sent,
+    /// It reached the run and is kept for a wait.
+    Queued,
+    /// A wait ended with it.
+    Consumed,
+    /// A wait looked at it, and its condition does not hold.
+    Ignored,
+}
+
+impl SignalState {
+    /// The word in `signals.state` and in events.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Queued => "queued",
+            Self::Consumed => "consumed",
+            Self::Ignored => "ignored",
+        }
+    }
+}
+
 impl Record {
     /// The event's name (cli-and-api §7.4).
     #[must_use]
     pub fn event(&self) -> &'static str {
         match self {
             Self::WorkflowStart { .. } => "workflow_start",
-            Self::WorkflowStatus(_) => "workflow_status",
+            Self::WorkflowStatus { .. } => "workflow_status",
             Self::TaskStart { .. } => "task_start",
-            Self::TaskStatus { .. } => "task_status",
+            Self::TaskStatus { .. } | Self::TaskHeld(_) | Self::TaskWaiting { .. } => "task_status",
+            Self::Signal { .. } => "signal",
             Self::TaskRetry { .. } => "task_retry",
             Self::Timer { .. } => "timer",
             Self::Complete => "complete",
@@ -97,8 +153,11 @@ impl Record {
             Self::TaskStart { key, .. }
             | Self::TaskStatus { key, .. }
             | Self::TaskRetry { key, .. }
+            | Self::TaskWaiting { key, .. }
+            | Self::TaskHeld(key)
             | Self::Timer { key, .. } => Some(key),
-            Self::WorkflowStart { .. } | Self::WorkflowStatus(_) | Self::Complete | Self::Error { .. } => None,
+            Self::Signal { key, .. } => key.as_ref(),
+            Self::WorkflowStart { .. } | Self::WorkflowStatus { .. } | Self::Complete | Self::Error { .. } => None,
         }
     }
 
@@ -130,8 +189,24 @@ impl Record {
             Self::WorkflowStart { workflow_id } => {
                 fields.insert("workflow_id".into(), workflow_id.as_str().into());
             }
-            Self::WorkflowStatus(status) => {
+            Self::WorkflowStatus { status, by } => {
                 fields.insert("status".into(), status.word().into());
+                if let Some(by) = by {
+                    fields.insert("by".into(), by.as_str().into());
+                }
+            }
+            Self::TaskHeld(_) => {
+                fields.insert("status".into(), Status::Pending.word().into());
+            }
+            Self::TaskWaiting { attempt, kind, detail, .. } => {
+                fields.insert("attempt".into(), (*attempt).into());
+                fields.insert("status".into(), Status::Waiting.word().into());
+                fields.insert("waiting_for".into(), json!({"kind": kind, "detail": detail}));
+            }
+            Self::Signal { signal_id, name, state, .. } => {
+                fields.insert("signal_id".into(), signal_id.as_str().into());
+                fields.insert("name".into(), name.as_str().into());
+                fields.insert("state".into(), state.word().into());
             }
             Self::TaskStart { attempt, .. } => {
                 fields.insert("attempt".into(), (*attempt).into());

@@ -12,6 +12,8 @@
 
 pub mod load;
 
+pub mod cel;
+
 mod files;
 pub mod source;
 pub mod yaml;
@@ -34,6 +36,7 @@ pub mod settings;
 pub mod codes;
 pub mod diagnostic;
 
+pub mod cron;
 pub mod duration;
 pub mod size;
 pub mod suggest;

@@ -16,6 +16,7 @@ use crate::source::Place;
 
 mod definitions;
 mod flow;
+mod memory;
 
 pub use definitions::{
     Access, Grant, KnowledgeDefinition, KnowledgeKind, NamedDatabase, Permissions, Plugin, PluginKind, PluginLimits,
@@ -25,6 +26,7 @@ pub use flow::{
     Cel, Collection, Composite, Dedupe, Expression, Memory, MemoryOperation, Overlap, Parallel, Route, Router,
     Schedule, Signal, Strategy, SubWorkflow, Trigger, Verify, VerifyStrategy, Wait, Webhook, WebhookEvent,
 };
+pub use memory::{Flushing, FlushingKind, MemoryDefinition, MemoryKind, Privacy};
 
 /// Everything `compozy.yaml` and its workflow files define, linked and checked.
 #[derive(Debug, Clone)]
@@ -51,6 +53,8 @@ pub struct Project {
     pub databases: Vec<NamedDatabase>,
     /// Vector databases, embedders and knowledge bases as written, in that order.
     pub knowledge: Vec<KnowledgeDefinition>,
+    /// Memories in the order written.
+    pub memories: Vec<MemoryDefinition>,
     /// SHA-256 (hex) over all loaded definitions, the `definitions_digest` of the API.
     pub digest: String,
 }
@@ -91,6 +95,9 @@ pub struct Workflow {
     pub durability: Option<crate::settings::Durability>,
     /// Tools the tasks refer to, by id.
     pub tools: BTreeMap<String, Tool>,
+    /// Memories the tasks refer to, by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub memories: BTreeMap<String, MemoryDefinition>,
     /// What starts runs by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub triggers: Vec<Trigger>,
@@ -121,6 +128,15 @@ pub struct Limits {
     pub max_input_bytes: u64,
     /// Most bytes of one task's output (JSON text).
     pub max_output_bytes: u64,
+    /// Most items of a collection (CZ0314).
+    #[serde(default = "many")]
+    pub max_collection_items: u64,
+    /// Most children of a container at once.
+    #[serde(default = "hundred")]
+    pub max_parallel: u32,
+    /// Most steps of one CEL expression (CZ0410).
+    #[serde(default = "many")]
+    pub max_cel_cost: u64,
     /// Limits of one template render.
     pub template: TemplateLimits,
 }
@@ -150,9 +166,22 @@ impl Default for Limits {
             max_task_executions: 10_000,
             max_input_bytes: 1 << 20,
             max_output_bytes: 10 << 20,
+            max_collection_items: many(),
+            max_parallel: hundred(),
+            max_cel_cost: many(),
             template: TemplateLimits::default(),
         }
     }
+}
+
+/// Default of limits that definitions stored by an earlier version do not name.
+fn many() -> u64 {
+    10_000
+}
+
+/// As [`many`].
+fn hundred() -> u32 {
+    100
 }
 
 /// Position of a task in its list.

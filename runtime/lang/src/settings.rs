@@ -318,14 +318,12 @@ pub struct Limits {
     pub max_nesting_depth: u32,
     /// Workflows in each other.
     pub max_sub_workflow_depth: u32,
-    /// Items of a collection.
-    pub max_collection_items: u64,
-    /// Children of a container at once.
-    pub max_parallel: u32,
-    /// Cost of a CEL expression.
-    pub max_cel_cost: u64,
     /// Bytes of one string.
     pub max_string_bytes: u64,
+    /// Bytes of one message of a memory.
+    pub max_message_bytes: u64,
+    /// Bytes of all messages under one key of a memory.
+    pub max_memory_bytes: u64,
     /// What the engine enforces.
     pub engine: crate::plan::Limits,
 }

@@ -20,6 +20,8 @@ use tokio::sync::mpsc;
 use super::held::{HANDED_BACK, Held};
 use super::projection;
 use super::slots::Slot;
+use super::spawned::Spawned;
+use super::state::Shared;
 use super::worker::Worker;
 use crate::id::ExecId;
 use crate::plugin::cancel::CancelToken;
@@ -65,10 +67,9 @@ pub(crate) struct Driver {
     plan: Arc<Workflow>,
     exec_id: ExecId,
     epoch: i64,
-    /// Shared with the calls under way, which read it; between two steps nobody else holds it and it moves in place.
-    state: Arc<RunState>,
+    state: Shared,
     calls: FuturesUnordered<Call>,
-    cancels: BTreeMap<String, CancelToken>,
+    cancels: BTreeMap<StepKey, CancelToken>,
     timers: BTreeMap<TimerKey, Timestamp>,
     control: mpsc::UnboundedReceiver<Control>,
     slot: Slot,
@@ -95,7 +96,7 @@ impl Driver {
             worker,
             plan,
             epoch,
-            state: Arc::new(state),
+            state: Shared::new(state),
             calls: FuturesUnordered::new(),
             cancels: BTreeMap::new(),
             timers: BTreeMap::new(),
@@ -123,14 +124,14 @@ impl Driver {
     }
 
     async fn drive(&mut self, commands: Vec<Command>) -> Ended {
-        if self.state.status == Status::Pending
+        if self.status() == Status::Pending
             && let Some(ended) = self.handle(Event::Start).await
         {
             return ended;
         }
         self.carry_out(commands);
         loop {
-            if self.state.status.is_terminal() {
+            if self.status().is_terminal() {
                 return Ended::Terminal;
             }
             if self.draining && self.calls.is_empty() {
@@ -170,7 +171,7 @@ impl Driver {
             biased;
             control = self.control.recv() => Next::of(control),
             Some((key, attempt, outcome)) = self.calls.next(), if !self.calls.is_empty() => {
-                self.cancels.remove(&key.path);
+                self.cancels.remove(&key);
                 Next::Happened(Event::StepEnded { key, attempt, outcome: Box::new(outcome) })
             }
             timer = timer, if !self.draining => {
@@ -194,9 +195,9 @@ impl Driver {
             self.carry_out(decision.commands);
             return None;
         }
-        let changes = projection::changes(&self.plan, &self.state, &decision, &self.worker.id, self.epoch, now);
+        let changes = projection::changes(&self.plan, &self.state.read(), &decision, &self.worker.id, self.epoch, now);
         let ended = match &mut self.held {
-            Some(held) if !self.state.status.is_terminal() => {
+            Some(held) if !self.state.read().status.is_terminal() => {
                 let events = changes.journal.clone();
                 held.hold(changes);
                 self.tell(events);
@@ -211,7 +212,7 @@ impl Driver {
         if ended.is_some() {
             return ended;
         }
-        self.slot.set(self.state.status == Status::Running);
+        self.slot.set(self.status() == Status::Running);
         self.carry_out(decision.commands);
         None
     }
@@ -229,8 +230,12 @@ impl Driver {
         }
     }
 
+    fn status(&self) -> Status {
+        self.state.read().status
+    }
+
     fn decide(&mut self, event: Event, now: Timestamp) -> Decision {
-        decide::decide(&self.plan, Arc::make_mut(&mut self.state), event, now)
+        self.state.change(|state| decide::decide(&self.plan, state, event, now))
     }
 
     /// Commits, waiting out a full or busy disk: a result that is known must not be lost because space ran out.
@@ -287,9 +292,9 @@ impl Driver {
     fn carry_out(&mut self, commands: Vec<Command>) {
         for command in commands {
             match command {
-                Command::Execute(key) => self.execute(key),
+                Command::Execute(key) | Command::Close(key) | Command::Match(key) => self.execute(key),
                 Command::Abort(key) => {
-                    if let Some(cancel) = self.cancels.remove(&key.path) {
+                    if let Some(cancel) = self.cancels.remove(&key) {
                         cancel.cancel();
                     }
                 }
@@ -301,6 +306,11 @@ impl Driver {
                 }
                 // Answered before the commit, in `handle`.
                 Command::RenderOutputs => {}
+                // The loader refuses sub-workflows, so that no run has any.
+                Command::AwaitChild { .. }
+                | Command::CancelChild { .. }
+                | Command::PauseChild { .. }
+                | Command::ResumeChild { .. } => {}
             }
         }
     }
@@ -310,15 +320,19 @@ impl Driver {
         if self.draining {
             return;
         }
-        let Some(attempt) = self.state.steps.get(&key.path).map(|step| step.attempt) else { return };
+        let Some(attempt) = self.state.read().steps.at(&key).map(|step| step.attempt) else { return };
         let cancel = CancelToken::new();
-        self.cancels.insert(key.path.clone(), cancel.clone());
+        self.cancels.insert(key.clone(), cancel.clone());
         let (steps, plan, state) = (self.worker.steps.clone(), self.plan.clone(), self.state.clone());
         let secrets = self.worker.secrets();
-        self.calls.push(Box::pin(async move {
+        let call = async move {
             let outcome = steps.execute(&plan, &state, &key, cancel).await;
             (key, attempt, secrets.outcome(outcome))
-        }));
+        };
+        // Steps side by side use all cores; one alone is sooner done where its driver is.
+        let alone = self.calls.is_empty();
+        let call: Call = if alone { Box::pin(call) } else { Box::pin(Spawned::new(call)) };
+        self.calls.push(call);
     }
 }
 

@@ -77,7 +77,7 @@ fn run_update(state: &RunState, now: Timestamp) -> row::RunUpdate {
 }
 
 fn step(plan: &Workflow, step: &Step) -> row::Step {
-    let kind = plan.tasks.get(step.task).map_or("basic", |task| task.kind_word());
+    let kind = plan.task(&step.address).map_or("basic", |task| task.kind_word());
     row::Step {
         step_key: step.key.to_string(),
         task_exec_id: step.id.clone(),
@@ -85,12 +85,12 @@ fn step(plan: &Workflow, step: &Step) -> row::Step {
         kind: kind.to_owned(),
         status: step.status.word().to_owned(),
         attempt: i64::from(step.attempt),
-        parent: None,
+        parent: step.parent.as_ref().map(ToString::to_string),
         position: i64::try_from(step.position).unwrap_or(i64::MAX),
-        input: step.input.as_ref().map(|input| input.as_str().to_owned()),
+        input: step.recorded_input().map(|input| input.as_str().to_owned()),
         output: step.output.as_ref().map(|output| output.as_str().to_owned()),
         error: step.error.as_ref().map(error_text),
-        waiting_for: step.retry_at.map(|until| retry_wait(step, until)),
+        waiting_for: waiting_for(step),
         state: to_text(&step.stored()),
         result_seq: step.result_seq,
         started_at: step.started_at,
@@ -98,15 +98,28 @@ fn step(plan: &Workflow, step: &Step) -> row::Step {
     }
 }
 
-/// `waiting_for` of a step between two attempts (cli-and-api §3.5).
-fn retry_wait(step: &Step, until: Timestamp) -> String {
-    serde_json::json!({
-        "kind": "retry",
-        "detail": format!("attempt {} of task '{}'", step.attempt + 1, step.key.path),
-        "since": step.attempt_started_at.to_rfc3339(),
-        "until": until.to_rfc3339(),
-    })
-    .to_string()
+/// `waiting_for` of a step that does not run (cli-and-api §3.5).
+fn waiting_for(step: &Step) -> Option<String> {
+    let opening = step.opening.as_deref().filter(|_| !step.status.is_terminal());
+    let (kind, detail, until) = match (step.retry_at, opening) {
+        (Some(until), _) => {
+            let detail = format!("attempt {} of task '{}'", step.attempt + 1, step.key.path);
+            ("retry", detail, Some(until))
+        }
+        (None, Some(opening)) => match (opening.waiting(), opening.awaited()) {
+            (Some(wait), _) => ("signal", wait.name.clone(), opening.timeout),
+            (None, Some(awaited)) => ("child", awaited.exec_id.clone(), opening.timeout),
+            (None, None) => return None,
+        },
+        (None, None) if step.status == Status::Pending => ("paused", "held back by a pause".to_owned(), None),
+        (None, None) => return None,
+    };
+    let mut waiting =
+        serde_json::json!({"kind": kind, "detail": detail, "since": step.attempt_started_at.to_rfc3339()});
+    if let (Some(until), Some(fields)) = (until, waiting.as_object_mut()) {
+        fields.insert("until".to_owned(), until.to_rfc3339().into());
+    }
+    Some(waiting.to_string())
 }
 
 fn attempt(ended: &compozy_engine::decide::EndedAttempt, node: &NodeId, epoch: i64, now: Timestamp) -> row::Attempt {
@@ -143,40 +156,38 @@ pub(crate) fn restore(plan: &Workflow, loaded: &row::LoadedRun) -> Result<RunSta
         deadline: run.deadline,
     };
     let mut state = RunState::new(facts, stored.entry);
+    state.restore(&stored);
     state.status = run.status.parse().map_err(|_| Unreadable(format!("status '{}'", run.status)))?;
     state.started_at = run.started_at;
     state.output = run.output.as_deref().map(Json::from_valid);
     state.error = run.error.as_deref().map(|text| parse::<StepError>("error", text)).transpose()?;
-    state.lists = stored.lists;
-    state.executions = stored.executions;
     state.last_seq = run.last_seq;
     // In the order they started, so that the latest execution of a task is the one that stays.
     for row in &loaded.steps {
-        let step = restore_step(plan, row)?;
-        if step.status.is_terminal() {
-            state.open.remove(&step.key.path);
-        } else {
-            state.open.insert(step.key.path.clone());
-        }
-        state.steps.insert(step.key.path.clone(), step);
+        state.steps.put(restore_step(row)?);
     }
+    state.steps.count_children(plan);
     Ok(state)
 }
 
-fn restore_step(plan: &Workflow, row: &row::Step) -> Result<Step, Unreadable> {
+fn restore_step(row: &row::Step) -> Result<Step, Unreadable> {
     let stored: StoredStep = parse("step state", &row.state)?;
-    let task = plan.tasks.iter().position(|task| task.id == row.task_id);
-    Ok(Step {
-        key: row.step_key.parse().map_err(|()| Unreadable(format!("step key '{}'", row.step_key)))?,
+    let key = |text: &str| text.parse().map_err(|()| Unreadable(format!("step key '{text}'")));
+    let mut step = Step {
+        key: key(&row.step_key)?,
         id: row.task_exec_id.clone(),
-        task: task.ok_or_else(|| Unreadable(format!("task '{}' is not in the plan", row.task_id)))?,
+        parent: row.parent.as_deref().map(key).transpose()?,
+        address: Vec::new(),
+        index: None,
         position: u64::try_from(row.position).unwrap_or(0),
         status: row.status.parse().map_err(|_| Unreadable(format!("status '{}'", row.status)))?,
         attempt: u32::try_from(row.attempt).unwrap_or(1),
-        retry_at: stored.retry_at,
-        overlay: stored.overlay,
-        cause: stored.cause,
-        skipped: stored.skipped,
+        retry_at: None,
+        overlay: None,
+        cause: None,
+        skipped: false,
+        pause: None,
+        opening: None,
         input: row.input.as_deref().map(Json::from_valid),
         output: row.output.as_deref().map(Json::from_valid),
         error: row.error.as_deref().map(|text| parse("step error", text)).transpose()?,
@@ -184,7 +195,9 @@ fn restore_step(plan: &Workflow, row: &row::Step) -> Result<Step, Unreadable> {
         started_at: row.started_at,
         attempt_started_at: row.started_at,
         finished_at: row.finished_at,
-    })
+    };
+    step.restore(stored);
+    Ok(step)
 }
 
 /// A run as it is recorded before anything happened to it.

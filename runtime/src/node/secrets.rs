@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use compozy_engine::error::StepError;
-use compozy_engine::event::{Done, Failure, Outcome, Rendered, Target};
+use compozy_engine::event::{Done, Failure, Opened, Opens, Outcome, Rendered, Sent, SubRun, Target};
 use compozy_engine::json::Json;
+use compozy_engine::opening::Items;
 use serde_json::Value;
 
 use crate::plugin::secret::Mask;
@@ -40,15 +41,38 @@ impl Secrets {
                 input: done.input.map(|input| self.json(input)),
                 output: self.json(done.output),
                 transition: self.rendered(done.transition),
+                signals: done.signals.into_iter().map(|sent| self.sent(sent)).collect(),
                 ..done
             }),
             Outcome::Failed(failure) => Outcome::Failed(Failure {
                 input: failure.input.map(|input| self.json(input)),
+                output: failure.output.map(|output| self.json(output)),
                 error: self.error(failure.error),
                 transition: self.rendered(failure.transition),
                 ..failure
             }),
+            Outcome::Opened(opened) => Outcome::Opened(Opened {
+                input: opened.input.map(|input| self.json(input)),
+                body: self.opens(opened.body),
+                ..opened
+            }),
+            Outcome::Unmatched => Outcome::Unmatched,
         }
+    }
+
+    fn opens(&self, body: Opens) -> Opens {
+        match body {
+            Opens::Branches { workers, batch, items: Some(items) } => {
+                let values = items.values.iter().map(|item| self.json(item.clone())).collect();
+                Opens::Branches { workers, batch, items: Some(Items { values, ids: items.ids }) }
+            }
+            Opens::Run(run) => Opens::Run(SubRun { input: self.json(run.input), ..run }),
+            body @ (Opens::List | Opens::Branches { items: None, .. } | Opens::Wait { .. }) => body,
+        }
+    }
+
+    fn sent(&self, sent: Sent) -> Sent {
+        Sent { payload: self.json(sent.payload), ..sent }
     }
 
     /// What may be recorded of a run's output.
@@ -180,17 +204,32 @@ mod tests {
             sleep: None,
             transition: rendered(),
             usage: Vec::new(),
+            signals: Vec::new(),
+            children: Vec::new(),
         });
         let Outcome::Done(done) = secrets.outcome(done) else { panic!("it is done") };
         assert_eq!(done.input.unwrap().to_value(), masked);
         assert_eq!(done.output.as_str(), r#"{"t":"***"}"#);
         assert!(matches!(done.transition, Rendered { next: Some(Target::Unknown(id)), with: Some(with) }
-            if id == "***" && with == masked));
+            if id == "***" && with == masked.clone()));
         let mut error = StepError::new("x", ErrorKind::Tool, "got can\"ary");
         error.detail = Some("1234".into());
-        let failed = Outcome::Failed(Failure { input: None, error, transition: rendered(), usage: Vec::new() });
+        let failed = Outcome::Failed(Failure {
+            input: None,
+            output: Some(Json::from(&json!("1234"))),
+            error,
+            transition: rendered(),
+            usage: Vec::new(),
+        });
         let Outcome::Failed(failure) = secrets.outcome(failed) else { panic!("it failed") };
         assert_eq!((failure.error.message.as_str(), failure.error.detail.as_deref()), ("got ***", Some("***")));
+        assert_eq!(failure.output.unwrap().as_str(), "\"***\"");
+        let items = Items { values: vec![Json::from(&value)].into(), ids: None };
+        let body = Opens::Branches { workers: 1, batch: 0, items: Some(items) };
+        let opened = Outcome::Opened(Opened { input: Some(Json::from(&value)), timeout: None, body });
+        let Outcome::Opened(opened) = secrets.outcome(opened) else { panic!("it is open") };
+        let Opens::Branches { items: Some(items), .. } = opened.body else { panic!("it has items") };
+        assert_eq!((opened.input.unwrap().to_value(), items.values[0].to_value()), (masked.clone(), masked));
         let output = secrets.output(Ok(Json::from(&json!("can\"ary")))).unwrap();
         assert_eq!(output.as_str(), "\"***\"");
         // What holds no secret keeps its spelling.

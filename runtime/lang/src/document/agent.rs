@@ -77,6 +77,10 @@ pub(crate) enum AgentRef {
 impl Reader<'_> {
     /// Reads one agent.
     pub(crate) fn agent(&mut self, node: &Node, path: &str) -> Option<Agent> {
+        self.anywhere(|reader| reader.agent_fields(node, path))
+    }
+
+    fn agent_fields(&mut self, node: &Node, path: &str) -> Option<Agent> {
         let fields = self.fields(node, &AGENT, path)?;
         let mut agent = Agent { id: self.name(&fields, "id"), ..Agent::default() };
         self.at(SiteKind::Task, |reader| {

@@ -142,7 +142,12 @@ impl Reader<'_> {
                 && !key.only.contains(&of_type)
             {
                 let types = key.only.join(", ");
-                self.report_loose(self.at_key(entry, "CZ0304", format!("'{name}' belongs to {types} tasks")));
+                let problem = self.at_key(entry, "CZ0304", format!("'{name}' belongs to {types} {}s", table.name));
+                let help = match key.only {
+                    [only] => format!("remove it, or write type: {only}"),
+                    _ => "remove it, or change the type".to_owned(),
+                };
+                self.report_loose(problem.help(help));
                 continue;
             }
             match fields.found.iter().find(|(known, _)| known.name == key.name) {

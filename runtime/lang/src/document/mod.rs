@@ -5,19 +5,24 @@
 
 pub(crate) mod agent;
 mod check;
+mod condition;
 mod database;
 mod fields;
 pub(crate) mod knowledge;
+mod mcp;
+mod memory;
 pub(crate) mod plugin;
 pub(crate) mod project;
 pub(crate) mod provider;
 mod reader;
 mod scalar;
+pub(crate) mod schedule;
 mod schema;
 pub(crate) mod settings;
 pub(crate) mod task;
 mod template;
 pub(crate) mod tool;
+pub(crate) mod trigger;
 pub(crate) mod workflow;
 
 pub(crate) use fields::item_path;

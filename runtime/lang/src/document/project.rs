@@ -1,8 +1,6 @@
 //! The project file, and what any file may add to the project.
 
-use std::collections::BTreeMap;
-
-use crate::plan::{KnowledgeKind, NamedDatabase};
+use crate::plan::{KnowledgeKind, MemoryDefinition, NamedDatabase};
 use crate::schema::Kind;
 use crate::schema::project::{CONFIG, LLM, PROJECT};
 use crate::schema::settings::NAMED_DATABASE;
@@ -46,8 +44,9 @@ pub(crate) struct Definitions {
     pub(crate) plugins: Vec<PluginEntry>,
     pub(crate) schemas: Vec<Schema>,
     pub(crate) knowledge: Vec<Definition>,
-    /// Ids of MCP servers and memories: checked, not yet used.
-    pub(crate) others: BTreeMap<&'static str, Vec<Name>>,
+    pub(crate) memories: Vec<(Name, MemoryDefinition)>,
+    /// Ids of MCP servers: checked, not yet used.
+    pub(crate) mcps: Vec<Name>,
 }
 
 impl Definitions {
@@ -81,19 +80,13 @@ impl Definitions {
             "plugins" => self.plugins.extend(reader.plugin(node, path)),
             "schemas" => self.schemas.extend(reader.schema_entry(node, path)),
             "models" => self.providers.extend(reader.model_entry(node, path)),
+            "memories" => self.memories.extend(reader.memory(node, path)),
             "vector_dbs" => self.knowledge.extend(reader.knowledge_entry(node, KnowledgeKind::VectorDb, path)),
             "embedders" => self.knowledge.extend(reader.knowledge_entry(node, KnowledgeKind::Embedder, path)),
             "knowledge_bases" => {
                 self.knowledge.extend(reader.knowledge_entry(node, KnowledgeKind::KnowledgeBase, path))
             }
-            _ => {
-                let Some(key) = PROJECT.key(list) else { return };
-                let Kind::List(kind) = key.kind else { return };
-                reader.check(node, kind, path);
-                if let Some(id) = node.get("id").and_then(|id| reader.name_of(id, path)) {
-                    self.others.entry(list).or_default().push(id);
-                }
-            }
+            _ => self.mcps.extend(reader.mcp(node, path)),
         }
     }
 }

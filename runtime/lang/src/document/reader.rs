@@ -1,6 +1,7 @@
 //! The state of reading: what was found besides the documents.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::diagnostic::{self, Diagnostic, Severity};
 use crate::environment::ProjectEnvironment;
@@ -36,15 +37,21 @@ pub(crate) struct Reader<'a> {
     pub(crate) lazily: bool,
     /// Which templates are being read.
     pub(crate) site: Site,
+    /// Ids of all tasks of the workflow being read.
+    pub(crate) task_ids: Vec<String>,
+    /// Tasks around the one being read.
+    pub(crate) depth: usize,
 }
 
 /// Where a template stands: decides which variables it may name.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Site {
     /// What kind of place.
     pub(crate) kind: SiteKind,
     /// Number of the workflow, if it is inside one.
     pub(crate) workflow: Option<usize>,
+    /// Variables that only some tasks have: those of the containers around, children, the signal of a wait.
+    pub(crate) names: Arc<[String]>,
 }
 
 /// Kinds of places that hold templates (dialect §6.2).
@@ -63,6 +70,8 @@ pub(crate) enum SiteKind {
     Error,
     /// Workflow `outputs`.
     WorkflowOutputs,
+    /// What a webhook makes of a request.
+    Request,
 }
 
 /// A scalar with its variables filled in.
@@ -87,6 +96,8 @@ impl<'a> Reader<'a> {
             secret_names: BTreeSet::new(),
             lazily: false,
             site: Site::default(),
+            task_ids: Vec::new(),
+            depth: 0,
         }
     }
 
@@ -128,6 +139,24 @@ impl<'a> Reader<'a> {
         let found = read(self);
         self.site.kind = before;
         found
+    }
+
+    /// Runs `read` with more variables that templates may name.
+    pub(crate) fn with_names<T>(&mut self, names: &[&str], read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.site.names.clone();
+        let new = names.iter().filter(|name| !before.iter().any(|known| known == *name));
+        self.site.names = before.iter().cloned().chain(new.map(|name| (*name).to_owned())).collect();
+        let found = read(self);
+        self.site.names = before;
+        found
+    }
+
+    /// Runs `read` for something that is registered: tasks of any kind and place may use it.
+    pub(crate) fn anywhere<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        if self.site.workflow.is_some() {
+            return read(self);
+        }
+        self.with_names(&["parent", "item", "index"], read)
     }
 
     /// Takes a scalar apart and reports what only looks like a variable.

@@ -1,34 +1,52 @@
-//! Tasks.
+//! Tasks of every type: what they have in common here, what each adds in a file of its own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::plan::{RetryPolicy, Template, TemplateMode, Typed, ValueTemplate};
-use crate::schema::Kind;
-use crate::schema::task::{RETRY, TASK, TASK_CONFIG, TRANSITION, TYPES};
+use crate::diagnostic::Diagnostic;
+use crate::plan::{Expression, Signal, Template, TemplateMode, Typed, ValueTemplate};
+use crate::schema::task::{TASK, TASK_CONFIG, TYPES};
 use crate::suggest;
 use crate::yaml::Node;
 
-use super::agent::AgentRef;
 use super::fields::Fields;
-use super::provider::Entry;
 use super::reader::{Reader, SiteKind};
-use super::tool::ToolRef;
 use super::{Name, SchemaRef, Unsupported, item_path};
 
-/// A basic task as written.
+mod basic;
+mod calls;
+mod containers;
+mod flow;
+mod router;
+mod wait;
+
+pub(crate) use basic::{Executor, PromptExecutor};
+pub(crate) use calls::{Memory, SubWorkflow};
+pub(crate) use containers::{Collection, Parallel};
+pub(crate) use flow::{NextRef, Retry, Transition};
+pub(crate) use router::{RouteRef, Router};
+pub(crate) use wait::Wait;
+
+/// Most tasks inside each other, counting routes and processors too. Reading and linking recurse, and a plan of more
+/// levels could not be read back from its JSON, which ends at 128 levels of its own.
+const MAX_DEPTH: usize = 32;
+
+/// A task as written.
 #[derive(Debug)]
 pub(crate) struct Task {
-    /// Id.
+    /// Id, written or by default.
     pub(crate) id: Name,
-    /// What it runs; `None`: nothing that could be read (reported).
-    pub(crate) executor: Option<Executor>,
+    /// The id of a collection's child, where it is a template.
+    pub(crate) id_template: Option<Template>,
+    /// What it does; `None`: nothing that could be read (reported).
+    pub(crate) body: Option<Body>,
     pub(crate) with: Option<ValueTemplate>,
     pub(crate) input: Option<SchemaRef>,
     pub(crate) output: Option<SchemaRef>,
     pub(crate) outputs: Option<ValueTemplate>,
     pub(crate) env: BTreeMap<String, Template>,
-    pub(crate) condition: Option<Template>,
+    /// `None` for routers and waits, which have their own.
+    pub(crate) condition: Option<Expression>,
     pub(crate) on_success: Transition,
     pub(crate) on_error: Option<Transition>,
     pub(crate) sleep: Option<Typed<Duration>>,
@@ -39,112 +57,118 @@ pub(crate) struct Task {
     pub(crate) bindings: Vec<Name>,
     /// What it uses that is not part of this version.
     pub(crate) unsupported: Vec<Unsupported>,
+    /// Id of the router it is written in.
+    pub(crate) router: Option<String>,
     /// The map.
     pub(crate) node: Node,
 }
 
-/// What a basic task runs.
+/// What a task does.
 #[derive(Debug)]
-pub(crate) enum Executor {
-    /// A model.
-    Prompt(Box<PromptExecutor>),
-    /// A tool.
-    Tool(ToolRef),
+pub(crate) enum Body {
+    Basic(Executor),
+    Router(Box<Router>),
+    Parallel(Parallel),
+    Collection(Box<Collection>),
+    Composite(TaskList),
+    Aggregate,
+    Wait(Box<Wait>),
+    Signal(Box<Signal>),
+    Memory(Box<Memory>),
+    Workflow(SubWorkflow),
 }
 
-/// `prompt`, `agent`, `action` and `model_config` of a task.
+/// A list of tasks as written; inline tasks of a router stand right behind it.
 #[derive(Debug)]
-pub(crate) struct PromptExecutor {
-    pub(crate) prompt: Option<Template>,
-    pub(crate) agent: Option<AgentRef>,
-    pub(crate) action: Option<Name>,
-    pub(crate) model_config: Option<Entry>,
+pub(crate) struct TaskList {
+    pub(crate) tasks: Vec<Task>,
+    pub(crate) flow: Flow,
+    /// Whether every entry could be read.
+    pub(crate) is_complete: bool,
+    /// Ids of all entries, also of those that could not be read.
+    pub(crate) ids: Vec<String>,
 }
 
-/// `on_success` or `on_error` as written.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Transition {
-    /// The next task's id, or a template of it.
-    pub(crate) next: Option<NextRef>,
-    /// Values laid over the next task's `with`.
-    pub(crate) with: Option<ValueTemplate>,
+/// `flow`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Auto,
+    Sequential,
+    Explicit,
 }
 
-/// A next task as written.
-#[derive(Debug, Clone)]
-pub(crate) enum NextRef {
-    /// By id.
-    Id(Name),
-    /// By a template.
-    Template(Template),
-}
-
-/// `retry_policy` as written: every part may be absent.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Retry {
-    pub(crate) maximum_attempts: Option<u32>,
-    pub(crate) initial_interval: Option<Duration>,
-    pub(crate) backoff_coefficient: Option<f64>,
-    pub(crate) maximum_interval: Option<Duration>,
-    pub(crate) non_retryable_error_types: Option<Vec<String>>,
-}
-
-impl Retry {
-    /// What is written here over what `under` says.
-    pub(crate) fn over(&self, under: &Retry) -> Retry {
-        Retry {
-            maximum_attempts: self.maximum_attempts.or(under.maximum_attempts),
-            initial_interval: self.initial_interval.or(under.initial_interval),
-            backoff_coefficient: self.backoff_coefficient.or(under.backoff_coefficient),
-            maximum_interval: self.maximum_interval.or(under.maximum_interval),
-            non_retryable_error_types: self
-                .non_retryable_error_types
-                .clone()
-                .or_else(|| under.non_retryable_error_types.clone()),
-        }
+impl Default for TaskList {
+    fn default() -> Self {
+        Self { tasks: Vec::new(), flow: Flow::Sequential, is_complete: true, ids: Vec::new() }
     }
+}
 
-    /// With the defaults of dialect §4.4.
-    pub(crate) fn policy(&self) -> RetryPolicy {
-        let usual = RetryPolicy::default();
-        let initial_interval = self.initial_interval.unwrap_or(usual.initial_interval);
-        RetryPolicy {
-            maximum_attempts: self.maximum_attempts.unwrap_or(usual.maximum_attempts),
-            initial_interval,
-            backoff_coefficient: self.backoff_coefficient.unwrap_or(usual.backoff_coefficient),
-            maximum_interval: self.maximum_interval.unwrap_or(usual.maximum_interval).max(initial_interval),
-            non_retryable_error_types: self.non_retryable_error_types.clone().unwrap_or_default(),
-        }
-    }
+/// How a task comes to its id.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Naming<'a> {
+    /// It must be written; the position in the list for the message.
+    Written(usize),
+    /// It may be left out.
+    Or(&'a str),
+    /// As `Or`, and it may be a template.
+    Child(&'a str),
 }
 
 impl Reader<'_> {
-    /// Tasks of a list; those of types that this version does not have are reported and left out.
-    pub(crate) fn task_list(&mut self, node: &Node, path: &str) -> Vec<Task> {
-        let mut tasks = Vec::new();
+    /// Tasks of a list. What cannot be read is reported and left out.
+    pub(crate) fn task_list(&mut self, node: &Node, path: &str, flow: Flow) -> TaskList {
+        let mut list = TaskList { flow, ..TaskList::default() };
         for (index, node) in super::scalar::one_or_many(node).iter().enumerate() {
-            tasks.extend(self.task(node, &item_path(path, node, index), index));
+            list.ids.extend(node.get("id").and_then(Node::scalar).map(|scalar| scalar.text.to_string()));
+            let read = self.task(node, &item_path(path, node, index), Naming::Written(index));
+            list.is_complete &= !read.is_empty() && read.iter().all(|task| task.body.is_some());
+            list.tasks.extend(read);
         }
+        list
+    }
+
+    /// A task, and behind it the tasks written in its routes; nothing: it cannot be read (reported).
+    pub(super) fn task(&mut self, node: &Node, path: &str, naming: Naming<'_>) -> Vec<Task> {
+        let Some(kind) = self.task_type(node, path) else { return Vec::new() };
+        let Some(fields) = self.fields_of(node, &TASK, path, Some(kind)) else { return Vec::new() };
+        let (id, id_template, is_named) = self.task_id(&fields, naming);
+        self.depth += 1;
+        let mut tasks = vec![];
+        let body = self.body(kind, &fields, &id, &mut tasks);
+        self.depth -= 1;
+        let task = self.at(SiteKind::Task, |reader| reader.typed_task(kind, &fields, (id, id_template), body));
+        // A task without an id is read for what else is wrong with it, and then left out.
+        if !is_named {
+            return Vec::new();
+        }
+        tasks.insert(0, task);
         tasks
     }
 
-    fn task(&mut self, node: &Node, path: &str, index: usize) -> Option<Task> {
-        let kind = self.task_type(node, path)?;
-        if kind != "basic" {
-            self.check(node, &Kind::Map(&TASK), path);
-            self.unsupported(&format!("{kind} tasks"), node.place());
-            return None;
+    /// The id, its template where it is one, and whether there is an id at all.
+    fn task_id(&mut self, fields: &Fields<'_>, naming: Naming<'_>) -> (Name, Option<Template>, bool) {
+        let node = fields.get("id");
+        let otherwise = |text: &str| Name { text: text.to_owned(), place: fields.node.place(), length: 1 };
+        if let (Naming::Child(parent), Some(node)) = (naming, node)
+            && node.scalar().is_some_and(|scalar| scalar.text.contains("{{"))
+        {
+            let template =
+                self.at(SiteKind::Task, |reader| reader.template(node, &fields.at("id"), TemplateMode::Text));
+            return (Name { length: node.length(), place: node.place(), ..otherwise(parent) }, template, true);
         }
-        let fields = self.fields_of(node, &TASK, path, Some(kind))?;
-        let id = self.name(&fields, "id");
-        if fields.get("id").is_none() {
-            self.report(node.diagnostic("CZ0302", format!("task #{} has no id", index + 1)).path(path).help("add it"));
+        if let Some(id) = self.name(fields, "id") {
+            return (id, None, true);
         }
-        // A task without an id is read for what else is wrong with it, and then left out.
-        let has_id = id.is_some();
-        let id = id.unwrap_or_else(|| Name { text: format!("#{}", index + 1), place: node.place(), length: 1 });
-        let task = self.at(SiteKind::Task, |reader| reader.basic(&fields, id));
-        has_id.then_some(task)
+        match naming {
+            Naming::Or(text) | Naming::Child(text) => (otherwise(text), None, node.is_none()),
+            Naming::Written(index) => {
+                if node.is_none() {
+                    let problem = fields.node.diagnostic("CZ0302", format!("task #{} has no id", index + 1));
+                    self.report(problem.length(1).path(&fields.path).help("add it"));
+                }
+                (otherwise(&format!("#{}", index + 1)), None, false)
+            }
+        }
     }
 
     /// The task's type, checked.
@@ -163,10 +187,10 @@ impl Reader<'_> {
                 ("operation", "memory"),
             ] {
                 if let Some(entry) = entries.iter().find(|entry| &*entry.key == key) {
+                    let meant = if key == "tasks" && node.get("items").is_some() { "collection" } else { meant };
                     let message = format!("'{key}' belongs to {meant} tasks");
                     let place = entry.value.place_of(entry.key_span);
-                    let problem = crate::diagnostic::Diagnostic::error("CZ0304", message, place)
-                        .length(crate::source::narrow(key.len()));
+                    let problem = Diagnostic::error("CZ0304", message, place).length(crate::source::narrow(key.len()));
                     self.report(problem.path(path).help(format!("add type: {meant}")));
                     return None;
                 }
@@ -185,33 +209,82 @@ impl Reader<'_> {
         known
     }
 
-    fn basic(&mut self, fields: &Fields<'_>, id: Name) -> Task {
+    /// What all types have in common, around `body`.
+    fn typed_task(
+        &mut self,
+        kind: &'static str,
+        fields: &Fields<'_>,
+        (id, id_template): (Name, Option<Template>),
+        body: Option<Body>,
+    ) -> Task {
         let config = fields.get("config").and_then(|node| self.fields(node, &TASK_CONFIG, &fields.at("config")));
         let config = config.as_ref();
-        let outputs = self.task_outputs(fields);
-        let (output, output_is_outputs) = self.task_output(fields);
-        let mut unsupported =
-            self.unsupported_keys(fields, &["tools", "mcps", "memory", "attachments"], &["knowledge"]);
-        let condition = self.condition(fields, &mut unsupported);
+        // What a template may name besides the variables of every task (dialect §6.2).
+        let (in_outputs, after): (&[&str], &[&str]) = match kind {
+            "parallel" | "collection" | "composite" => (&["children"], &[]),
+            "wait" => (&["signal"], &["signal"]),
+            _ => (&[], &[]),
+        };
+        let (outputs, output) = self.with_names(in_outputs, |reader| {
+            let outputs = reader.task_outputs(fields);
+            let (output, output_is_outputs) = reader.task_output(fields);
+            (outputs.or(output_is_outputs), output)
+        });
+        let has_own_condition = matches!(kind, "router" | "wait");
+        let (is_final, on_success) =
+            self.with_names(after, |reader| (reader.is_final(fields), reader.on_success(fields)));
         Task {
-            executor: self.executor(fields, &id),
+            body,
             with: self.at(SiteKind::With, |reader| reader.field_templates(fields, "with")),
             input: self.schema(fields, "input"),
             output,
-            outputs: outputs.or(output_is_outputs),
+            outputs,
             env: self.env(&[Some(fields), config]),
-            condition,
-            on_success: self.on_success(fields),
+            condition: if has_own_condition { None } else { self.condition(fields) },
+            on_success,
             on_error: self.on_error(fields).or_else(|| self.on_error(config?)),
             sleep: self.typed_duration(fields, "sleep"),
-            is_final: self.is_final(fields),
-            timeout: self.typed_duration(fields, "timeout").or_else(|| self.typed_duration(config?, "timeout")),
+            is_final,
+            timeout: self.timeout(kind, fields, &id, config),
             retry: self.retry(&[Some(fields), config]),
             bindings: self.bindings(fields),
-            unsupported,
+            unsupported: self.unsupported_keys(fields, &["tools", "mcps", "memory", "attachments"], &["knowledge"]),
+            router: None,
             node: fields.node.clone(),
+            id_template,
             id,
         }
+    }
+
+    /// What the type adds; the tasks written in the routes of a router go into `inline`.
+    fn body(&mut self, kind: &str, fields: &Fields<'_>, id: &Name, inline: &mut Vec<Task>) -> Option<Body> {
+        if self.depth > MAX_DEPTH {
+            let problem = id.diagnostic("CZ0313", format!("'{}' lies more than {MAX_DEPTH} tasks deep", id.text));
+            self.report(problem.help("make it a workflow of its own"));
+            return None;
+        }
+        self.at(SiteKind::Task, |reader| reader.body_of(kind, fields, id, inline))
+    }
+
+    fn body_of(&mut self, kind: &str, fields: &Fields<'_>, id: &Name, inline: &mut Vec<Task>) -> Option<Body> {
+        match kind {
+            "router" => self.router(fields, id, inline).map(|router| Body::Router(Box::new(router))),
+            "parallel" => self.parallel(fields, id).map(Body::Parallel),
+            "collection" => self.collection(fields, id).map(|collection| Body::Collection(Box::new(collection))),
+            "composite" => Some(Body::Composite(self.composite(fields))),
+            "aggregate" => self.aggregate(fields, id).then_some(Body::Aggregate),
+            "wait" => self.wait(fields, id).map(|wait| Body::Wait(Box::new(wait))),
+            "signal" => self.signal(fields, id).map(|signal| Body::Signal(Box::new(signal))),
+            "memory" => self.memory_task(fields, id).map(|memory| Body::Memory(Box::new(memory))),
+            "workflow" => self.sub_workflow(fields, id).map(Body::Workflow),
+            _ => self.executor(fields, id).map(Body::Basic),
+        }
+    }
+
+    /// CZ0309: a key that a type needs.
+    pub(super) fn needs(&mut self, kind: &str, id: &Name, key: &str, help: &str) {
+        let problem = id.diagnostic("CZ0309", format!("{kind} task '{}' needs '{key}'", id.text));
+        self.report(problem.help(help));
     }
 
     /// `env` of several maps, the first wins.
@@ -226,7 +299,8 @@ impl Reader<'_> {
         found
     }
 
-    fn field_templates(&mut self, fields: &Fields<'_>, name: &str) -> Option<ValueTemplate> {
+    /// A value of templates under a key.
+    pub(super) fn field_templates(&mut self, fields: &Fields<'_>, name: &str) -> Option<ValueTemplate> {
         let node = fields.get(name)?;
         Some(self.templates(node, &fields.at(name), TemplateMode::Value))
     }
@@ -250,15 +324,10 @@ impl Reader<'_> {
         (None, self.at(SiteKind::Output, |reader| reader.field_templates(fields, "output")))
     }
 
-    /// A templated condition; CEL is not part of this version.
-    fn condition(&mut self, fields: &Fields<'_>, unsupported: &mut Vec<Unsupported>) -> Option<Template> {
+    /// `condition` of a task that may be skipped.
+    fn condition(&mut self, fields: &Fields<'_>) -> Option<Expression> {
         let node = fields.get("condition")?;
-        let is_template = node.scalar().is_some_and(|scalar| scalar.text.contains("{{"));
-        if node.scalar().is_some() && !is_template {
-            unsupported.push(Unsupported { what: "CEL in condition".into(), place: node.place(), is_warning: false });
-            return None;
-        }
-        self.template(node, &fields.at("condition"), TemplateMode::Guard)
+        self.expression(node, &fields.at("condition"), TemplateMode::Guard).map(|(expression, _)| expression)
     }
 
     fn is_final(&mut self, fields: &Fields<'_>) -> Option<Typed<bool>> {
@@ -277,115 +346,35 @@ impl Reader<'_> {
         })
     }
 
-    fn on_success(&mut self, fields: &Fields<'_>) -> Transition {
-        self.at(SiteKind::Output, |reader| {
-            let mut transition = reader.transition(fields, "on_success").unwrap_or_default();
-            if let Some(node) = fields.get("next") {
-                let short = reader.next(node, &fields.at("next"));
-                match (&transition.next, fields.entry("on_success"), fields.entry("next")) {
-                    (Some(_), Some(first), Some(second)) => {
-                        let target = first.value.get("next").unwrap_or(&first.value);
-                        let first = crate::yaml::Entry { value: target.clone(), ..first.clone() };
-                        reader.second_spelling(&first, second);
-                    }
-                    _ => transition.next = short,
-                }
-            }
-            transition
-        })
-    }
-
-    /// `on_error` of a task or of a `config`.
-    pub(crate) fn on_error(&mut self, fields: &Fields<'_>) -> Option<Transition> {
-        self.at(SiteKind::Error, |reader| reader.transition(fields, "on_error"))
-    }
-
-    fn transition(&mut self, fields: &Fields<'_>, name: &str) -> Option<Transition> {
+    /// A whole number that may be a template.
+    pub(super) fn typed_count(&mut self, fields: &Fields<'_>, name: &str, most: u32) -> Option<Typed<u32>> {
         let node = fields.get(name)?;
         let path = fields.at(name);
-        if node.scalar().is_some() {
-            return Some(Transition { next: self.next(node, &path), with: None });
-        }
-        let inner = self.fields(node, &TRANSITION, &path)?;
-        Some(Transition {
-            next: inner.get("next").and_then(|node| self.next(node, &inner.at("next"))),
-            with: self.field_templates(&inner, "with"),
+        self.typed(node, &path, TemplateMode::Text, |reader, node| {
+            let count = reader.int_of(node, &path, 0, i64::from(most))?;
+            u32::try_from(count).ok()
         })
     }
 
-    fn next(&mut self, node: &Node, path: &str) -> Option<NextRef> {
-        if node.scalar().is_some_and(|scalar| scalar.text.contains("{{")) {
-            return self.template(node, path, TemplateMode::Text).map(NextRef::Template);
-        }
-        self.name_of(node, path).filter(|name| !name.text.is_empty()).map(NextRef::Id)
-    }
-
-    /// `retry_policy` and `retries` of several maps, the first wins.
-    pub(crate) fn retry(&mut self, all: &[Option<&Fields<'_>>]) -> Retry {
-        let mut found = Retry::default();
-        for fields in all.iter().copied().flatten() {
-            let one = self.one_retry(fields);
-            found = found.over(&one);
-        }
-        found
-    }
-
-    fn one_retry(&mut self, fields: &Fields<'_>) -> Retry {
-        let mut retry = Retry::default();
-        if let Some(policy) =
-            fields.get("retry_policy").and_then(|node| self.fields(node, &RETRY, &fields.at("retry_policy")))
-        {
-            retry.maximum_attempts = self.number(&policy, "maximum_attempts");
-            retry.initial_interval = self.duration(&policy, "initial_interval");
-            retry.maximum_interval = self.duration(&policy, "maximum_interval");
-            retry.backoff_coefficient = self.backoff(&policy);
-            if policy.get("non_retryable_error_types").is_some() {
-                retry.non_retryable_error_types = Some(self.texts(&policy, "non_retryable_error_types"));
-            }
-            if let (Some(first), Some(second)) = (policy.entry("maximum_attempts"), fields.entry("retries")) {
-                self.second_spelling(first, second);
-                return retry;
+    /// `timeout`. A wait task needs one, and there `none` is none.
+    fn timeout(
+        &mut self,
+        kind: &str,
+        fields: &Fields<'_>,
+        id: &Name,
+        config: Option<&Fields<'_>>,
+    ) -> Option<Typed<Duration>> {
+        let fields = if fields.get("timeout").is_some() { fields } else { config.unwrap_or(fields) };
+        if kind == "wait" {
+            let Some(node) = fields.get("timeout") else {
+                self.needs(kind, id, "timeout", "add it; none waits without limit");
+                return None;
+            };
+            if node.scalar().is_some_and(|scalar| scalar.text.trim().eq_ignore_ascii_case("none")) {
+                return None;
             }
         }
-        if let Some(retries) = self.number(fields, "retries") {
-            retry.maximum_attempts = Some(retries.saturating_add(1));
-        }
-        retry
-    }
-
-    fn backoff(&mut self, policy: &Fields<'_>) -> Option<f64> {
-        let node = policy.get("backoff_coefficient")?;
-        let path = policy.at("backoff_coefficient");
-        let value = self.float_of(node, &path)?;
-        if !(1.0..=1000.0).contains(&value) {
-            self.expected(node, &path, "a number from 1 to 1000");
-            return None;
-        }
-        Some(value)
-    }
-
-    fn executor(&mut self, fields: &Fields<'_>, id: &Name) -> Option<Executor> {
-        let prompts = ["agent", "prompt", "action", "model_config"];
-        if let Some(tool) = fields.get("tool") {
-            if let Some(other) = prompts.iter().copied().find(|name| fields.get(name).is_some()) {
-                let message = format!("'tool' cannot be combined with '{other}'");
-                let problem =
-                    fields.diagnostic(other, "CZ0306", message).related(fields.place("tool"), "'tool' is here");
-                self.report(problem.help("make it two tasks"));
-            }
-            return self.tool_ref(tool, &fields.at("tool")).map(Executor::Tool);
-        }
-        if fields.get("prompt").is_none() && fields.get("agent").is_none() {
-            let problem = id.diagnostic("CZ0305", format!("task '{}' has nothing to run", id.text));
-            self.report(problem.path(&fields.path).help("write one of prompt, agent, tool"));
-            return None;
-        }
-        Some(Executor::Prompt(Box::new(PromptExecutor {
-            prompt: fields.get("prompt").and_then(|node| self.template(node, &fields.at("prompt"), TemplateMode::Text)),
-            agent: fields.get("agent").and_then(|node| self.agent_ref(node, &fields.at("agent"))),
-            action: self.name(fields, "action"),
-            model_config: fields.get("model_config").and_then(|node| self.provider(node, &fields.at("model_config"))),
-        })))
+        self.typed_duration(fields, "timeout")
     }
 }
 

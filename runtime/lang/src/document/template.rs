@@ -61,7 +61,7 @@ impl Reader<'_> {
         let mut checks = Vec::new();
         if needs_check {
             checks.push(self.checks.len());
-            let site = self.site;
+            let site = self.site.clone();
             self.checks.push(Check { node: node.clone(), resolved, runs, mode, site, path: path.to_owned() });
         }
         Template { segments, mode, plain, place: node.place(), checks, ..Template::default() }

@@ -66,7 +66,9 @@ impl Reader<'_> {
             function: self.text(&fields, "function"),
             description: self.text(&fields, "description").unwrap_or_default(),
             with: fields.get("with").map(|node| {
-                self.at(SiteKind::With, |reader| reader.templates(node, &fields.at("with"), TemplateMode::Value))
+                self.at(SiteKind::With, |reader| {
+                    reader.anywhere(|reader| reader.templates(node, &fields.at("with"), TemplateMode::Value))
+                })
             }),
             config: fields
                 .get("config")

@@ -6,12 +6,15 @@ use std::time::Duration;
 use crate::plan::{Template, TemplateMode, ValueTemplate};
 use crate::schema::workflow::{WORKFLOW, WORKFLOW_CONFIG};
 use crate::settings::Durability;
+use crate::source::Place;
 use crate::yaml::Node;
 
 use super::fields::Fields;
 use super::project::Definitions;
 use super::reader::{Reader, SiteKind};
-use super::task::{Retry, Task, Transition};
+use super::schedule::Schedule;
+use super::task::{Flow, Retry, TaskList, Transition};
+use super::trigger::Trigger;
 use super::{Name, SchemaRef, Unsupported};
 
 /// A workflow as written.
@@ -27,23 +30,16 @@ pub(crate) struct Workflow {
     pub(crate) output_schema: Option<SchemaRef>,
     pub(crate) outputs: Option<ValueTemplate>,
     pub(crate) durability: Option<Durability>,
-    pub(crate) flow: Flow,
-    pub(crate) tasks: Vec<Task>,
-    /// Entries of `tasks`, tasks of other types included.
-    pub(crate) entries: usize,
+    pub(crate) tasks: TaskList,
+    pub(crate) triggers: Vec<Trigger>,
+    pub(crate) schedules: Vec<Schedule>,
+    /// Where `triggers` and `schedule` are written.
+    pub(crate) starts: Vec<(&'static str, Place)>,
     /// Ids of all tasks at every depth, for the check of `.tasks.<id>`.
     pub(crate) task_ids: Vec<String>,
     pub(crate) defaults: Defaults,
     pub(crate) bindings: Vec<Name>,
     pub(crate) unsupported: Vec<Unsupported>,
-}
-
-/// `flow`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flow {
-    Auto,
-    Sequential,
-    Explicit,
 }
 
 /// What a `config` says for all tasks below it.
@@ -75,11 +71,18 @@ impl Reader<'_> {
         definitions.read(self, &fields, &["schemas", "agents", "tools", "mcps", "knowledge_bases"]);
         self.site.workflow = number;
         let (outputs, output_schema) = self.workflow_output(&fields);
-        let unsupported = self.unsupported_keys(&fields, &["triggers", "schedule"], &["knowledge"]);
-        let mut task_ids = Vec::new();
+        let unsupported = self.unsupported_keys(&fields, &[], &["knowledge"]);
         if let Some(tasks) = fields.get("tasks") {
-            collect_ids(tasks, &mut task_ids);
+            collect_ids(tasks, None, &mut self.task_ids);
         }
+        let flow = match self.choice(&fields, "flow") {
+            Some("sequential") => Flow::Sequential,
+            Some("explicit") => Flow::Explicit,
+            _ => Flow::Auto,
+        };
+        let tasks = fields.get("tasks").map(|node| self.task_list(node, "tasks", flow)).unwrap_or_default();
+        let task_ids = std::mem::take(&mut self.task_ids);
+        let written = |name: &'static str| fields.entry(name).map(|entry| (name, super::fields::key_place(entry)));
         Some(Workflow {
             file: node.source.name.to_string(),
             name: self.text(&fields, "name").unwrap_or_default(),
@@ -89,13 +92,10 @@ impl Reader<'_> {
             output_schema,
             outputs,
             durability: config.and_then(|config| self.choice(config, "durability")).map(durability),
-            flow: match self.choice(&fields, "flow") {
-                Some("sequential") => Flow::Sequential,
-                Some("explicit") => Flow::Explicit,
-                _ => Flow::Auto,
-            },
-            tasks: fields.get("tasks").map(|node| self.task_list(node, "tasks")).unwrap_or_default(),
-            entries: fields.get("tasks").map_or(0, |node| super::scalar::one_or_many(node).len()),
+            tasks,
+            triggers: self.triggers(&fields),
+            schedules: self.schedules(&fields),
+            starts: ["triggers", "schedule"].into_iter().filter_map(written).collect(),
             task_ids,
             defaults: config.map(|config| self.defaults(config)).unwrap_or_default(),
             bindings: self.bindings(&fields),
@@ -181,17 +181,24 @@ pub(crate) fn durability(word: &str) -> Durability {
     }
 }
 
-/// Ids of tasks at every depth.
-fn collect_ids(node: &Node, found: &mut Vec<String>) {
+/// Ids of tasks at every depth, those that are given by default among them.
+fn collect_ids(node: &Node, default: Option<String>, found: &mut Vec<String>) {
     for task in super::scalar::one_or_many(node) {
         let Some(entries) = task.entries() else { continue };
+        let written = task.get("id").and_then(Node::scalar).map(|scalar| scalar.text.to_string());
+        let id = written.or_else(|| default.clone());
+        found.extend(id.clone());
+        let id = id.unwrap_or_default();
         for entry in entries {
             match &*entry.key {
-                "id" => found.extend(entry.value.scalar().map(|scalar| scalar.text.to_string())),
-                "tasks" | "task" | "processor" => collect_ids(&entry.value, found),
+                "tasks" | "task" => collect_ids(&entry.value, None, found),
+                "processor" => collect_ids(&entry.value, Some(format!("{id}-processor")), found),
                 "routes" => {
-                    entry.value.entries().unwrap_or_default().iter().for_each(|route| collect_ids(&route.value, found))
+                    for route in entry.value.entries().unwrap_or_default() {
+                        collect_ids(&route.value, Some(format!("{id}-{}", route.key)), found);
+                    }
                 }
+                "default" | "default_route" => collect_ids(&entry.value, Some(format!("{id}-default")), found),
                 _ => {}
             }
         }

@@ -1,12 +1,19 @@
 //! Documents to plan: references resolved, checks across sections made.
 
 mod agents;
+mod calls;
 mod definitions;
 mod flow;
+mod memories;
+mod not_yet;
 mod providers;
+mod tasks;
 pub(crate) mod templates;
 mod tools;
+mod triggers;
 mod workflows;
+
+pub use not_yet::NOT_RUN_YET;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +23,8 @@ use crate::document::project::{Definitions, Project as ProjectDocument};
 use crate::document::workflow::Workflow as WorkflowDocument;
 use crate::document::{Name, SchemaRef};
 use crate::environment::{Environment as _, ProjectEnvironment};
-use crate::plan::{Project, ProjectFacts, Provider};
+use crate::plan::{MemoryDefinition, Project, ProjectFacts, Provider};
+use crate::source::Place;
 use crate::suggest;
 
 /// What linking knows besides the documents.
@@ -24,6 +32,8 @@ pub(crate) struct Facts<'e> {
     pub(crate) root: PathBuf,
     pub(crate) config_file: PathBuf,
     pub(crate) strict: bool,
+    /// What the node cannot run yet is let through.
+    pub(crate) whole_language: bool,
     pub(crate) environment: &'e ProjectEnvironment,
     /// Files as written, for the project's digest.
     pub(crate) written: Vec<(String, serde_json::Value)>,
@@ -40,6 +50,12 @@ pub(crate) struct Linker<'e> {
     tools: BTreeMap<String, crate::plan::Tool>,
     /// Plugin ids and kinds.
     plugins: BTreeMap<String, crate::plan::PluginKind>,
+    memories: BTreeMap<String, MemoryDefinition>,
+    /// Ids of all workflows.
+    workflow_ids: Vec<String>,
+    calls: Vec<calls::Call>,
+    slugs: BTreeMap<String, Place>,
+    event_names: BTreeMap<String, Vec<triggers::Named>>,
     /// Ids a knowledge binding may name.
     knowledge_bases: Vec<String>,
     settings: crate::settings::Settings,
@@ -56,6 +72,11 @@ impl<'e> Linker<'e> {
             agents: BTreeMap::new(),
             tools: BTreeMap::new(),
             plugins: BTreeMap::new(),
+            memories: BTreeMap::new(),
+            workflow_ids: Vec::new(),
+            calls: Vec::new(),
+            slugs: BTreeMap::new(),
+            event_names: BTreeMap::new(),
             knowledge_bases: Vec::new(),
             settings: crate::settings::Settings::default(),
         }
@@ -85,12 +106,11 @@ impl<'e> Linker<'e> {
         let databases = self.databases(document.databases);
         self.schemas(definitions.schemas);
         self.knowledge(&definitions.knowledge);
-        for (list, names) in &definitions.others {
-            self.unique_ids(list.trim_end_matches('s'), names);
-        }
+        self.unique_ids("mcp", &definitions.mcps);
         self.providers(definitions.providers);
         self.agents(definitions.agents);
         self.tools(definitions.tools);
+        let memories = self.memories(definitions.memories);
         let workflows = self.workflows(workflows, &document.defaults, &facts);
         Project {
             name: facts.name,
@@ -103,6 +123,7 @@ impl<'e> Linker<'e> {
             providers: std::mem::take(&mut self.providers),
             plugins,
             databases,
+            memories,
             knowledge: definitions.knowledge.into_iter().map(|entry| entry.definition).collect(),
             digest: crate::digest::of(&self.facts.written.iter().cloned().collect::<serde_json::Map<_, _>>().into()),
         }
@@ -194,12 +215,40 @@ fn did_you_mean(text: &str, known: &[String]) -> String {
     }
 }
 
-/// Writes the digests of the workflows, once their templates are known.
-pub(crate) fn seal(project: &mut Project) {
+/// `a -> b -> c`, long chains without their middle.
+fn chain(ids: &[&str]) -> String {
+    match ids {
+        [a, b, c, .., x, y, z] if ids.len() > 8 => format!("{a} -> {b} -> {c} -> … -> {x} -> {y} -> {z}"),
+        _ => ids.join(" -> "),
+    }
+}
+
+/// Most levels of a workflow's JSON. Readers of JSON stop at 128, and it is stored inside other objects.
+const MAX_JSON_DEPTH: usize = 110;
+
+/// Writes the digests of the workflows, once their templates are known; names those that are nested too deep to be read
+/// back.
+pub(crate) fn seal(project: &mut Project) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
     for workflow in project.workflows.values_mut() {
         let workflow = std::sync::Arc::make_mut(workflow);
         workflow.digest = String::new();
         let value = serde_json::to_value(&*workflow).unwrap_or_default();
+        if depth(&value) > MAX_JSON_DEPTH {
+            let place = Place { file: workflow.file.as_str().into(), line: 1, column: 1 };
+            let message = format!("workflow '{}': nesting deeper than {MAX_JSON_DEPTH} levels", workflow.id);
+            problems.push(Diagnostic::error("CZ0104", message, place).help("flatten the values of its tasks"));
+        }
         workflow.digest = crate::digest::of(&value);
+    }
+    problems
+}
+
+/// Lists and maps in each other.
+fn depth(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        serde_json::Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or_default(),
+        _ => 0,
     }
 }

@@ -7,8 +7,8 @@ use crate::document::{Check, SiteKind};
 use crate::interpolate::decoded_range;
 use crate::load::{TemplateProblem, TemplateReference, TemplateReport};
 use crate::plan::{
-    Expression, Next, Project, Provider, Reference, Task, TaskKind, Template, Tool, Transition, Typed, ValueTemplate,
-    Workflow,
+    Expression, Next, Project, Provider, Reference, Task, TaskKind, Template, Tool, Transition, Trigger, Typed,
+    ValueTemplate, Workflow,
 };
 use crate::suggest;
 use crate::yaml::raw::Places;
@@ -17,13 +17,14 @@ use crate::yaml::raw::Places;
 const EVERYWHERE: &[&str] = &["input", "workflow", "tasks", "trigger", "project", "env"];
 
 /// Root variables of a kind of place.
-fn roots(kind: SiteKind) -> Vec<&'static str> {
+fn roots<'n>(kind: SiteKind) -> Vec<&'n str> {
     let more: &[&str] = match kind {
         SiteKind::Definition => return vec!["project", "env"],
-        SiteKind::With => &["task", "error", "parent"],
-        SiteKind::Task => &["task", "with", "error", "parent"],
-        SiteKind::Output => &["task", "with", "output", "error", "parent"],
-        SiteKind::Error => &["task", "with", "error", "parent"],
+        SiteKind::Request => return vec!["payload", "headers", "query", "workflow", "project", "env"],
+        SiteKind::With => &["task", "error"],
+        SiteKind::Task => &["task", "with", "error"],
+        SiteKind::Output => &["task", "with", "output", "error"],
+        SiteKind::Error => &["task", "with", "error"],
         SiteKind::WorkflowOutputs => &["error", "output", "workflow_id", "workflow_exec_id", "status"],
     };
     EVERYWHERE.iter().chain(more).copied().collect()
@@ -76,7 +77,10 @@ fn unknown_variable(
     places: &Places<'_>,
 ) -> Option<Diagnostic> {
     let root = reference.path.first()?;
-    let known = roots(check.site.kind);
+    let mut known = roots(check.site.kind);
+    if check.site.kind != SiteKind::Definition {
+        known.extend(check.site.names.iter().map(String::as_str));
+    }
     let (variable, near, help) = if !known.contains(&root.as_str()) {
         let near = suggest::nearest(root, known.iter().copied()).map(|near| format!(".{near}"));
         (format!(".{root}"), near, format!("variables here: .{}", known.join(" .")))
@@ -112,6 +116,9 @@ pub(crate) fn fill(project: &mut Project, reports: &[TemplateReport]) {
     for workflow in project.workflows.values_mut() {
         of_workflow(std::sync::Arc::make_mut(workflow), &mut complete);
     }
+    for memory in &mut project.memories {
+        memory.default_key.iter_mut().for_each(&mut complete);
+    }
     for provider in &mut project.providers {
         of_provider(provider, &mut complete);
     }
@@ -125,9 +132,26 @@ fn of_workflow(workflow: &mut Workflow, visit: Visit<'_>) {
     for tool in workflow.tools.values_mut() {
         of_tool(tool, visit);
     }
+    for memory in workflow.memories.values_mut() {
+        memory.default_key.iter_mut().for_each(&mut *visit);
+    }
     for task in &mut workflow.tasks {
         of_task(task, visit);
     }
+    for trigger in &mut workflow.triggers {
+        of_trigger(trigger, visit);
+    }
+}
+
+fn of_trigger(trigger: &mut Trigger, visit: Visit<'_>) {
+    let Trigger::Webhook(webhook) = trigger else { return };
+    if let Some(verify) = &mut webhook.verify {
+        visit(&mut verify.secret);
+    }
+    if let Some(key) = webhook.dedupe.as_mut().and_then(|dedupe| dedupe.key.as_mut()) {
+        visit(key);
+    }
+    webhook.events.iter_mut().for_each(|event| of_value(&mut event.input, visit));
 }
 
 fn of_tool(tool: &mut Tool, visit: Visit<'_>) {

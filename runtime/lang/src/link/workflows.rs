@@ -5,20 +5,12 @@ use std::sync::Arc;
 
 use crate::document::Name;
 use crate::document::agent::Agent;
-use crate::document::task::{Executor, PromptExecutor, Task as TaskDocument};
+use crate::document::task::PromptExecutor;
 use crate::document::workflow::{Defaults, Workflow as WorkflowDocument};
-use crate::plan::{Expression, ProjectFacts, Prompt, Task, TaskKind, Template, Tool, ToolCall, Typed, Workflow};
+use crate::plan::{ProjectFacts, Prompt, TaskKind, Template, Workflow};
 
 use super::Linker;
-
-/// What a task does, with what its agent and action add.
-struct Executed {
-    kind: TaskKind,
-    with: Option<crate::plan::ValueTemplate>,
-    env: BTreeMap<String, Template>,
-    input: Option<crate::document::SchemaRef>,
-    output: Option<crate::document::SchemaRef>,
-}
+use super::tasks::{Around, Executed, Used};
 
 impl Linker<'_> {
     /// Links every workflow.
@@ -30,6 +22,7 @@ impl Linker<'_> {
     ) -> BTreeMap<String, Arc<Workflow>> {
         let names: Vec<Name> = documents.iter().map(|document| document.id.clone()).collect();
         let unique = self.unique_ids("workflow", &names);
+        self.workflow_ids = names.into_iter().map(|name| name.text).collect();
         let mut workflows = BTreeMap::new();
         for (document, is_first) in documents.into_iter().zip(unique) {
             let workflow = self.workflow(document, defaults, facts);
@@ -37,6 +30,7 @@ impl Linker<'_> {
                 workflows.insert(workflow.id.clone(), Arc::new(workflow));
             }
         }
+        self.calls();
         workflows
     }
 
@@ -45,19 +39,20 @@ impl Linker<'_> {
             self.report(unsupported.diagnostic());
         }
         self.bindings(&document.bindings);
-        if document.entries == 0 {
+        if document.tasks.tasks.is_empty() && document.tasks.is_complete {
             let problem = document.id.diagnostic("CZ0301", format!("workflow '{}' has no tasks", document.id.text));
             self.report(problem.help("add tasks:"));
         }
-        let is_complete = document.tasks.len() == document.entries;
         let id = document.id.text.clone();
-        let explicit = self.is_explicit(&document);
-        let links = self.links(&document, project, explicit, is_complete);
-        let mut tools = BTreeMap::new();
-        let mut tasks = Vec::new();
-        for (task, link) in document.tasks.into_iter().zip(links) {
-            tasks.extend(self.task(task, link, &id, &document.defaults, project, &mut tools));
+        for (what, place) in &document.starts {
+            self.not_yet(what, place.clone());
         }
+        let around = Around { workflow: &id, defaults: &document.defaults, project };
+        let mut used = Used::default();
+        let (tasks, explicit) = self.list(document.tasks, &format!("workflow '{id}'"), around, &mut used);
+        self.same_ids(&used.ids);
+        let triggers = self.triggers(document.triggers, &id);
+        let schedules = self.schedules(document.schedules, &id);
         let mut env = project.env.clone();
         env.extend(document.defaults.env.clone());
         Workflow {
@@ -75,78 +70,16 @@ impl Linker<'_> {
             project: facts.clone(),
             limits: self.settings.limits.engine.clone(),
             durability: document.durability,
-            tools,
-            triggers: Vec::new(),
-            schedules: Vec::new(),
+            tools: used.tools,
+            memories: used.memories,
+            triggers,
+            schedules,
             digest: String::new(),
             id,
         }
     }
 
-    fn task(
-        &mut self,
-        task: TaskDocument,
-        link: super::flow::Link,
-        workflow: &str,
-        defaults: &Defaults,
-        project: &Defaults,
-        tools: &mut BTreeMap<String, Tool>,
-    ) -> Option<Task> {
-        for unsupported in &task.unsupported {
-            self.report(unsupported.diagnostic());
-        }
-        self.bindings(&task.bindings);
-        let own_input = task.input;
-        let own_output = task.output;
-        let executed = match task.executor? {
-            Executor::Tool(reference) => {
-                let (key, tool) = self.tool_of(reference, &task.id)?;
-                tools.insert(key.clone(), tool);
-                Executed {
-                    kind: TaskKind::Tool(ToolCall { tool: key }),
-                    with: task.with,
-                    env: task.env,
-                    input: None,
-                    output: None,
-                }
-            }
-            Executor::Prompt(prompt) => self.prompt(*prompt, &task.id, workflow, task.with, task.env)?,
-        };
-        Some(Task {
-            kind: executed.kind,
-            with: executed.with,
-            input_schema: self.schema(own_input.or(executed.input)),
-            output_schema: self.schema(own_output.or(executed.output)),
-            outputs: task.outputs,
-            env: executed.env,
-            condition: task.condition.map(Expression::Template),
-            on_success: link.on_success,
-            on_error: link.on_error,
-            sleep: task.sleep,
-            is_final: task.is_final,
-            timeout: self.timeout(task.timeout),
-            retry: task.retry.over(&defaults.retry).over(&project.retry).policy(),
-            targeted: link.targeted,
-            place: task.node.place(),
-            id: task.id.text,
-        })
-    }
-
-    /// The task's timeout under the project's default and cap.
-    fn timeout(&self, written: Option<Typed<std::time::Duration>>) -> Option<Typed<std::time::Duration>> {
-        let runtime = &self.settings.runtime;
-        let cap = runtime.task_execution_timeout_max;
-        match written {
-            Some(Typed::Fixed(timeout)) => Some(Typed::Fixed(cap.map_or(timeout, |cap| timeout.min(cap)))),
-            Some(template) => Some(template),
-            None => runtime
-                .task_execution_timeout_default
-                .or(cap)
-                .map(|timeout| Typed::Fixed(cap.map_or(timeout, |cap| timeout.min(cap)))),
-        }
-    }
-
-    fn prompt(
+    pub(super) fn prompt(
         &mut self,
         executor: PromptExecutor,
         task: &Name,

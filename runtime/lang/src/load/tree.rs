@@ -90,6 +90,7 @@ impl<'a> Loading<'a> {
             root: self.root,
             config_file: self.config_file,
             strict: self.request.strict,
+            whole_language: false,
         }
     }
 

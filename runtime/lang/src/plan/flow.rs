@@ -174,6 +174,7 @@ pub struct SubWorkflow {
 /// What starts runs of a workflow by itself (dialect §13.2).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a workflow holds few triggers")]
 pub enum Trigger {
     /// A signal of this name; its payload is the input.
     Signal {
@@ -183,7 +184,7 @@ pub enum Trigger {
         schema: Option<serde_json::Value>,
     },
     /// `POST /api/v0/hooks/{slug}`.
-    Webhook(Box<Webhook>),
+    Webhook(Webhook),
 }
 
 /// A webhook.

@@ -250,31 +250,6 @@ pub static MCP: Table = Table {
     ],
 };
 
-/// An entry of `memories`.
-pub static MEMORY: Table = Table {
-    name: "memory",
-    is_settings: false,
-    keys: &[
-        key("id", Kind::Text, "Id."),
-        key("type", Kind::Text, "token_based, message_count_based or buffer."),
-        key("description", Kind::Text, "Free text."),
-        key("max_tokens", COUNT, "Most tokens."),
-        key("max_messages", COUNT, "Most messages."),
-        key("max_context_ratio", Kind::Float, "Share of the model's context."),
-        key("token_allocation", Kind::Any, "Shares of the tokens."),
-        key("flushing", Kind::Any, "How old messages go.").alias(&["flushing_strategy"]),
-        key("persistence", Kind::Any, "Where it is kept."),
-        key("privacy_policy", Kind::Any, "What is redacted."),
-        key("default_key_template", Kind::Template, "Key when none is given."),
-        key("resource", Kind::Text, "What the file defines."),
-        idle("version"),
-        idle("locking"),
-        idle("eviction_policy"),
-        idle("token_provider"),
-        idle("name"),
-    ],
-};
-
 /// An attachment.
 pub static ATTACHMENT: Table = Table {
     name: "attachment",

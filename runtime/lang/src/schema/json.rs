@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Key, Kind, Table, definitions, knowledge, project, settings, task, workflow};
+use super::{Key, Kind, Table, definitions, knowledge, memory, project, settings, task, workflow};
 
 /// Published kinds.
 pub static KINDS: &[&str] = &[
@@ -36,7 +36,7 @@ pub(super) static TABLES: &[(&str, &Table)] = &[
     ("plugin", &definitions::PLUGIN),
     ("provider", &definitions::PROVIDER),
     ("mcp", &definitions::MCP),
-    ("memory", &definitions::MEMORY),
+    ("memory", &memory::MEMORY),
     ("vector_db", &knowledge::VECTOR_DB),
     ("embedder", &knowledge::EMBEDDER),
     ("knowledge_base", &knowledge::KNOWLEDGE_BASE),
@@ -150,7 +150,11 @@ impl Definitions {
                 let inner = self.kind(inner);
                 json!({"anyOf": [{"type": "array", "items": inner}, inner]})
             }
-            Kind::MapOf(inner) => json!({"type": "object", "additionalProperties": self.kind(inner)}),
+            // A null route is a route, and elsewhere it means that the entry is absent.
+            Kind::MapOf(inner) => {
+                let inner = self.kind(inner);
+                json!({"type": "object", "additionalProperties": {"anyOf": [inner, {"type": "null"}]}})
+            }
             Kind::Either(kinds) => {
                 let kinds: Vec<Value> = kinds.iter().map(|kind| self.kind(kind)).collect();
                 json!({"anyOf": kinds})

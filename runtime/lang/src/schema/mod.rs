@@ -7,9 +7,11 @@
 pub mod definitions;
 pub mod json;
 pub mod knowledge;
+pub mod memory;
 pub mod project;
 pub mod settings;
 pub mod task;
+pub mod trigger;
 pub mod workflow;
 
 use crate::duration::Bare;

@@ -1,7 +1,8 @@
 //! Keys of `compozy.yaml` itself.
 
-use super::definitions::{AGENT, MCP, MEMORY, PLUGIN, PROVIDER, SCHEMA, TOOL};
+use super::definitions::{AGENT, MCP, PLUGIN, PROVIDER, SCHEMA, TOOL};
 use super::knowledge::{BINDING, EMBEDDER, KNOWLEDGE, KNOWLEDGE_BASE, VECTOR_DB};
+use super::memory::MEMORY;
 use super::task::{RETRY, TRANSITION};
 use super::workflow::WORKFLOW;
 use super::{COUNT, Key, Kind, SPAN, TEMPLATE_MAP, TEXTS, Table, idle, key, settings};

@@ -301,7 +301,7 @@ pub static LIMITS: Table = Table {
     keys: &[
         key("max_config_file_size", Kind::Size, "Bytes of a YAML file.").default("10MiB"),
         key("max_config_file_nesting_depth", Kind::Int(1, 100), "Levels of a YAML file.").default("100"),
-        key("max_nesting_depth", Kind::Int(1, 1000), "Containers in each other.").default("20"),
+        key("max_nesting_depth", Kind::Int(1, 32), "Containers in each other.").default("20"),
         key("max_sub_workflow_depth", Kind::Int(1, 1000), "Workflows in each other.").default("16"),
         key("max_task_executions", Kind::Int(1, i64::MAX), "Task executions of one run.").default("10000"),
         key("max_collection_items", Kind::Int(1, i64::MAX), "Items of a collection.").default("10000"),

@@ -8,6 +8,12 @@ use super::{COUNT, Kind, SPAN, Table, idle, key};
 pub const TYPES: &[&str] =
     &["basic", "router", "parallel", "collection", "composite", "aggregate", "wait", "signal", "memory", "workflow"];
 
+/// When a parallel task or a collection ends.
+pub const STRATEGIES: &[&str] = &["wait_all", "fail_fast", "best_effort", "race"];
+
+/// Operations of memory tasks.
+pub const OPERATIONS: &[&str] = &["read", "write", "append", "delete", "clear", "flush", "stats", "health"];
+
 const BASIC: &[&str] = &["basic"];
 const CONTAINERS: &[&str] = &["parallel", "collection", "composite"];
 const PROMPTS: &[&str] = &["basic"];
@@ -28,10 +34,14 @@ pub static TASK: Table = Table {
         key("input", Kind::Schema, "JSON Schema of the rendered `with`."),
         key("output", Kind::Schema, "JSON Schema of the task's output."),
         key("outputs", Kind::Templates, "Templates over `.output`; they replace the output."),
-        key("condition", Kind::Template, "False: the task is skipped."),
+        key(
+            "condition",
+            Kind::Template,
+            "CEL or a template; false: the task is skipped. Of a router: gives the route.",
+        ),
         key("final", Kind::Typed(&Kind::Bool), "True ends the list after this task."),
         key("sleep", Kind::Typed(&SPAN), "Pause after success, before the next task."),
-        key("timeout", Kind::Typed(&SPAN), "Limit of one attempt."),
+        key("timeout", Kind::Typed(&SPAN), "Limit of one attempt; of a wait: how long it waits, or none."),
         key("on_success", Kind::Either(&[Kind::Map(&TRANSITION), Kind::Template]), "What runs after success."),
         key("next", Kind::Template, "Short for on_success.next."),
         ON_ERROR,
@@ -45,13 +55,20 @@ pub static TASK: Table = Table {
         key("tools", Kind::List(&Kind::Either(&[Kind::Map(&TOOL), Kind::Text])), "Tools the model may call.")
             .only(PROMPTS),
         key("mcps", Kind::List(&Kind::Any), "MCP servers the model may use.").alias(&["mcp"]).only(PROMPTS),
-        key("routes", Kind::MapOf(&Kind::Any), "Next tasks by the condition's value.").only(&["router"]),
-        key("default", Kind::Any, "Route when no other fits.").alias(&["default_route"]).only(&["router"]),
+        key(
+            "routes",
+            Kind::MapOf(&Kind::Either(&[Kind::Map(&TASK), Kind::Text])),
+            "Next tasks by the condition's value; null ends the list.",
+        )
+        .only(&["router"]),
+        key("default", Kind::Either(&[Kind::Map(&TASK), Kind::Text]), "Route when no other fits.")
+            .alias(&["default_route"])
+            .only(&["router"]),
         key("tasks", Kind::List(&Kind::Map(&TASK)), "Children.").only(CONTAINERS),
         key("task", Kind::Map(&TASK), "The child made for every item.").only(&["collection"]),
         key("flow", Kind::Choice(&["auto", "sequential", "explicit"]), "How children follow each other.")
             .only(&["composite"]),
-        key("strategy", Kind::Text, "When the container ends.").only(CONTAINERS),
+        key("strategy", Kind::Choice(STRATEGIES), "When the container ends.").only(CONTAINERS),
         key("max_workers", Kind::Typed(&COUNT), "Most children at once.").only(&["parallel", "collection"]),
         key("items", Kind::Templates, "What is iterated.").only(&["collection"]),
         key("filter", Kind::Template, "Drops items.").only(&["collection"]),
@@ -59,18 +76,20 @@ pub static TASK: Table = Table {
         key("index_var", Kind::Text, "Another name of `.index`.").only(&["collection"]),
         key("mode", Kind::Choice(&["parallel", "sequential"]), "How items are run.").only(&["collection"]),
         key("batch", Kind::Typed(&COUNT), "Size of a wave.").only(&["collection"]),
-        key("signal", Kind::Any, "The signal sent or awaited.").only(&["signal", "wait"]),
-        key("wait_for", Kind::Text, "The signal awaited.").only(&["wait"]),
+        key("signal", Kind::Either(&[Kind::Map(&SIGNAL), Kind::Template]), "The signal sent or awaited.")
+            .only(&["signal", "wait"]),
+        key("wait_for", Kind::Template, "The signal awaited.").only(&["wait"]),
         key("processor", Kind::Map(&TASK), "Runs once per signal.").only(&["wait"]),
-        key("on_timeout", Kind::Any, "What runs after the timeout.").only(&["wait"]),
+        key("on_timeout", Kind::Either(&[Kind::Map(&ON_TIMEOUT), Kind::Template]), "What runs after the timeout.")
+            .only(&["wait"]),
         key("workflow", Kind::Text, "The workflow called.").alias(&["workflow_id"]).only(&["workflow"]),
         key("wait", Kind::Bool, "Whether the call is waited for.").only(&["workflow"]),
-        key("operation", Kind::Text, "What is done with the memory.").only(&["memory"]),
+        key("operation", Kind::Choice(OPERATIONS), "What is done with the memory.").only(&["memory"]),
         key("memory_ref", Kind::Text, "The memory.").alias(&["ref"]).only(&["memory"]),
         key("key_template", Kind::Template, "Key inside the memory.").alias(&["key"]).only(&["memory"]),
         key("payload", Kind::Templates, "What is written.").only(&["memory", "signal"]),
-        key("max_keys", Kind::Typed(&COUNT), "Most keys touched.").only(&["memory"]),
-        key("batch_size", Kind::Typed(&COUNT), "Keys per batch.").only(&["memory"]),
+        key("max_keys", Kind::Typed(&Kind::Int(0, 50_000)), "Most keys touched.").only(&["memory"]),
+        key("batch_size", Kind::Typed(&Kind::Int(0, 10_000)), "Keys per batch.").only(&["memory"]),
         key("flush_config", Kind::Any, "How it is flushed.").only(&["memory"]),
         key("clear_config", Kind::Any, "How it is cleared.").only(&["memory"]),
         key("health_config", Kind::Any, "How health is told.").only(&["memory"]),
@@ -110,6 +129,21 @@ pub static TRANSITION: Table = Table {
         key("with", Kind::Templates, "Values laid over the next task's `with`."),
     ],
 };
+
+/// `signal` of a signal task.
+pub static SIGNAL: Table = Table {
+    name: "signal",
+    is_settings: false,
+    keys: &[
+        key("id", Kind::Template, "Name of the signal.").alias(&["name"]),
+        key("payload", Kind::Templates, "What it carries."),
+        key("target", Kind::Template, "The one run it is for; absent: every run that waits for it."),
+    ],
+};
+
+/// `on_timeout` as a map.
+pub static ON_TIMEOUT: Table =
+    Table { name: "on_timeout", is_settings: false, keys: &[key("next", Kind::Template, "Id of the next task.")] };
 
 /// `retry_policy`.
 pub static RETRY: Table = Table {

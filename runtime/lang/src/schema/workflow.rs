@@ -4,6 +4,7 @@ use super::definitions::{AGENT, MCP, SCHEMA, TOOL};
 use super::knowledge::KNOWLEDGE_BASE;
 use super::project::{AUTHOR, BINDINGS, ENV, ON_ERROR, RETRIES, RETRY_POLICY};
 use super::task::TASK;
+use super::trigger::{SCHEDULE, TRIGGER};
 use super::{Kind, SPAN, Table, idle, key};
 
 /// A workflow.
@@ -25,8 +26,8 @@ pub static WORKFLOW: Table = Table {
         key("mcps", Kind::List(&Kind::Map(&MCP)), "MCP servers, registered project-wide."),
         key("knowledge_bases", Kind::List(&Kind::Map(&KNOWLEDGE_BASE)), "Knowledge bases, registered project-wide."),
         key("knowledge", BINDINGS, "Bindings of every prompt task."),
-        key("triggers", Kind::List(&Kind::Any), "What starts the workflow."),
-        key("schedule", Kind::List(&Kind::Any), "When it starts by itself."),
+        key("triggers", Kind::List(&Kind::Map(&TRIGGER)), "What starts the workflow."),
+        key("schedule", Kind::List(&Kind::Map(&SCHEDULE)), "When it starts by itself."),
         key("flow", Kind::Choice(&["auto", "sequential", "explicit"]), "How tasks follow each other.").default("auto"),
         key("tasks", Kind::List(&Kind::Map(&TASK)), "Tasks; the first is the entry point."),
         key("outputs", Kind::Templates, "Templates of the run's output.").alias(&["output"]),

@@ -1,7 +1,7 @@
 //! Every message as a reviewed file: `tests/cases/diagnostics/<case>/` is a project and `expected.txt` what is said of it.
 //!
-//! A case may hold `flags.txt` (lines `PATH=VALUE` of `--set`, or `loose` for a load without `--strict`) and `env.txt`
-//! (the process environment). `COMPOZY_RENEW=1` writes the expected files; read them before committing.
+//! A case may hold `flags.txt` (lines `PATH=VALUE` of `--set`, `loose` for a load without `--strict`, `released` for a
+//! load that refuses what the node cannot run yet) and `env.txt` (the process environment). `COMPOZY_RENEW=1` writes the expected files; read them before committing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,11 +23,13 @@ fn options(case: &Path) -> Options {
         let text = fs::read_to_string(case.join(name)).unwrap_or_default();
         text.lines().filter_map(|line| line.split_once('=')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
     };
-    let loose = fs::read_to_string(case.join("flags.txt")).is_ok_and(|text| text.lines().any(|line| line == "loose"));
+    let flags = fs::read_to_string(case.join("flags.txt")).unwrap_or_default();
+    let has = |flag: &str| flags.lines().any(|line| line == flag);
     Options {
         environment: pairs("env.txt").into_iter().collect(),
         overrides: pairs("flags.txt"),
-        strict: !loose,
+        strict: !has("loose"),
+        released: has("released"),
         ..Options::default()
     }
 }
@@ -66,4 +68,34 @@ fn messages_are_as_reviewed() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Every code that stands in the sources of loading occurs in some reviewed file.
+#[test]
+fn every_code_of_loading_has_a_case() {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("codes") {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let reviewed: String =
+        cases().iter().map(|case| fs::read_to_string(case.join("expected.txt")).unwrap_or_default()).collect();
+    // Unreadable and huge files are made in the tests `environment` and `hostile`.
+    let elsewhere = ["CZ0102", "CZ0103"];
+    let mut files = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for (at, _) in text.match_indices("\"CZ") {
+            let code: String = text[at + 1..].chars().take_while(char::is_ascii_alphanumeric).collect();
+            let is_code = code.len() == 6 && code[2..].bytes().all(|byte| byte.is_ascii_digit());
+            let is_shown = elsewhere.contains(&code.as_str()) || reviewed.contains(&format!("[{code}]"));
+            assert!(!is_code || is_shown, "{code} of {} has no case", file.display());
+        }
+    }
 }

@@ -22,7 +22,7 @@ impl Random {
 }
 
 const CONFIG: &str = "name: p\nmode: memory\nserver: {port: \"${PORT:-80}\", auth: {enabled: true}}\nllm:\n  providers:\n    - &p {id: a, type: openai, api_key: ${K}, params: {temperature: 0.5}}\n    - {<<: *p, id: b}\nplugins: [{id: t, source: ./t.wasm, permissions: {http: [a], sql: [own], kv: true}}]\ntools: [{id: u, plugin: t, with: {x: 1}}]\nschemas: [{id: s, type: object}]\nknowledge: {vector_dbs: [{id: v, provider: qdrant}]}\nconfig: {on_error: e, retries: 2}\n";
-const WORKFLOW: &str = "id: w\nconfig: {input: s, timeout: 1h}\ntasks:\n  - id: é\n    prompt: |\n      Hi {{ .input.name }} ${X:-{{ .y }}} $${Z}\n    agent: {llm: a, instructions: 'it''s {{ .tasks.é }}'}\n    on_success: {next: t, with: {a: [1, \"{{ .output }}\", {b: ~}]}}\n    retry_policy: {maximum_attempts: 2, initial_interval: 1s}\n  - {id: t, tool: u, sleep: 1m30s, final: true, condition: \"{{ true }}\"}\n  - {id: e, tool: u}\noutput: {x: \"{{ .tasks.t.output }}\"}\n";
+const WORKFLOW: &str = "id: w\nconfig: {input: s, timeout: 1h}\ntasks:\n  - id: é\n    prompt: |\n      Hi {{ .input.name }} ${X:-{{ .y }}} $${Z}\n    agent: {llm: a, instructions: 'it''s {{ .tasks.é }}'}\n    on_success: {next: t, with: {a: [1, \"{{ .output }}\", {b: ~}]}}\n    retry_policy: {maximum_attempts: 2, initial_interval: 1s}\n  - {id: t, tool: u, sleep: 1m30s, final: true, condition: \"{{ true }}\"}\n  - {id: e, tool: u}\n  - {id: r, type: router, condition: 'input.é > 1 ? \"x\" : \"y\"', routes: {x: t, y: {prompt: z}, default: null}}\n  - {id: p, type: parallel, tasks: [{id: q, type: collection, items: [1], item_var: w, filter: '{{ .w }}', task: {id: 'x{{ .index }}', prompt: a}}, {id: o, type: composite, tasks: [{id: n, type: wait, wait_for: s, timeout: 1h, processor: {prompt: b}}]}]}\n  - {id: m, type: workflow, workflow: w}\n  - {id: k, type: memory, operation: read, memory_ref: z, key: a}\nschedule: {cron: '*/5 * * * MON', timezone: Europe/Lisbon, start_at: 2026-01-01}\ntriggers: [{type: webhook, webhook: {slug: a, verify: {strategy: hmac, secret: x}, events: [{name: b, filter: payload.a == 1, input: {c: '{{ .payload }}'}}]}}]\noutput: {x: \"{{ .tasks.t.output }}\"}\n";
 
 #[test]
 fn mutated_files_never_panic() {
@@ -133,4 +133,64 @@ fn work_grows_with_the_file_not_with_its_square() {
             &config[..30.min(config.len())]
         );
     }
+}
+
+#[test]
+fn tasks_nest_as_deep_as_files_do() {
+    for (open, close) in [
+        ("{id: a, type: composite, tasks: [", "]}"),
+        ("{id: a, type: parallel, tasks: [", "]}"),
+        ("{id: a, type: collection, items: [1], task: ", "}"),
+        ("{id: a, type: router, condition: x, routes: {x: ", "}}"),
+        ("{id: a, type: wait, wait_for: s, timeout: 1h, processor: ", "}"),
+    ] {
+        let levels = if open.ends_with("task: ") || open.ends_with("processor: ") { 96 } else { 48 };
+        let tasks = format!("tasks: [{}{{id: z, prompt: x}}{}]", open.repeat(levels), close.repeat(levels));
+        let config = "limits: {max_nesting_depth: 32}\nllm: {providers: [{id: m, type: mock}]}";
+        for config in [config, "llm: {providers: [{id: m, type: mock}]}"] {
+            load_files(&[("compozy.yaml", config), ("workflows/w.yaml", &tasks)], &Options::default());
+        }
+        // What loads can be read back from the text it is stored as.
+        for levels in [10, 28, 31] {
+            let tasks = format!("tasks: [{}{{id: z, prompt: x}}{}]", open.repeat(levels), close.repeat(levels));
+            let checked = load_files(&[("compozy.yaml", config), ("workflows/w.yaml", &tasks)], &Options::default());
+            let Some(project) = checked.project else { continue };
+            let text = serde_json::to_string(&*project.workflows["w"]).unwrap();
+            serde_json::from_str::<compozy_lang::plan::Workflow>(&text).unwrap();
+        }
+    }
+}
+
+#[test]
+fn long_chains_of_workflows_are_followed_without_the_stack() {
+    let count = 1_500;
+    let mut files: Vec<(String, String)> = (0..count)
+        .map(|n| {
+            let next = (n + 1) % count;
+            (format!("workflows/w{n}.yaml"), format!("id: w{n}\ntasks: [{{id: t, type: workflow, workflow: w{next}}}]"))
+        })
+        .collect();
+    files.push(("compozy.yaml".into(), String::new()));
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let checked = load_files(&files, &Options::default());
+    let codes: Vec<&str> = checked.diagnostics.iter().map(|problem| problem.code).collect();
+    assert_eq!(codes, ["CZ0313", "CZ0313"]);
+}
+
+#[test]
+fn values_too_deep_to_be_stored_are_refused() {
+    let tasks = |levels: usize| {
+        format!(
+            "tasks: [{{id: a, prompt: x, with: {}\"{{{{ .input }}}}\"{}}}]",
+            "{a: ".repeat(levels),
+            "}".repeat(levels)
+        )
+    };
+    let config = "llm: {providers: [{id: m, type: mock}]}";
+    let load =
+        |levels| load_files(&[("compozy.yaml", config), ("workflows/w.yaml", &tasks(levels))], &Options::default());
+    assert!(load(20).project.is_some());
+    let checked = load(60);
+    let found = checked.diagnostics.iter().find(|problem| problem.code == "CZ0104").unwrap();
+    assert_eq!(found.message, "workflow 'w': nesting deeper than 110 levels");
 }

@@ -7,4 +7,6 @@ mod environment;
 mod hostile;
 mod project;
 mod settings;
+mod starts;
 mod support;
+mod tasks;

@@ -2,32 +2,40 @@
 //!
 //! Everything here may run more than once for one step (a crash, a retry); only what the engine then records counts.
 
+mod aggregate;
+mod condition;
+mod container;
+mod follow;
+mod items;
 mod prompt;
 pub(crate) mod render;
+mod router;
 mod tool;
+mod wait;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use compozy_engine::context::Site;
+use compozy_engine::context::{Item, Site};
 use compozy_engine::error::{ErrorKind, StepError};
-use compozy_engine::event::{Done, Failure, Outcome, Rendered, Target, Usage};
+use compozy_engine::event::{Done, Failure, Outcome, Rendered, Usage};
 use compozy_engine::json::{Json, MAX_DEPTH};
-use compozy_engine::state::{ListState, ROOT, RunState, Step, StepKey};
-use compozy_lang::duration::{self as durations, Bare};
+use compozy_engine::state::{RunState, Step, StepKey};
 use compozy_lang::environment::ProjectEnvironment;
-use compozy_lang::plan::{Expression, Next, Task, TaskKind, Transition, Typed, Workflow};
+use compozy_lang::plan::{Task, TaskKind, Template, Workflow};
 use compozy_lang::schema_check;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::schemas::Schemas;
+use super::state::Shared;
 use super::watchers::Watchers;
 use crate::plugin::cancel::CancelToken;
 use crate::plugin::template::Renderer;
 use crate::provider::Providers;
-use render::{Batch, EnvLayers, Shape};
+use render::{Batch, EnvLayers};
 pub use tool::Tools;
+use wait::Looked;
 
 /// Carries out steps.
 #[derive(Debug)]
@@ -45,9 +53,12 @@ pub struct Executor {
 /// One attempt of one step.
 struct Attempt<'a> {
     plan: &'a Workflow,
-    state: &'a RunState,
-    step: &'a Step,
+    state: &'a Shared,
+    /// The step as it was when the attempt began.
+    step: Step,
     task: &'a Task,
+    /// The signal that it, or the wait it processes for, looks at.
+    looked: Option<Looked>,
     cancel: CancelToken,
 }
 
@@ -61,13 +72,24 @@ struct Raw {
 struct Lost {
     error: StepError,
     input: Option<Value>,
+    /// What a container keeps of its children.
+    output: Option<Json>,
     usage: Vec<Usage>,
 }
 
 impl From<StepError> for Lost {
     fn from(error: StepError) -> Self {
-        Self { error, input: None, usage: Vec::new() }
+        Self { error, input: None, output: None, usage: Vec::new() }
     }
+}
+
+/// What templates of a stage see besides the run: nothing at first.
+#[derive(Clone, Copy, Default)]
+struct Scope<'a> {
+    with: Option<&'a Value>,
+    output: Option<&'a Json>,
+    error: Option<&'a StepError>,
+    item: Option<Item<'a>>,
 }
 
 impl Executor {
@@ -84,23 +106,26 @@ impl Executor {
         }
     }
 
-    /// Runs the present attempt of a step.
-    pub(crate) async fn execute(
-        &self,
-        plan: &Workflow,
-        state: &RunState,
-        key: &StepKey,
-        cancel: CancelToken,
-    ) -> Outcome {
-        let found = state.steps.get(&key.path).and_then(|step| Some((step, plan.tasks.get(step.task)?)));
-        let Some((step, task)) = found else {
+    /// Runs the present attempt of a step, or ends one that is open.
+    pub(crate) async fn execute(&self, plan: &Workflow, state: &Shared, key: &StepKey, cancel: CancelToken) -> Outcome {
+        let found = {
+            let state = state.read();
+            let step = state.steps.at(key);
+            step.and_then(|step| Some((step.clone(), plan.task(&step.address)?, Looked::by(&state, step))))
+        };
+        let Some((step, task, looked)) = found else {
             let error = StepError::new("internal", ErrorKind::Internal, format!("step {key} is not in the plan"));
             return failed(error.into(), Rendered::default());
         };
-        let attempt = Attempt { plan, state, step, task, cancel };
-        match self.attempt(&attempt).await {
-            Ok(done) => Outcome::Done(done),
-            Err(lost) => match self.transition(&attempt, &task.on_error, None, Some(&lost.error)).await {
+        let attempt = Attempt { plan, state, step, task, looked, cancel };
+        let outcome = match (&attempt.step.opening, &task.kind) {
+            (None, _) => self.attempt(&attempt).await,
+            (Some(opening), TaskKind::Wait(wait)) if opening.closing.is_none() => self.look(&attempt, wait).await,
+            (Some(_), _) => self.close(&attempt).await.map(Outcome::Done),
+        };
+        match outcome {
+            Ok(outcome) => outcome,
+            Err(lost) => match self.on_error(&attempt, &lost.error).await {
                 Ok(transition) => failed(lost, transition),
                 // A broken error transition hides nothing: the step's own error stands.
                 Err(error) => {
@@ -112,18 +137,21 @@ impl Executor {
     }
 
     /// The run's output: the workflow's `outputs`, or the output of the last task that ran.
-    pub(crate) async fn workflow_outputs(&self, plan: &Workflow, state: &RunState) -> Result<Json, StepError> {
+    pub(crate) async fn workflow_outputs(&self, plan: &Workflow, state: &Shared) -> Result<Json, StepError> {
         let output = match &plan.outputs {
-            None => last_output(plan, state),
+            None => last_output(plan, &state.read()),
             Some(outputs) => {
                 let mut batch = Batch::new(&self.environment);
                 let shape = batch.value(outputs)?;
-                let site =
-                    Site { plan, state, step: None, with: None, output: None, error: None, env: &BTreeMap::new() };
-                let ambient = render::ambient(state.started_at.unwrap_or_default(), &state.facts.exec_id);
                 let layers = [&plan.env];
-                let values =
-                    batch.render(&self.renderer, site, &EnvLayers(&layers), ambient, &plan.limits.template).await;
+                let prepared = {
+                    let state = state.read();
+                    let env = BTreeMap::new();
+                    let site = Site::new(plan, &state, None, &env);
+                    let ambient = render::ambient(state.started_at.unwrap_or_default(), &state.facts.exec_id);
+                    batch.prepare(site, &EnvLayers(&layers), ambient)?
+                };
+                let values = prepared.render(&self.renderer, &plan.limits.template).await;
                 let values = values.map_err(|error| StepError {
                     message: format!("outputs could not be rendered: {}", error.message),
                     code: "CZ0322".to_owned(),
@@ -143,127 +171,121 @@ impl Executor {
         Ok(output)
     }
 
-    async fn attempt(&self, attempt: &Attempt<'_>) -> Result<Done, Lost> {
+    async fn attempt(&self, attempt: &Attempt<'_>) -> Result<Outcome, Lost> {
         let task = attempt.task;
         let Some(with) = self.input(attempt).await? else {
-            return Ok(skipped());
+            return Ok(Outcome::Done(Done { skipped: true, ..Done::new(Json::null()) }));
         };
-        let keep_input = |error: StepError| Lost { error, input: Some(with.clone()), usage: Vec::new() };
+        let keep_input = |lost: Lost| Lost { input: Some(with.clone()), ..lost };
         if task.input_schema.is_some() {
-            let site = format!("input of task '{}'", task.id);
-            self.check(attempt.plan, &site, task.input_schema.as_ref(), &with, "CZ0208").map_err(keep_input)?;
+            let site = format!("input of task '{}'", attempt.name());
+            let checked = self.check(attempt.plan, &site, task.input_schema.as_ref(), &with, "CZ0208");
+            checked.map_err(|error| keep_input(error.into()))?;
         }
         let raw = match &task.kind {
             TaskKind::Prompt(prompt) => self.prompt(attempt, prompt, &with).await,
             TaskKind::Tool(call) => self.tool(attempt, call, &with).await,
-            _ => Err(Lost::from(not_yet(task))),
+            TaskKind::Aggregate => self.aggregate(attempt, &with).await.map_err(Lost::from),
+            TaskKind::Router(router) => {
+                let done = self.route(attempt, router, &with).await;
+                return done.map(Outcome::Done).map_err(|error| keep_input(error.into()));
+            }
+            TaskKind::Parallel(_) | TaskKind::Collection(_) | TaskKind::Composite(_) => {
+                let opened = self.open(attempt, &with).await;
+                return opened.map(Outcome::Opened).map_err(|error| keep_input(error.into()));
+            }
+            TaskKind::Wait(wait) => {
+                let opened = self.listen(attempt, wait, &with).await;
+                return opened.map(Outcome::Opened).map_err(|error| keep_input(error.into()));
+            }
+            TaskKind::Signal(signal) => {
+                let done = self.send(attempt, signal, &with).await;
+                return done.map(Outcome::Done).map_err(|error| keep_input(error.into()));
+            }
+            TaskKind::Memory(_) | TaskKind::Workflow(_) => Err(Lost::from(not_yet(task))),
         };
-        let raw = raw.map_err(|lost| Lost { input: Some(with.clone()), ..lost })?;
+        let raw = raw.map_err(keep_input)?;
         let usage = raw.usage.clone();
-        self.follow_up(attempt, &with, raw).await.map_err(|error| Lost { error, input: Some(with.clone()), usage })
+        let done = self.follow_up(attempt, &with, raw).await;
+        done.map(Outcome::Done).map_err(|error| keep_input(Lost { usage, ..error.into() }))
     }
 
-    /// `condition` and `with`, rendered; `None` when the condition is false.
+    /// `with`, rendered, over what lies under it; `None` when the condition is false.
     async fn input(&self, attempt: &Attempt<'_>) -> Result<Option<Value>, StepError> {
+        let task = attempt.task;
+        let has_own_condition = matches!(task.kind, TaskKind::Router(_) | TaskKind::Wait(_));
+        if let Some(condition) = task.condition.as_ref().filter(|_| !has_own_condition)
+            && !self.holds(attempt, condition, Scope::default()).await?
+        {
+            return Ok(None);
+        }
+        self.with(attempt).await.map(Some)
+    }
+
+    /// `with`, rendered, over what lies under it.
+    async fn with(&self, attempt: &Attempt<'_>) -> Result<Value, StepError> {
         let task = attempt.task;
         let defaults = match &task.kind {
             TaskKind::Tool(call) => attempt.plan.tools.get(&call.tool).and_then(|tool| tool.with.as_ref()),
             _ => None,
         };
         let mut batch = Batch::new(&self.environment);
-        let condition = match &task.condition {
-            Some(Expression::Template(condition)) => Some(batch.scalar(condition)?),
-            Some(Expression::Cel(_)) => return Err(not_yet(task)),
-            None => None,
-        };
         let defaults = defaults.map(|defaults| batch.value(defaults)).transpose()?;
         let with = task.with.as_ref().map(|with| batch.value(with)).transpose()?;
-        let values = self.render(attempt, batch, None, None, None).await?;
-        if condition.is_some_and(|condition| !truth(&values.fill(condition))) {
-            return Ok(None);
+        let values = self.render(attempt, batch, Scope::default()).await?;
+        let mut input = Map::new();
+        if let Some(defaults) = defaults {
+            lay_over(&mut input, values.fill(defaults));
         }
-        let mut input = serde_json::Map::new();
-        for layer in [defaults, with].into_iter().flatten() {
-            lay_over(&mut input, values.fill(layer));
+        if let Some(lent) = self.lent(attempt).await? {
+            lay_over(&mut input, lent);
+        }
+        if let Some(with) = with {
+            lay_over(&mut input, values.fill(with));
         }
         if let Some(overlay) = attempt.step.overlay.clone() {
             lay_over(&mut input, overlay);
         }
-        Ok(Some(Value::Object(input)))
+        Ok(Value::Object(input))
     }
 
-    /// `outputs`, `final`, `sleep` and `on_success` over the raw output.
-    async fn follow_up(&self, attempt: &Attempt<'_>, with: &Value, raw: Raw) -> Result<Done, StepError> {
-        let task = attempt.task;
-        let output = match &task.outputs {
-            None => raw.output,
-            Some(outputs) => {
-                let mut batch = Batch::new(&self.environment);
-                let shape = batch.value(outputs)?;
-                let values = self.render(attempt, batch, Some(with), Some(&raw.output), None).await?;
-                Json::from(&values.fill(shape))
-            }
-        };
-        check_size(attempt.plan, task, &output)?;
-        // A prompt's schema has been asked of the model; what `outputs` makes of it is another value.
-        if task.output_schema.is_some() && !matches!(task.kind, TaskKind::Prompt(_)) {
-            let site = format!("output of task '{}'", task.id);
-            self.check_output(attempt.plan, &site, task.output_schema.as_ref(), &output, "CZ0319")?;
+    /// What a collection lays under the `with` of its children.
+    async fn lent(&self, attempt: &Attempt<'_>) -> Result<Option<Value>, StepError> {
+        if attempt.step.index.is_none() {
+            return Ok(None);
         }
-        let mut batch = Batch::new(&self.environment);
-        let ends_list = typed(&mut batch, task.is_final.as_ref())?;
-        let sleep = typed(&mut batch, task.sleep.as_ref())?;
-        let values = self.render(attempt, batch, Some(with), Some(&output), None).await?;
-        let ends_list = match ends_list {
-            TypedShape::Fixed(value) => value.unwrap_or(false),
-            TypedShape::Rendered(shape) => truth(&values.fill(shape)),
+        let holder = {
+            let state = attempt.state.read();
+            attempt.step.parent.as_ref().and_then(|parent| state.steps.at(parent).cloned())
         };
-        let sleep = match sleep {
-            TypedShape::Fixed(value) => value,
-            TypedShape::Rendered(shape) => duration(task, "sleep", &values.fill(shape))?,
-        };
-        let transition = self.transition(attempt, &task.on_success, Some((with, &output)), None).await?;
-        let input = Some(Json::from(with));
-        Ok(Done { input, output, skipped: false, ends_list, sleep, transition, usage: raw.usage })
-    }
-
-    /// `on_success` or `on_error`, rendered.
-    async fn transition(
-        &self,
-        attempt: &Attempt<'_>,
-        transition: &Transition,
-        done: Option<(&Value, &Json)>,
-        error: Option<&StepError>,
-    ) -> Result<Rendered, StepError> {
-        let mut batch = Batch::new(&self.environment);
-        let next = match &transition.next {
-            Some(Next::Template(template)) => Some(batch.scalar(template)?),
-            Some(Next::Task(_)) | None => None,
-        };
-        let with = transition.with.as_ref().map(|with| batch.value(with)).transpose()?;
-        let (input, output) = done.unzip();
-        let values = self.render(attempt, batch, input, output, error).await?;
-        let next = match (&transition.next, next) {
-            (Some(Next::Task(index)), _) => Some(Target::Task(*index)),
-            (_, Some(shape)) => target(attempt.plan, &values.fill(shape)),
-            _ => None,
-        };
-        Ok(Rendered { next, with: with.map(|with| values.fill(with)) })
+        let found = holder.and_then(|step| attempt.plan.task(&step.address).map(|task| (step, task)));
+        let Some((step, task)) = found else { return Ok(None) };
+        // Secrets are masked in what is recorded, so a `with` that may hold some is rendered again.
+        if task.with.as_ref().is_some_and(render::reads_environment) {
+            let (plan, state, cancel) = (attempt.plan, attempt.state, attempt.cancel.clone());
+            let container = Attempt { plan, state, step, task, looked: None, cancel };
+            return Box::pin(self.with(&container)).await.map(Some);
+        }
+        Ok(step.input.as_ref().map(Json::to_value))
     }
 
     async fn render(
         &self,
         attempt: &Attempt<'_>,
         batch: Batch<'_>,
-        with: Option<&Value>,
-        output: Option<&Json>,
-        error: Option<&StepError>,
+        scope: Scope<'_>,
     ) -> Result<render::Values, StepError> {
-        let Attempt { plan, state, step, task, .. } = *attempt;
-        let site = Site { plan, state, step: Some(step), with, output, error, env: &BTreeMap::new() };
-        let ambient = render::ambient(step.started_at, &step.id);
-        let layers = [&task.env, &plan.env];
-        batch.render(&self.renderer, site, &EnvLayers(&layers), ambient, &plan.limits.template).await
+        if batch.is_empty() {
+            return Ok(render::Values::default());
+        }
+        let layers = attempt.env_layers();
+        let prepared = {
+            let state = attempt.state.read();
+            let env = BTreeMap::new();
+            let ambient = render::ambient(attempt.step.started_at, &attempt.step.id);
+            batch.prepare(attempt.site(&state, &env, scope), &EnvLayers(&layers), ambient)?
+        };
+        prepared.render(&self.renderer, &attempt.plan.limits.template).await
     }
 
     /// Checks `output` against the schema at `site`, if there is one.
@@ -296,16 +318,38 @@ impl Executor {
             StepError::new(code, ErrorKind::Schema, message)
         })
     }
+}
 
-    /// The task's `timeout`, rendered.
-    async fn timeout(&self, attempt: &Attempt<'_>, with: &Value) -> Result<Option<Duration>, StepError> {
-        let mut batch = Batch::new(&self.environment);
-        match typed(&mut batch, attempt.task.timeout.as_ref())? {
-            TypedShape::Fixed(value) => Ok(value),
-            TypedShape::Rendered(shape) => {
-                let values = self.render(attempt, batch, Some(with), None, None).await?;
-                duration(attempt.task, "timeout", &values.fill(shape))
-            }
+impl<'a> Attempt<'a> {
+    fn site<'s>(&'s self, state: &'s RunState, env: &'s BTreeMap<String, String>, scope: Scope<'s>) -> Site<'s> {
+        let Scope { with, output, error, item } = scope;
+        let signal = self.looked.as_ref().map(Looked::seen);
+        Site { with, output, error, item, signal, ..Site::new(self.plan, state, Some(&self.step), env) }
+    }
+
+    /// The task with the tasks that hold it, innermost first.
+    fn around(&self) -> impl Iterator<Item = &'a Task> {
+        let (plan, address) = (self.plan, &self.step.address);
+        (1..=address.len()).rev().filter_map(move |length| plan.task(address.get(..length)?))
+    }
+
+    /// Ids of the tasks that hold this one and its own, as the plan names them: the name of its schemas.
+    fn name(&self) -> String {
+        let mut ids: Vec<&str> = self.around().map(|task| task.id.as_str()).collect();
+        ids.reverse();
+        ids.join("/")
+    }
+
+    /// `env:` maps, narrowest first.
+    fn env_layers(&self) -> Vec<&'a BTreeMap<String, Template>> {
+        self.around().map(|task| &task.env).chain([&self.plan.env]).collect()
+    }
+
+    /// The tasks of the list it stands in.
+    fn siblings(&self) -> &'a [Task] {
+        match self.step.address.split_last() {
+            Some((_, [])) | None => &self.plan.tasks,
+            Some((_, above)) => self.plan.task(above).map_or(&[], Task::children),
         }
     }
 }
@@ -313,6 +357,7 @@ impl Executor {
 fn failed(lost: Lost, transition: Rendered) -> Outcome {
     Outcome::Failed(Failure {
         input: lost.input.as_ref().map(Json::from),
+        output: lost.output,
         error: lost.error,
         transition,
         usage: lost.usage,
@@ -325,30 +370,13 @@ fn not_yet(task: &Task) -> StepError {
     StepError::new("CZ0001", ErrorKind::Internal, message)
 }
 
-/// What a task gives whose condition is false.
-fn skipped() -> Done {
-    Done {
-        input: None,
-        output: Json::null(),
-        skipped: true,
-        ends_list: false,
-        sleep: None,
-        transition: Rendered::default(),
-        usage: Vec::new(),
-    }
-}
-
 fn last_output(plan: &Workflow, state: &RunState) -> Json {
-    let last = match state.lists.get(ROOT) {
-        Some(ListState::Ended { last }) => *last,
-        _ => None,
-    };
-    let step = last.and_then(|index| state.step(plan, index));
+    let step = state.ended_with.and_then(|index| state.step(plan, index));
     step.and_then(|step| step.output.clone()).unwrap_or_else(Json::null)
 }
 
 /// Top-level keys of `over` win. Anything but a map becomes `{"value": …}`.
-fn lay_over(input: &mut serde_json::Map<String, Value>, over: Value) {
+fn lay_over(input: &mut Map<String, Value>, over: Value) {
     match over {
         Value::Object(members) => input.extend(members),
         Value::Null => {}
@@ -356,73 +384,4 @@ fn lay_over(input: &mut serde_json::Map<String, Value>, over: Value) {
             input.insert("value".to_owned(), other);
         }
     }
-}
-
-/// Truth as templates see it (dialect §6.6), and the words a condition may print.
-fn truth(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(value) => *value,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !matches!(text.trim().to_ascii_lowercase().as_str(), "" | "false" | "no" | "0" | "off"),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => !members.is_empty(),
-    }
-}
-
-/// A rendered `next`; empty or null is absent.
-fn target(plan: &Workflow, value: &Value) -> Option<Target> {
-    let id = match value {
-        Value::Null => return None,
-        Value::String(id) if id.trim().is_empty() => return None,
-        Value::String(id) => id.trim().to_owned(),
-        other => other.to_string(),
-    };
-    let index = plan.tasks.iter().position(|task| task.id == id);
-    Some(index.map_or(Target::Unknown(id), Target::Task))
-}
-
-/// A typed field, fixed or waiting for its rendered value.
-enum TypedShape<T> {
-    Fixed(Option<T>),
-    Rendered(Shape),
-}
-
-fn typed<'a, T: Clone>(batch: &mut Batch<'a>, field: Option<&'a Typed<T>>) -> Result<TypedShape<T>, StepError> {
-    match field {
-        None => Ok(TypedShape::Fixed(None)),
-        Some(Typed::Fixed(value)) => Ok(TypedShape::Fixed(Some(value.clone()))),
-        Some(Typed::Template(template)) => batch.scalar(template).map(TypedShape::Rendered),
-    }
-}
-
-fn duration(task: &Task, field: &str, value: &Value) -> Result<Option<Duration>, StepError> {
-    let text = match value {
-        Value::Null => return Ok(None),
-        Value::String(text) if text.trim().is_empty() => return Ok(None),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    durations::parse(&text, Bare::Refused).map(Some).ok_or_else(|| {
-        let message = format!("{field} of task '{}': expected a duration, got '{text}'", task.id);
-        let mut error = StepError::new("CZ0110", ErrorKind::Template, message);
-        error.help = Some("write a unit, for example 5s or 2m".to_owned());
-        error
-    })
-}
-
-fn check_size(plan: &Workflow, task: &Task, output: &Json) -> Result<(), StepError> {
-    let depth = output.depth();
-    if depth > MAX_DEPTH {
-        let message = format!("output of task '{}' is nested {depth} levels deep; the limit is {MAX_DEPTH}", task.id);
-        return Err(StepError::new("CZ0410", ErrorKind::Schema, message));
-    }
-    let limit = plan.limits.max_output_bytes;
-    if output.as_str().len() as u64 <= limit {
-        return Ok(());
-    }
-    let message = format!("output of task '{}' is {} bytes; the limit is {limit}", task.id, output.as_str().len());
-    let mut error = StepError::new("CZ0410", ErrorKind::Schema, message);
-    error.help = Some("make it smaller, or raise limits.max_output_size".to_owned());
-    Err(error)
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::render::Batch;
 use super::tool::call_error;
-use super::{Attempt, Executor, Lost, Raw};
+use super::{Attempt, Executor, Lost, Raw, Scope};
 use crate::plugin::call::CallContext;
 use crate::plugin::{CallError, Kind};
 use crate::provider::{self, Answer, OnPiece, Piece, PromptRequest};
@@ -18,7 +18,7 @@ impl Executor {
         let mut batch = Batch::new(&self.environment);
         let text = batch.scalar(&prompt.prompt)?;
         let instructions = prompt.instructions.as_ref().map(|text| batch.scalar(text)).transpose()?;
-        let values = self.render(attempt, batch, Some(with), None, None).await?;
+        let values = self.render(attempt, batch, Scope { with: Some(with), ..Scope::default() }).await?;
         let request = PromptRequest {
             system: instructions.map(|shape| values.text(shape)).filter(|text| !text.is_empty()),
             prompt: values.text(text),
@@ -32,8 +32,11 @@ impl Executor {
             timeout: timeout.unwrap_or(self.prompt_timeout),
             cancel: attempt.cancel.clone(),
         };
-        let exec_id = attempt.state.facts.exec_id.as_str().into();
-        let (seq, task) = (attempt.state.last_seq, attempt.step.key.path.as_str());
+        let (exec_id, seq) = {
+            let state = attempt.state.read();
+            (state.facts.exec_id.as_str().into(), state.last_seq)
+        };
+        let task = attempt.step.key.path.as_str();
         // Only a run that somebody watches is streamed; for the others the whole answer is cheaper.
         let secrets = self.watchers.secrets();
         let mut shown = secrets.stream();

@@ -7,7 +7,7 @@ use compozy_engine::error::{ErrorKind, StepError};
 use compozy_engine::time::Timestamp;
 use compozy_lang::environment::Environment;
 use compozy_lang::interpolate::MissingVariable;
-use compozy_lang::plan::{Reference, Template, TemplateLimits, ValueTemplate};
+use compozy_lang::plan::{Reference, Segment, Template, TemplateLimits, ValueTemplate};
 use serde_json::Value;
 
 use super::super::project::reading;
@@ -29,8 +29,22 @@ pub(crate) struct Batch<'a> {
     sources: Vec<Source>,
 }
 
+/// Whether a value may hold what comes from the environment.
+pub(crate) fn reads_environment(value: &ValueTemplate) -> bool {
+    match value {
+        ValueTemplate::Fixed(_) => false,
+        ValueTemplate::Template(template) => {
+            let named = |reference: &Reference| reference.path.first().is_none_or(|root| root == "env");
+            template.segments.iter().any(|segment| matches!(segment, Segment::Variable { .. }))
+                || template.references.iter().any(named)
+        }
+        ValueTemplate::List(items) => items.iter().any(reads_environment),
+        ValueTemplate::Map(members) => members.iter().any(|(_, value)| reads_environment(value)),
+    }
+}
+
 /// The rendered values of a [`Batch`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Values(Vec<Value>);
 
 impl<'a> Batch<'a> {
@@ -66,22 +80,40 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Renders everything that was added. Without templates nothing is called.
-    pub(crate) async fn render(
+    /// Nothing has to be rendered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.templates.is_empty()
+    }
+
+    /// Fixes what the templates see. Time passes only after it.
+    pub(crate) fn prepare(
         self,
-        renderer: &Renderer,
         site: Site<'_>,
         env: &EnvLayers<'_>,
         ambient: Ambient,
-        limits: &TemplateLimits,
-    ) -> Result<Values, StepError> {
-        if self.templates.is_empty() {
-            return Ok(Values(Vec::new()));
-        }
+    ) -> Result<Prepared<'a>, StepError> {
         let references = || self.templates.iter().flat_map(|template| &template.references);
         let env = env.values(references(), self.environment)?;
         let context = context::build(&Site { env: &env, ..site }, references());
-        let rendered = renderer.render(&self.sources, &context, ambient, limits_of(limits)).await;
+        Ok(Prepared { templates: self.templates, sources: self.sources, context, ambient })
+    }
+}
+
+/// Templates with the context they are rendered in.
+pub(crate) struct Prepared<'a> {
+    templates: Vec<&'a Template>,
+    sources: Vec<Source>,
+    context: String,
+    ambient: Ambient,
+}
+
+impl Prepared<'_> {
+    /// Renders everything that was added. Without templates nothing is called.
+    pub(crate) async fn render(self, renderer: &Renderer, limits: &TemplateLimits) -> Result<Values, StepError> {
+        if self.templates.is_empty() {
+            return Ok(Values::default());
+        }
+        let rendered = renderer.render(&self.sources, &self.context, self.ambient, limits_of(limits)).await;
         let texts = rendered.map_err(|error| match error {
             RenderError::Template(failure) => {
                 let template = usize::try_from(failure.source).ok().and_then(|index| self.templates.get(index));
@@ -125,7 +157,7 @@ pub(crate) struct EnvLayers<'a>(pub(crate) &'a [&'a BTreeMap<String, Template>])
 impl EnvLayers<'_> {
     /// The values of the names that are referred to. Only a name that is written out reaches the environment; one that
     /// is set nowhere is left out, and the template language says so where it is used.
-    fn values<'r>(
+    pub(crate) fn values<'r>(
         &self,
         references: impl Iterator<Item = &'r Reference>,
         environment: &dyn Environment,

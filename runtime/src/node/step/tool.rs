@@ -156,7 +156,7 @@ impl Attempt<'_> {
     /// What the plugin may know of the run.
     pub(super) fn run_context(&self) -> Arc<RunContext> {
         Arc::new(RunContext {
-            exec_id: self.state.facts.exec_id.clone(),
+            exec_id: self.state.read().facts.exec_id.clone(),
             workflow_id: self.plan.id.clone(),
             step_path: self.step.key.path.clone(),
             attempt: self.step.attempt,

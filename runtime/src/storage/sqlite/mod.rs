@@ -115,6 +115,8 @@ impl SqliteStorage {
         let closed = || Error::Unavailable("the database is closed or open for reading only".into());
         let desk = self.desk.as_ref().ok_or_else(closed)?;
         if let Some(outcome) = desk.at_once(&work) {
+            // A long run that never waits would keep its thread from everybody else.
+            tokio::task::coop::consume_budget().await;
             return Ok(outcome);
         }
         let (reply, answer) = oneshot::channel();

@@ -1,18 +1,24 @@
-//! What templates see: the variables of dialect §6.2 as one JSON object.
+//! What templates and conditions see: the variables of dialect §6.2 as one JSON object.
 //!
 //! A render is sent only what its templates refer to, as the template plugin named it at load. Recorded values are
-//! copied as text and never parsed. Of a large workflow input only the referenced members are sent.
+//! copied as text and never parsed. Of a large workflow input only the referenced members are sent. [`tasks`] finds the
+//! tasks that a place can name, [`scope`] what its containers lend it.
+
+mod object;
+mod scope;
+mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
-use compozy_lang::plan::{Reference, Task, Workflow};
+use compozy_lang::plan::{Reference, Workflow};
 use serde_json::Value;
 
 use crate::error::StepError;
 use crate::json::Json;
+use crate::opening::Signal;
 use crate::state::{RunState, Step};
 use crate::status::Status;
+use object::Object;
 
 /// Inputs larger than this are cut down to the referenced members. Smaller ones go whole, so that an error message can
 /// name what is there.
@@ -33,8 +39,43 @@ pub struct Site<'a> {
     pub output: Option<&'a Json>,
     /// `.error`.
     pub error: Option<&'a StepError>,
+    /// An item that is looked at before its step exists: `filter` and the `id` of a collection's children.
+    pub item: Option<Item<'a>>,
+    /// `.signal` and `.processor` of a wait.
+    pub signal: Option<Looked<'a>>,
     /// `.env`, at least the names referred to.
     pub env: &'a BTreeMap<String, String>,
+}
+
+/// An item of a collection with its position.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    /// The item.
+    pub value: &'a Json,
+    /// 0-based position.
+    pub index: usize,
+}
+
+/// The signal a wait looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Looked<'a> {
+    /// The signal.
+    pub signal: &'a Signal,
+    /// The processor's step, if there is one.
+    pub processor: Option<&'a Step>,
+}
+
+impl<'a> Site<'a> {
+    /// A place of `step`, or of the workflow's `outputs`, with nothing rendered yet.
+    #[must_use]
+    pub fn new(
+        plan: &'a Workflow,
+        state: &'a RunState,
+        step: Option<&'a Step>,
+        env: &'a BTreeMap<String, String>,
+    ) -> Self {
+        Self { plan, state, step, with: None, output: None, error: None, item: None, signal: None, env }
+    }
 }
 
 /// The context object for templates that refer to `references`.
@@ -47,11 +88,13 @@ pub fn build<'r>(site: &Site<'_>, references: impl IntoIterator<Item = &'r Refer
             site.root(root, &wanted, &mut object);
         }
     }
+    site.named_items(&wanted, &mut object);
     object.close()
 }
 
-/// Root variables of a task or workflow site, in the order they are sent.
-const ROOTS: [&str; 15] = [
+/// Root variables of a task or workflow site, in the order they are sent. Names that collections give their items come
+/// after them.
+const ROOTS: [&str; 18] = [
     "input",
     "with",
     "workflow",
@@ -67,10 +110,13 @@ const ROOTS: [&str; 15] = [
     "status",
     "item",
     "index",
+    "parent",
+    "children",
+    "signal",
 ];
 
 /// The references, sorted by root.
-struct Wanted<'r> {
+pub(crate) struct Wanted<'r> {
     all: bool,
     by_root: BTreeMap<&'r str, Vec<&'r [String]>>,
 }
@@ -100,13 +146,13 @@ impl<'r> Wanted<'r> {
         paths.iter().map(|path| path.first().map(String::as_str)).collect()
     }
 
-    /// Members of the task `id` that are referred to; `None`: all of them.
-    fn task_members(&self, id: &str) -> Option<BTreeSet<&'r str>> {
+    /// Paths below the task `id` that are referred to; `None`: all of them.
+    fn below_task(&self, id: &str) -> Option<Vec<&'r [String]>> {
         if self.all {
             return None;
         }
         let paths = self.by_root.get("tasks")?.iter().filter(|path| path.first().is_none_or(|first| first == id));
-        paths.map(|path| path.get(1).map(String::as_str)).collect()
+        paths.map(|path| path.get(1..)).collect()
     }
 }
 
@@ -138,6 +184,19 @@ impl Site<'_> {
                 let mut env = Object::open();
                 self.env.iter().for_each(|(name, value)| env.text(name, value));
                 object.raw("env", &env.close());
+            }
+            "item" => self.nearest_item().iter().for_each(|item| object.raw("item", item.value.as_str())),
+            "index" => self.nearest_item().iter().for_each(|item| object.raw("index", &item.index.to_string())),
+            "parent" => self.parent().iter().for_each(|parent| object.raw("parent", parent)),
+            "children" => {
+                if let Some(children) = self.step.and_then(|step| self.children_of(step)) {
+                    object.raw("children", &children);
+                }
+            }
+            "signal" => {
+                if let Some(looked) = self.signal {
+                    object.raw("signal", &signal_object(looked.signal));
+                }
             }
             // Spellings of the reference, in `outputs` only.
             "workflow_id" if self.step.is_none() => object.text("workflow_id", &self.plan.id),
@@ -183,62 +242,11 @@ impl Site<'_> {
         object.close()
     }
 
-    fn tasks(&self, wanted: &Wanted<'_>) -> String {
-        let ids = wanted.members("tasks");
-        let mut object = Object::open();
-        let declared = &self.plan.tasks;
-        // A run of many tasks must not look at all of them for each step.
-        let chosen: Vec<&Task> = match &ids {
-            None => declared.iter().collect(),
-            Some(ids) => ids.iter().filter_map(|id| self.declared(id)).collect(),
-        };
-        for task in chosen {
-            let members = wanted.task_members(&task.id);
-            object.raw(&task.id, &self.task_facts(task, members.as_ref()));
-        }
-        object.close()
-    }
-
-    fn declared(&self, id: &str) -> Option<&Task> {
-        match self.state.steps.get(id) {
-            Some(step) => self.plan.tasks.get(step.task),
-            None => self.plan.tasks.iter().find(|task| task.id == id),
-        }
-    }
-
-    fn task_facts(&self, task: &Task, members: Option<&BTreeSet<&str>>) -> String {
-        let has = |member: &str| members.is_none_or(|members| members.contains(member));
-        let step = self.state.steps.get(&task.id);
-        let mut object = Object::open();
-        object.text("status", step.map_or(Status::Pending, |step| step.status).word());
-        if has("id") {
-            object.text("id", &task.id);
-        }
-        if has("type") {
-            object.text("type", task.kind_word());
-        }
-        let Some(step) = step else { return object.close() };
-        object.raw("skipped", if step.skipped { "true" } else { "false" });
-        if has("attempts") {
-            object.raw("attempts", &step.attempt.to_string());
-        }
-        if has("input") {
-            object.raw("input", step.input.as_ref().map_or("null", Json::as_str));
-        }
-        if has("output") {
-            object.raw("output", step.output.as_ref().map_or("null", Json::as_str));
-        }
-        if has("error") {
-            object.raw("error", &step.error.as_ref().map_or_else(|| "null".to_owned(), error_object));
-        }
-        object.close()
-    }
-
     fn task(&self, step: &Step) -> String {
-        let task = self.plan.tasks.get(step.task);
+        let task = self.plan.task(&step.address);
         let mut object = Object::open();
-        object.text("id", &step.key.path);
-        object.text("type", task.map_or("basic", Task::kind_word));
+        object.text("id", step.key.id());
+        object.text("type", task.map_or("basic", |task| task.kind_word()));
         object.raw("execution", &step.key.execution.to_string());
         object.raw("attempt_limit", &task.map_or(1, |task| task.retry.maximum_attempts).to_string());
         object.close()
@@ -269,53 +277,26 @@ fn error_object(error: &StepError) -> String {
     object.close()
 }
 
-/// A JSON object being printed.
-struct Object(String);
-
-impl Object {
-    fn open() -> Self {
-        Self("{".to_owned())
-    }
-
-    /// A member whose value is JSON text already.
-    fn raw(&mut self, key: &str, json: &str) {
-        if self.0.len() > 1 {
-            self.0.push(',');
-        }
-        quote(&mut self.0, key);
-        self.0.push(':');
-        self.0.push_str(json);
-    }
-
-    fn text(&mut self, key: &str, value: &str) {
-        if self.0.len() > 1 {
-            self.0.push(',');
-        }
-        quote(&mut self.0, key);
-        self.0.push(':');
-        quote(&mut self.0, value);
-    }
-
-    fn close(mut self) -> String {
-        self.0.push('}');
-        self.0
-    }
+fn error_or_null(step: &Step) -> String {
+    step.error.as_ref().map_or_else(|| "null".to_owned(), error_object)
 }
 
-/// Appends `text` as a JSON string.
-fn quote(out: &mut String, text: &str) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            control if u32::from(control) < 0x20 => {
-                // Writing to a string does not fail.
-                let _ = write!(out, "\\u{:04x}", u32::from(control));
-            }
-            other => out.push(other),
-        }
-    }
-    out.push('"');
+/// `.signal`: `{payload, metadata}`.
+fn signal_object(signal: &Signal) -> String {
+    let mut object = Object::open();
+    object.raw("payload", signal.payload.as_str());
+    object.raw("metadata", signal.metadata.as_str());
+    object.close()
 }
+
+/// `{output, error}` of a processor; both null without one.
+#[must_use]
+pub fn processor_object(processor: Option<&Step>) -> String {
+    let mut object = Object::open();
+    object.raw("output", processor.and_then(|step| step.output.as_ref()).map_or("null", Json::as_str));
+    object.raw("error", &processor.map_or_else(|| "null".to_owned(), error_or_null));
+    object.close()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,8 @@
 //! The worker with real SQLite and a real component; definitions are made by hand.
 
+mod containers;
+mod waits;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,6 +97,7 @@ pub(crate) fn project(workflows: impl IntoIterator<Item = Workflow>) -> Project 
         plugins: vec![zoo],
         databases: Vec::new(),
         knowledge: Vec::new(),
+        memories: Vec::new(),
         digest: String::new(),
     }
 }
@@ -112,6 +116,11 @@ async fn engine() -> (Arc<Host>, Arc<Renderer>) {
 
 /// A server's node with the usual limits, without models.
 pub(crate) async fn launch(storage: Arc<dyn Storage>, clock: Clock, project: Project) -> Arc<Node> {
+    launch_keeping(storage, clock, project, Vec::new()).await
+}
+
+/// As [`launch`], with values that must not be recorded.
+async fn launch_keeping(storage: Arc<dyn Storage>, clock: Clock, project: Project, secrets: Vec<String>) -> Arc<Node> {
     let project = Arc::new(project);
     let (host, renderer) = engine().await;
     let services = Arc::new(Services::default());
@@ -134,7 +143,7 @@ pub(crate) async fn launch(storage: Arc<dyn Storage>, clock: Clock, project: Pro
         providers: Arc::new(Providers::new(parts, Settings::default())),
         prompt_timeout: Duration::from_secs(60),
         environment,
-        secrets: Vec::new(),
+        secrets,
         max_concurrent_runs: 256,
         max_pending: 100_000,
         lease: Duration::from_secs(10),

@@ -1,0 +1,91 @@
+//! Memories: messages kept under keys (dialect §13.1).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Template;
+use crate::source::Place;
+
+/// An entry of `memories`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MemoryDefinition {
+    /// Id.
+    pub id: String,
+    /// What limits it.
+    pub kind: MemoryKind,
+    /// `description`, or empty.
+    pub description: String,
+    /// Most tokens.
+    pub max_tokens: Option<u64>,
+    /// Most messages.
+    pub max_messages: Option<u64>,
+    /// Share of the model's context, above 0 and at most 1.
+    pub max_context_ratio: Option<f64>,
+    /// `token_allocation` as written.
+    pub token_allocation: serde_json::Value,
+    /// How old messages go.
+    pub flushing: Flushing,
+    /// Kept in this process only, not in the database.
+    pub in_memory: bool,
+    /// How long a key that nobody uses is kept; `None`: always.
+    pub ttl: Option<Duration>,
+    /// What is not kept.
+    pub privacy: Privacy,
+    /// Key when a task gives none.
+    pub default_key: Option<Template>,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// `type` of a memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryKind {
+    /// Tokens: `max_tokens` or `max_context_ratio` is there.
+    TokenBased,
+    /// Messages.
+    MessageCountBased,
+    /// Whatever limits are written.
+    #[default]
+    Buffer,
+}
+
+/// `flushing` of a memory.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Flushing {
+    /// Which messages go.
+    pub kind: FlushingKind,
+    /// Share of the limit (0 to 1) at which it is flushed.
+    pub summarize_threshold: Option<f64>,
+    /// Most tokens of a summary.
+    pub summary_tokens: Option<u64>,
+    /// Share of the messages, in percent (0 to 100), that is summarised.
+    pub summarize_oldest_percent: Option<f64>,
+}
+
+/// `flushing.type`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlushingKind {
+    /// The oldest.
+    #[default]
+    SimpleFifo,
+    /// The longest unused.
+    Lru,
+    /// The oldest become a summary.
+    HybridSummary,
+    /// The longest unused, by tokens.
+    TokenAwareLru,
+}
+
+/// `privacy_policy` of a memory.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Privacy {
+    /// Regular expressions of what is replaced, checked.
+    pub redact_patterns: Vec<String>,
+    /// Roles whose messages are not kept.
+    pub non_persistable_message_types: Vec<String>,
+    /// What stands in its place.
+    pub default_redaction_string: String,
+}

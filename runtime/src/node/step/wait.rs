@@ -1,0 +1,106 @@
+//! Waits and signals: what a wait listens for, whether a signal is what it waits for, what a signal task sends.
+
+use compozy_engine::context;
+use compozy_engine::error::{ErrorKind, StepError};
+use compozy_engine::event::{Done, Opened, Opens, Outcome, Sent};
+use compozy_engine::json::Json;
+use compozy_engine::opening::Signal as Received;
+use compozy_engine::state::{RunState, Step};
+use compozy_lang::plan::{Signal, Template, Wait};
+use serde_json::{Map, Value, json};
+
+use super::render::Batch;
+use super::{Attempt, Executor, Lost, Raw, Scope};
+
+/// The signal a wait looks at, with what its processor made of it.
+#[derive(Debug, Clone)]
+pub(super) struct Looked {
+    pub(super) signal: Received,
+    pub(super) processor: Option<Step>,
+}
+
+impl Looked {
+    /// What the step `step` looks at: a wait, or the processor of one.
+    pub(super) fn by(state: &RunState, step: &Step) -> Option<Self> {
+        let held = |step: &Step| step.opening.as_ref()?.waiting()?.signal.clone();
+        if let Some(signal) = held(step) {
+            let prefix = format!("{}/", step.key.path);
+            let latest = state.steps.below(&prefix).find(|child| child.belongs_to(step)).cloned();
+            return Some(Self { signal, processor: latest });
+        }
+        let signal = held(state.steps.at(step.parent.as_ref()?)?)?;
+        Some(Self { signal, processor: None })
+    }
+
+    /// `.signal` and `.processor` of templates.
+    pub(super) fn seen(&self) -> context::Looked<'_> {
+        context::Looked { signal: &self.signal, processor: self.processor.as_ref() }
+    }
+}
+
+impl Executor {
+    /// A wait begins to listen.
+    pub(super) async fn listen(&self, attempt: &Attempt<'_>, wait: &Wait, with: &Value) -> Result<Opened, StepError> {
+        let timeout = self.timeout(attempt, with).await?;
+        let name = self.name_of(attempt, &wait.wait_for, with, "wait_for").await?;
+        Ok(Opened { input: Some(Json::from(with)), timeout, body: Opens::Wait { name } })
+    }
+
+    /// Whether the signal a wait holds is the one it waits for, and what follows if it is.
+    pub(super) async fn look(&self, attempt: &Attempt<'_>, wait: &Wait) -> Result<Outcome, Lost> {
+        let with = attempt.step.input.as_ref().map_or_else(|| Value::Object(Map::new()), Json::to_value);
+        let keep = |error: StepError| Lost { input: Some(with.clone()), ..error.into() };
+        let scope = Scope { with: Some(&with), ..Scope::default() };
+        if let Some(condition) = &wait.condition
+            && !self.holds(attempt, condition, scope).await.map_err(keep)?
+        {
+            return Ok(Outcome::Unmatched);
+        }
+        let Some(looked) = &attempt.looked else { return Ok(Outcome::Unmatched) };
+        let processed: Value =
+            serde_json::from_str(&context::processor_object(looked.processor.as_ref())).unwrap_or_default();
+        let output = json!({
+            "wait_status": "completed",
+            "signal": {"payload": looked.signal.payload, "metadata": looked.signal.metadata},
+            "processor_output": processed,
+        });
+        let raw = Raw { output: Json::from(&output), usage: Vec::new() };
+        self.follow_up(attempt, &with, raw).await.map(Outcome::Done).map_err(keep)
+    }
+
+    /// What a signal task sends; it is sent when its result is recorded.
+    pub(super) async fn send(&self, attempt: &Attempt<'_>, signal: &Signal, with: &Value) -> Result<Done, StepError> {
+        let name = self.name_of(attempt, &signal.name, with, "signal.id").await?;
+        let mut batch = Batch::new(&self.environment);
+        let payload = signal.payload.as_ref().map(|payload| batch.value(payload)).transpose()?;
+        let target = signal.target.as_ref().map(|target| batch.scalar(target)).transpose()?;
+        let values = self.render(attempt, batch, Scope { with: Some(with), ..Scope::default() }).await?;
+        let payload = payload.map_or(Value::Null, |payload| values.fill(payload));
+        let target = target.map(|target| values.text(target).trim().to_owned()).filter(|target| !target.is_empty());
+        // The step's own id: every attempt sends the same signal.
+        let signal_id = attempt.step.id.clone();
+        let output = json!({"signal_dispatched": true, "signal_id": signal_id});
+        let raw = Raw { output: Json::from(&output), usage: Vec::new() };
+        let mut done = self.follow_up(attempt, with, raw).await?;
+        done.signals.push(Sent { signal_id, name, payload: Json::from(&payload), target });
+        Ok(done)
+    }
+
+    async fn name_of(
+        &self,
+        attempt: &Attempt<'_>,
+        template: &Template,
+        with: &Value,
+        field: &str,
+    ) -> Result<String, StepError> {
+        let mut batch = Batch::new(&self.environment);
+        let shape = batch.scalar(template)?;
+        let values = self.render(attempt, batch, Scope { with: Some(with), ..Scope::default() }).await?;
+        let name = values.text(shape).trim().to_owned();
+        if name.is_empty() {
+            let message = format!("{field} of task '{}': expected the name of a signal, got nothing", attempt.task.id);
+            return Err(StepError::new("CZ0110", ErrorKind::Template, message));
+        }
+        Ok(name)
+    }
+}
