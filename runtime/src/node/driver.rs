@@ -18,11 +18,11 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::held::{HANDED_BACK, Held};
-use super::projection;
 use super::slots::Slot;
 use super::spawned::Spawned;
 use super::state::Shared;
 use super::worker::Worker;
+use super::{projection, runs};
 use crate::id::ExecId;
 use crate::plugin::cancel::CancelToken;
 use crate::storage;
@@ -41,6 +41,8 @@ pub(crate) enum Control {
         /// Why.
         reason: Option<String>,
     },
+    /// Look at what was recorded for the run: signals, a pause, a cancel request.
+    Look,
     /// Record what is under way, start nothing more.
     Drain,
     /// Stop at once; the run is handed back.
@@ -108,9 +110,9 @@ impl Driver {
         }
     }
 
-    /// Drives the run from `commands` (of its committed start, or of a resume) to its end.
-    pub(crate) async fn run(mut self, commands: Vec<Command>) -> Ended {
-        let ended = self.drive(commands).await;
+    /// Drives the run from `commands` (of its committed start, or of a resume) to its end. `news` happened before.
+    pub(crate) async fn run(mut self, news: Vec<Event>, commands: Vec<Command>) -> Ended {
+        let ended = self.drive(news, commands).await;
         if ended == Ended::HandedBack {
             self.hand_over().await;
         }
@@ -123,13 +125,15 @@ impl Driver {
         self.handle(Event::Lost(error)).await.unwrap_or(Ended::Terminal)
     }
 
-    async fn drive(&mut self, commands: Vec<Command>) -> Ended {
-        if self.status() == Status::Pending
-            && let Some(ended) = self.handle(Event::Start).await
-        {
-            return ended;
-        }
+    async fn drive(&mut self, news: Vec<Event>, commands: Vec<Command>) -> Ended {
+        // What was running goes on first; one that has not begun hears first whether it may.
         self.carry_out(commands);
+        let begins = (self.status() == Status::Pending).then_some(Event::Start);
+        for event in news.into_iter().chain(begins) {
+            if let Some(ended) = self.handle(event).await {
+                return ended;
+            }
+        }
         loop {
             if self.status().is_terminal() {
                 return Ended::Terminal;
@@ -139,6 +143,7 @@ impl Driver {
             }
             let ended = match self.next().await {
                 Next::Happened(event) => self.handle(event).await,
+                Next::Look => self.look().await,
                 Next::Drain => {
                     self.draining = true;
                     None
@@ -181,6 +186,30 @@ impl Driver {
         }
     }
 
+    /// Takes what was recorded for the run while it ran.
+    async fn look(&mut self) -> Option<Ended> {
+        let storage = &self.worker.storage;
+        let read = async { Ok((storage.run(&self.exec_id).await?, storage.signals(&self.exec_id, true).await?)) };
+        let (run, signals) = match read.await {
+            Ok((Some(run), signals)) => (run, signals),
+            Ok((None, _)) => return Some(Ended::Fenced),
+            Err::<_, storage::Error>(error) => {
+                tracing::warn!(run.id = %self.exec_id, "failed to read what was asked of a run: {error}");
+                self.worker.clock.sleep(RETRY_COMMIT.0).await;
+                self.heard.push_back(Control::Look);
+                return None;
+            }
+        };
+        let news = runs::news(&self.state.read(), &run, &signals);
+        for event in news {
+            let ended = self.handle(event).await;
+            if ended.is_some() || self.status().is_terminal() {
+                return ended;
+            }
+        }
+        None
+    }
+
     /// Decides, commits and carries out. `Some` when the driver has to end.
     async fn handle(&mut self, event: Event) -> Option<Ended> {
         let now = self.worker.clock.now();
@@ -195,13 +224,18 @@ impl Driver {
             self.carry_out(decision.commands);
             return None;
         }
-        let changes = projection::changes(&self.plan, &self.state.read(), &decision, &self.worker.id, self.epoch, now);
+        let mut changes =
+            projection::changes(&self.plan, &self.state.read(), &decision, &self.worker.id, self.epoch, now);
         let ended = match &mut self.held {
             Some(held) if !self.state.read().status.is_terminal() => {
                 let events = changes.journal.clone();
+                let outward = changes.take_outward();
                 held.hold(changes);
                 self.tell(events);
-                None
+                match outward {
+                    Some(outward) => self.commit(outward).await,
+                    None => None,
+                }
             }
             Some(held) => {
                 let all = std::mem::take(held).with(changes);
@@ -244,8 +278,9 @@ impl Driver {
         loop {
             let storage = &self.worker.storage;
             match storage.commit(&self.exec_id, &self.worker.id, self.epoch, &changes).await {
-                Ok(_) => {
+                Ok(woken) => {
                     self.tell(changes.journal);
+                    self.worker.wake_up(&woken);
                     return None;
                 }
                 Err(storage::Error::Fenced) => {
@@ -339,6 +374,7 @@ impl Driver {
 /// What a driver woke up for.
 enum Next {
     Happened(Event),
+    Look,
     Drain,
     Stop,
 }
@@ -347,6 +383,7 @@ impl Next {
     fn of(control: Option<Control>) -> Self {
         match control {
             Some(Control::Cancel { by, reason }) => Self::Happened(Event::Cancel { by, reason }),
+            Some(Control::Look) => Self::Look,
             Some(Control::Drain) => Self::Drain,
             Some(Control::Stop) | None => Self::Stop,
         }

@@ -31,6 +31,11 @@ impl Held {
         all.timers_set.retain(|timer| !later.timers_cleared.contains(&timer.timer_id));
         all.timers_cleared.extend(later.timers_cleared);
         all.usage.extend(later.usage);
+        all.noted.extend(later.noted);
+        all.settled.extend(later.settled);
+        all.sent.extend(later.sent);
+        all.starts.extend(later.starts);
+        all.demands.extend(later.demands);
         all.run = later.run.or(all.run);
         all.at = later.at;
         all

@@ -150,6 +150,8 @@ pub struct Changes {
     pub timers_cleared: Vec<String>,
     /// Tokens used.
     pub usage: Vec<Usage>,
+    /// Ids of signals whose coming these events tell.
+    pub noted: Vec<String>,
     /// What became of signals that reached this run.
     pub settled: Vec<Settled>,
     /// Signals to send to other runs.
@@ -160,6 +162,28 @@ pub struct Changes {
     pub demands: Vec<Demand>,
     /// When these changes were decided.
     pub at: Timestamp,
+}
+
+impl Changes {
+    /// Takes out what concerns signals and other runs, and cannot wait for the rest; `None` when there is nothing.
+    #[must_use]
+    pub fn take_outward(&mut self) -> Option<Self> {
+        let outward = Self {
+            noted: std::mem::take(&mut self.noted),
+            settled: std::mem::take(&mut self.settled),
+            sent: std::mem::take(&mut self.sent),
+            starts: std::mem::take(&mut self.starts),
+            demands: std::mem::take(&mut self.demands),
+            at: self.at,
+            ..Self::default()
+        };
+        let nothing = outward.noted.is_empty()
+            && outward.settled.is_empty()
+            && outward.sent.is_empty()
+            && outward.starts.is_empty()
+            && outward.demands.is_empty();
+        (!nothing).then_some(outward)
+    }
 }
 
 /// New values of a run's row.

@@ -34,6 +34,8 @@ pub struct Signal {
     pub metadata: String,
     /// `queued`, `consumed` or `ignored`.
     pub state: String,
+    /// The run's journal says that it came.
+    pub noted: bool,
     /// Step that took it.
     pub consumed_by: Option<String>,
     /// When it was recorded.

@@ -249,6 +249,9 @@ impl Builder {
             ];
             self.put(Slot::Usage, row);
         }
+        for signal_id in &changes.noted {
+            self.put(Slot::NotedSignal, [exec.clone(), text(signal_id.as_str())]);
+        }
         for settled in &changes.settled {
             let row = [
                 exec.clone(),

@@ -56,7 +56,7 @@ const STEP: &str = concat!(
 const SIGNAL: &str = concat!(
     "e.position, e.signal_id, e.name, ",
     json!("payload"),
-    ", e.metadata, e.state, e.consumed_by, e.received_at"
+    ", e.metadata, e.state, e.noted, e.consumed_by, e.received_at"
 );
 
 pub(super) const JOURNAL: &str = concat!("e.seq, e.at, e.event, e.task_id, ", json!("data"));
@@ -264,6 +264,7 @@ fn signal_row(row: &SqliteRow) -> Result<Signal, Error> {
         payload: columns.text()?,
         metadata: columns.text()?,
         state: columns.text()?,
+        noted: columns.number()? != 0,
         consumed_by: columns.text_option()?,
         received_at: Timestamp(columns.number()?),
     })

@@ -49,6 +49,8 @@ pub(super) enum Slot {
     Timer,
     ClearedTimer,
     Usage,
+    /// That the journal says that a signal came.
+    NotedSignal,
     /// What became of a signal: each is settled once.
     SettledSignal,
     EndedReady,
@@ -197,6 +199,7 @@ impl Slot {
             ),
             Self::EndedReady => (1, "DELETE FROM ready WHERE exec_id = ?"),
             Self::EndedTimer => (1, "DELETE FROM timers WHERE exec_id = ?"),
+            Self::NotedSignal => (2, "UPDATE signals SET noted = 1 WHERE exec_id = ? AND signal_id = ?"),
             Self::SettledSignal => (
                 5,
                 "UPDATE signals SET state = ?3, consumed_by = ?4, settled_at = ?5 \

@@ -87,14 +87,15 @@ async fn signals_are_kept_in_order_and_settled_once(bench: &Bench) {
     assert_eq!(storage.news(&bench.node).await.unwrap(), std::slice::from_ref(&exec_id));
     bench.sound().await;
     let settled = vec![settled("c", "consumed"), settled("a", "ignored")];
-    let changes = Changes { settled, at: Timestamp(5), ..Changes::default() };
+    let changes = Changes { settled, noted: vec!["b".into()], at: Timestamp(5), ..Changes::default() };
     bench.commit(&exec_id, changes.clone()).await.unwrap();
     let twice = bench.commit(&exec_id, changes).await;
     assert!(matches!(twice, Err(Error::Conflict(_))), "{twice:?}");
     let all = storage.signals(&exec_id, false).await.unwrap();
     let all: Vec<_> = all.iter().map(|one| (one.signal_id.as_str(), one.state.as_str())).collect();
     assert_eq!(all, [("c", "consumed"), ("a", "ignored"), ("b", "queued")]);
-    assert_eq!(storage.signals(&exec_id, true).await.unwrap().len(), 1);
+    let queued = storage.signals(&exec_id, true).await.unwrap();
+    assert_eq!(queued.iter().map(|one| (one.signal_id.as_str(), one.noted)).collect::<Vec<_>>(), [("b", true)]);
     assert_eq!(storage.signals(&exec_id, false).await.unwrap()[0].consumed_by.as_deref(), Some("hold#1"));
     bench.sound().await;
 }

@@ -9,6 +9,8 @@ CREATE TABLE signals (
     payload TEXT NOT NULL,
     metadata TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('queued', 'consumed', 'ignored')),
+    -- The run's journal says that it came.
+    noted INTEGER NOT NULL DEFAULT 0 CHECK (noted IN (0, 1)),
     dedupe_key TEXT,
     consumed_by TEXT,
     received_at INTEGER NOT NULL,
