@@ -1,5 +1,7 @@
 //! The backend without a server: the documents come from the database, runs from a node inside this process.
 
+mod ask;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +19,9 @@ use crate::api::document::{event, execution as executions};
 use crate::api::{idempotency, query};
 use crate::clock::Clock;
 use crate::id::ExecId;
-use crate::node::{self, Node, Notice, SignalRequest, StartRequest};
+use crate::node::{self, Node, Notice, StartRequest};
 use crate::storage::Storage;
-use crate::storage::row::{Demand, Journal, RunFilter, Wanted};
+use crate::storage::row::{Journal, RunFilter};
 use crate::storage::sqlite::Role;
 
 /// Events read from the journal at once.
@@ -218,66 +220,6 @@ impl Embedded {
             idempotency::of_start(who, route, &key, &request, None, self.clock.now().after(life))
         });
         Ok(node.submit(request).await?.exec_id.to_string())
-    }
-
-    /// Asks for a run to be canceled; with a node inside, the run ends soon.
-    ///
-    /// # Errors
-    /// `execution_not_found`, `execution_finished`; the database fails.
-    pub async fn cancel(&self, id: &str, reason: Option<&str>) -> Result<(), Failure> {
-        let exec_id = exec_id(id)?;
-        if let Some(node) = &self.node {
-            node.cancel(&exec_id, "user", reason).await?;
-            return Ok(());
-        }
-        let reason = reason.map(str::to_owned);
-        let demand = Demand { exec_id, wanted: Wanted::Cancel, by: "user".to_owned(), reason };
-        let asked = self.storage.request(&demand, self.clock.now()).await;
-        node::repeated_cancel(asked)?;
-        Ok(())
-    }
-
-    /// Asks for a run to be paused, or resumed. With a node inside, a resumed run that nobody owns goes on here.
-    ///
-    /// # Errors
-    /// `execution_not_found`, `execution_finished`; the database fails.
-    pub async fn pause(&self, id: &str, paused: bool) -> Result<(), Failure> {
-        let exec_id = exec_id(id)?;
-        if let Some(node) = &self.node {
-            if paused {
-                node.pause(&exec_id, "user").await?;
-            } else {
-                node.resume(&exec_id, "user").await?;
-                node.adopt(&exec_id).await?;
-            }
-            return Ok(());
-        }
-        let wanted = if paused { Wanted::Pause } else { Wanted::Resume };
-        let demand = Demand { exec_id, wanted, by: "user".to_owned(), reason: None };
-        self.storage.request(&demand, self.clock.now()).await?;
-        Ok(())
-    }
-
-    /// Keeps a signal for a run; whoever runs it takes the signal.
-    ///
-    /// # Errors
-    /// `execution_not_found`, `execution_finished`; the database fails.
-    pub async fn signal(
-        &self,
-        id: &str,
-        name: &str,
-        payload: Value,
-        dedupe_key: Option<&str>,
-    ) -> Result<Value, Failure> {
-        let request = SignalRequest {
-            name: name.to_owned(),
-            payload,
-            dedupe_key: dedupe_key.map(str::to_owned),
-            source: "cli".to_owned(),
-            idempotency: None,
-        };
-        let kept = node::put_signal(&*self.storage, &self.clock, &exec_id(id)?, request).await?;
-        Ok(json!({"signal_id": kept.signal_id, "state": kept.state}))
     }
 
     /// What [`events`] reads from.

@@ -71,5 +71,5 @@ fn name(members: &mut Map<String, Value>, member: &str) -> Result<Option<String>
 }
 
 fn wrong(member: &str, rule: &str) -> Problem {
-    Problem::new(code::INVALID_REQUEST, format!("'{member}' {rule}")).at(&format!("/{member}"), rule)
+    Problem::new(code::INVALID_REQUEST, format!("'{member}' {rule}")).at(format!("/{member}"), rule)
 }
