@@ -46,7 +46,12 @@ const RULES: &[(&str, &str)] = &[
     (
         "a step has one recorded result",
         "SELECT exec_id || ' ' || json_extract(data, '$.step_key') FROM journal WHERE event = 'task_status'
-         GROUP BY 1 HAVING count(*) > 1",
+         AND json_extract(data, '$.status') IN {terminal} GROUP BY 1 HAVING count(*) > 1",
+    ),
+    (
+        "a signal is queued only for a run that goes on",
+        "SELECT exec_id || ' ' || signal_id FROM signals JOIN executions USING (exec_id)
+         WHERE signals.state = 'queued' AND status IN {terminal}",
     ),
     (
         "a step that ended says where in the journal",

@@ -171,9 +171,12 @@ pub enum Command {
     /// Run and inspect workflows
     #[command(subcommand, alias = "workflows", after_help = super::workflow::HELP)]
     Workflow(super::workflow::WorkflowCommand),
-    /// Inspect, watch and cancel runs
+    /// Inspect, watch and control runs
     #[command(subcommand, alias = "executions", after_help = super::execution::HELP)]
     Execution(super::execution::ExecutionCommand),
+    /// Send signals to runs
+    #[command(subcommand, after_help = super::signal::HELP)]
+    Signal(super::signal::SignalCommand),
     /// Report every problem of a project at once
     #[command(after_help = super::validate::HELP)]
     Validate(super::validate::ValidateArgs),

@@ -225,6 +225,47 @@ impl Backend {
         self.execution(exec_id).await
     }
 
+    /// Asks for a run to be paused, or resumed; gives its document.
+    ///
+    /// # Errors
+    /// Also `execution_not_found`, `execution_finished`.
+    pub async fn pause(&self, exec_id: &str, paused: bool) -> Result<Value, Failure> {
+        match self {
+            Self::Remote(client) => {
+                let verb = if paused { "pause" } else { "resume" };
+                client.post(&["executions", "workflows", exec_id, verb], &json!({}), None).await?;
+            }
+            Self::Embedded(embedded) => embedded.pause(exec_id, paused).await?,
+        }
+        self.execution(exec_id).await
+    }
+
+    /// Sends a signal to a run; gives `{signal_id, state}`.
+    ///
+    /// # Errors
+    /// Also `execution_not_found`, `execution_finished`.
+    pub async fn signal(
+        &self,
+        session: &Session,
+        exec_id: &str,
+        name: &str,
+        payload: Value,
+        dedupe_key: Option<&str>,
+    ) -> Result<Value, Failure> {
+        match self {
+            Self::Remote(client) => {
+                let mut body = json!({"signal_name": name, "payload": payload});
+                if let (Some(key), Some(members)) = (dedupe_key, body.as_object_mut()) {
+                    members.insert("dedupe_key".to_owned(), key.into());
+                }
+                // A key of our own makes it safe to send again when the answer got lost.
+                let key = session.clock.ulid();
+                client.post(&["executions", "workflows", exec_id, "signals"], &body, Some(&key)).await
+            }
+            Self::Embedded(embedded) => embedded.signal(exec_id, name, payload, dedupe_key).await,
+        }
+    }
+
     /// The events of a run after `after`, as they come.
     #[must_use]
     pub fn watch(&self, exec_id: &str, after: i64) -> Watch {

@@ -27,6 +27,7 @@ use crate::plugin::template::Renderer;
 use crate::plugin::{self, Binding, Grants, Host, Source};
 use crate::provider::{self, Bundle, Parts, Providers};
 use crate::storage::named::NamedDatabases;
+use crate::storage::row::Retention;
 use crate::storage::sqlite::{self, Role};
 use crate::storage::{self, Storage};
 
@@ -337,6 +338,7 @@ pub async fn launch(
         max_concurrent_runs: limit.unwrap_or(engine.max_concurrent_runs as usize),
         max_pending: usize::try_from(engine.max_pending).unwrap_or(usize::MAX),
         lease: project.settings.cluster.lease,
+        retention: Some(retention(&project.settings.retention)),
         project,
     };
     Ok(Launched { node: Node::launch(options).await?, tools, providers, services })
@@ -452,6 +454,11 @@ impl Keys for NoKeys {
     async fn identity_key(&self) -> Result<Option<[u8; 32]>, Failure> {
         Ok(None)
     }
+}
+
+fn retention(settings: &compozy_lang::settings::Retention) -> Retention {
+    let compozy_lang::settings::Retention { success, failed, journal, keep_last, .. } = *settings;
+    Retention { success, failed, journal, keep_last }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub struct DatabaseFile {
     path: PathBuf,
     /// Device and inode.
     identity: Option<(u64, u64)>,
-    /// Most bytes it was seen with: nothing shortens it while a server has it open.
+    /// Most bytes it was seen with since it was last shortened: only the server itself does that.
     length: AtomicU64,
 }
 
@@ -25,15 +25,23 @@ impl DatabaseFile {
         Self { path, identity, length: AtomicU64::new(0) }
     }
 
-    /// What happened to it since then; `None`: nothing.
+    /// What happened to it since then; `None`: nothing. `shrunk_to` are the fewest bytes to which the server itself
+    /// has cut it.
     #[must_use]
-    pub fn trouble(&self) -> Option<&'static str> {
+    pub fn trouble(&self, shrunk_to: Option<u64>) -> Option<&'static str> {
         let Ok(found) = std::fs::metadata(&self.path) else { return Some("the database file is gone") };
         if self.identity.is_some_and(|identity| identity != (found.dev(), found.ino())) {
             return Some("the database file was replaced by another one");
         }
         let before = self.length.fetch_max(found.len(), Ordering::Relaxed);
-        (found.len() < before).then_some("the database file was cut short")
+        if found.len() >= before {
+            return None;
+        }
+        if shrunk_to.is_some_and(|bytes| found.len() >= bytes) {
+            self.length.store(found.len(), Ordering::Relaxed);
+            return None;
+        }
+        Some("the database file was cut short")
     }
 }
 
@@ -47,16 +55,21 @@ mod tests {
         let (path, aside) = (folder.path().join("a.db"), folder.path().join("aside"));
         std::fs::write(&path, "four").unwrap();
         let file = DatabaseFile::opened(path.clone());
-        assert_eq!(file.trouble(), None);
+        assert_eq!(file.trouble(None), None);
         std::fs::rename(&path, &aside).unwrap();
-        assert_eq!(file.trouble(), Some("the database file is gone"));
+        assert_eq!(file.trouble(None), Some("the database file is gone"));
         std::fs::write(&path, "four").unwrap();
-        assert_eq!(file.trouble(), Some("the database file was replaced by another one"));
+        assert_eq!(file.trouble(None), Some("the database file was replaced by another one"));
         std::fs::rename(&aside, &path).unwrap();
-        assert_eq!(file.trouble(), None);
+        assert_eq!(file.trouble(None), None);
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1).unwrap();
-        assert_eq!(file.trouble(), Some("the database file was cut short"));
+        assert_eq!(file.trouble(None), Some("the database file was cut short"));
         std::fs::write(&path, "longer").unwrap();
-        assert_eq!(file.trouble(), None);
+        assert_eq!(file.trouble(None), None);
+        std::fs::write(&path, "four").unwrap();
+        assert_eq!(file.trouble(Some(5)), Some("the database file was cut short"));
+        assert_eq!(file.trouble(Some(4)), None, "the server did it");
+        std::fs::write(&path, "two").unwrap();
+        assert_eq!(file.trouble(Some(4)), Some("the database file was cut short"));
     }
 }

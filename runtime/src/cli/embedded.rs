@@ -1,5 +1,7 @@
 //! The backend without a server: the documents come from the database, runs from a node inside this process.
 
+mod ask;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -218,21 +220,6 @@ impl Embedded {
             idempotency::of_start(who, route, &key, &request, None, self.clock.now().after(life))
         });
         Ok(node.submit(request).await?.exec_id.to_string())
-    }
-
-    /// Asks for a run to be canceled; with a node inside, the run ends soon.
-    ///
-    /// # Errors
-    /// `execution_not_found`, `execution_finished`; the database fails.
-    pub async fn cancel(&self, id: &str, reason: Option<&str>) -> Result<(), Failure> {
-        let exec_id = exec_id(id)?;
-        if let Some(node) = &self.node {
-            node.cancel(&exec_id, "user", reason).await?;
-            return Ok(());
-        }
-        let asked = self.storage.request_cancel(&exec_id, "user", reason, self.clock.now()).await;
-        node::repeated_cancel(asked)?;
-        Ok(())
     }
 
     /// What [`events`] reads from.

@@ -27,6 +27,7 @@ pub mod record;
 pub mod report;
 pub mod schema;
 pub mod session;
+pub mod signal;
 pub mod signals;
 pub mod start;
 pub mod usable;
@@ -105,6 +106,7 @@ async fn carry_out(session: Session, command: Command) -> Result<u8, Failure> {
         Command::Start(args) => Box::pin(start::run(&session, args)).await,
         Command::Workflow(command) => Box::pin(workflow::run(&session, command)).await,
         Command::Execution(command) => Box::pin(execution::run(&session, command)).await,
+        Command::Signal(command) => signal::run(&session, command).await,
         Command::Validate(args) => Box::pin(validate::run(&session, args)).await,
         Command::Config(command) => Box::pin(config::run(&session, command)).await,
         Command::Doctor(args) => Box::pin(doctor::run(&session, args)).await,

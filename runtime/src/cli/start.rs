@@ -323,7 +323,8 @@ fn app(
     let instance = Instance { id: instance.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), port };
     let probe = compose::database_file(&loaded.project).map(|path| {
         let file = DatabaseFile::opened(path);
-        Arc::new(move || file.trouble()) as api::Probe
+        let storage = Arc::clone(launched.node.storage());
+        Arc::new(move || file.trouble(storage.shrunk_to())) as api::Probe
     });
     let parts = (session.clone(), loaded.clone(), launched.clone());
     let reload: api::Reload = Arc::new(move || {

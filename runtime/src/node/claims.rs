@@ -97,22 +97,16 @@ pub(crate) async fn renew(worker: &Worker) -> Result<(), storage::Error> {
     Ok(())
 }
 
-/// Hears of what other processes wrote: queued runs, and cancel requests for runs driven here.
+/// Hears of what other processes wrote: queued runs, and signals and requests for runs driven here.
 pub(crate) async fn change_loop(worker: Arc<Worker>) {
     while !worker.stopping.load(Ordering::Relaxed) {
         worker.storage.changed_elsewhere().await;
         worker.wake.notify_one();
-        for exec_id in worker.run_ids() {
-            match worker.storage.run(&exec_id).await {
-                Ok(Some(run)) => {
-                    if let Some(request) = run.cancel_request {
-                        let (by, reason) = runs::cancel_request(&request);
-                        worker.tell(&exec_id, Control::Cancel { by, reason });
-                    }
-                }
-                Ok(None) => {}
-                Err(error) => tracing::warn!(run.id = %exec_id, "failed to read a run: {error}"),
-            }
+        match worker.storage.news(&worker.id).await {
+            Ok(runs) => runs.iter().for_each(|exec_id| {
+                let _ended_meanwhile = worker.tell(exec_id, Control::Look);
+            }),
+            Err(error) => tracing::warn!("failed to look for what was asked of runs: {error}"),
         }
     }
 }

@@ -18,12 +18,12 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
 use super::held::{HANDED_BACK, Held};
-use super::projection;
 use super::slots::Slot;
 use super::spawned::Spawned;
 use super::state::Shared;
 use super::timers::Timers;
 use super::worker::Worker;
+use super::{projection, runs};
 use crate::id::ExecId;
 use crate::plugin::cancel::CancelToken;
 use crate::storage;
@@ -45,6 +45,8 @@ pub(crate) enum Control {
         /// Why.
         reason: Option<String>,
     },
+    /// Look at what was recorded for the run: signals, a pause, a cancel request.
+    Look,
     /// Record what is under way, start nothing more.
     Drain,
     /// Stop at once; the run is handed back.
@@ -112,9 +114,9 @@ impl Driver {
         }
     }
 
-    /// Drives the run from `commands` (of its committed start, or of a resume) to its end.
-    pub(crate) async fn run(mut self, commands: Vec<Command>) -> Ended {
-        let ended = self.drive(commands).await;
+    /// Drives the run from `commands` (of its committed start, or of a resume) to its end. `news` happened before.
+    pub(crate) async fn run(mut self, news: Vec<Event>, commands: Vec<Command>) -> Ended {
+        let ended = self.drive(news, commands).await;
         if ended == Ended::HandedBack {
             self.hand_over().await;
         }
@@ -127,13 +129,15 @@ impl Driver {
         self.handle(vec![Event::Lost(error)]).await.unwrap_or(Ended::Terminal)
     }
 
-    async fn drive(&mut self, commands: Vec<Command>) -> Ended {
-        if self.status() == Status::Pending
-            && let Some(ended) = self.handle(vec![Event::Start]).await
-        {
-            return ended;
-        }
+    async fn drive(&mut self, news: Vec<Event>, commands: Vec<Command>) -> Ended {
+        // What was running goes on first; one that has not begun hears first whether it may.
         self.carry_out(commands);
+        let begins = (self.status() == Status::Pending).then_some(Event::Start);
+        for event in news.into_iter().chain(begins) {
+            if let Some(ended) = self.handle(vec![event]).await {
+                return ended;
+            }
+        }
         loop {
             if self.status().is_terminal() {
                 return Ended::Terminal;
@@ -146,6 +150,7 @@ impl Driver {
                     let events = self.together(event);
                     self.handle(events).await
                 }
+                Next::Look => self.look().await,
                 Next::Drain => {
                     self.draining = true;
                     None
@@ -183,6 +188,30 @@ impl Driver {
                 Next::Happened(Event::TimerDue { timer })
             }
         }
+    }
+
+    /// Takes what was recorded for the run while it ran.
+    async fn look(&mut self) -> Option<Ended> {
+        let storage = &self.worker.storage;
+        let read = async { Ok((storage.run(&self.exec_id).await?, storage.signals(&self.exec_id, true).await?)) };
+        let (run, signals) = match read.await {
+            Ok((Some(run), signals)) => (run, signals),
+            Ok((None, _)) => return Some(Ended::Fenced),
+            Err::<_, storage::Error>(error) => {
+                tracing::warn!(run.id = %self.exec_id, "failed to read what was asked of a run: {error}");
+                self.worker.clock.sleep(RETRY_COMMIT.0).await;
+                self.heard.push_back(Control::Look);
+                return None;
+            }
+        };
+        let news = runs::news(&self.state.read(), &run, &signals);
+        for event in news {
+            let ended = self.handle(vec![event]).await;
+            if ended.is_some() || self.status().is_terminal() {
+                return ended;
+            }
+        }
+        None
     }
 
     /// `event` with whatever else has ended or come due by now: side by side, steps must not wait for the disk one by
@@ -227,13 +256,18 @@ impl Driver {
             self.carry_out(decision.commands);
             return None;
         }
-        let changes = projection::changes(&self.plan, &self.state.read(), &decision, &self.worker.id, self.epoch, now);
+        let mut changes =
+            projection::changes(&self.plan, &self.state.read(), &decision, &self.worker.id, self.epoch, now);
         let ended = match &mut self.held {
             Some(held) if !self.state.read().status.is_terminal() => {
                 let events = changes.journal.clone();
+                let outward = changes.take_outward();
                 held.hold(changes);
                 self.tell(events);
-                None
+                match outward {
+                    Some(outward) => self.commit(outward).await,
+                    None => None,
+                }
             }
             Some(held) => {
                 let all = std::mem::take(held).with(changes);
@@ -276,8 +310,9 @@ impl Driver {
         loop {
             let storage = &self.worker.storage;
             match storage.commit(&self.exec_id, &self.worker.id, self.epoch, &changes).await {
-                Ok(()) => {
+                Ok(woken) => {
                     self.tell(changes.journal);
+                    self.worker.wake_up(&woken);
                     return None;
                 }
                 Err(storage::Error::Fenced) => {
@@ -369,6 +404,7 @@ impl Driver {
 /// What a driver woke up for.
 enum Next {
     Happened(Event),
+    Look,
     Drain,
     Stop,
 }
@@ -377,6 +413,7 @@ impl Next {
     fn of(control: Option<Control>) -> Self {
         match control {
             Some(Control::Cancel { by, reason }) => Self::Happened(Event::Cancel { by, reason }),
+            Some(Control::Look) => Self::Look,
             Some(Control::Drain) => Self::Drain,
             Some(Control::Stop) | None => Self::Stop,
         }

@@ -39,6 +39,11 @@ impl Held {
         all.journal.extend(later.journal);
         all.attempts.extend(later.attempts);
         all.usage.extend(later.usage);
+        all.noted.extend(later.noted);
+        all.settled.extend(later.settled);
+        all.sent.extend(later.sent);
+        all.starts.extend(later.starts);
+        all.demands.extend(later.demands);
         all.run = later.run.or(all.run.take());
         all.at = later.at;
     }

@@ -3,14 +3,17 @@
 //! A run that this node owns is driven by one tokio task ([`driver`]). Nothing about it lives only there: the commit
 //! comes first, then the memory moves on.
 
+mod ask;
 mod claims;
 mod driver;
 mod held;
 pub mod project;
 mod projection;
+mod retention;
 mod runs;
 mod schemas;
 mod secrets;
+mod signals;
 mod slots;
 mod spawned;
 mod start;
@@ -34,13 +37,14 @@ use compozy_lang::plan::Project;
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
+pub use self::ask::{SignalAccepted, SignalRequest, put_signal, repeated_cancel};
 use crate::clock::Clock;
 use crate::id::{ExecId, NodeId};
 use crate::plugin::template::Renderer;
 use crate::provider::Providers;
 use crate::storage;
-use crate::storage::row::{Durability, Idempotency, Journal, Run};
-use crate::storage::{CancelOutcome, Storage};
+use crate::storage::Storage;
+use crate::storage::row::{Durability, Idempotency, Journal, Retention, Run};
 use driver::Control;
 use secrets::Secrets;
 use watchers::Watchers;
@@ -90,6 +94,8 @@ pub struct Options {
     pub max_pending: usize,
     /// How long the node counts as alive without renewal.
     pub lease: Duration,
+    /// What a server removes of finished runs; `None`: nothing.
+    pub retention: Option<Retention>,
 }
 
 /// A live worker.
@@ -108,6 +114,7 @@ impl Node {
         let watchers = Arc::new(Watchers::default());
         watchers.replace_secrets(Secrets::new(&options.secrets));
         let steps = Arc::new(step::Executor::new(&options, watchers.clone()));
+        let retention = options.retention;
         let worker = Arc::new(Worker::new(options, id, steps, watchers));
         claims::renew(&worker).await?;
         if worker.kind == Kind::Server {
@@ -116,6 +123,9 @@ impl Node {
                 tracing::info!(runs = freed, "going on with runs of a former server");
             }
             tokio::spawn(claims::claim_loop(worker.clone()));
+            if let Some(retention) = retention {
+                tokio::spawn(retention::sweep_loop(worker.clone(), retention));
+            }
         }
         tokio::spawn(claims::lease_loop(worker.clone()));
         tokio::spawn(claims::change_loop(worker.clone()));
@@ -168,23 +178,6 @@ impl Node {
     /// Every variant of [`Error`] but those about existing runs; nothing was stored then.
     pub async fn submit(&self, request: StartRequest) -> Result<Accepted, Error> {
         start::submit(&self.worker, request).await
-    }
-
-    /// Ends a run as canceled. The request is durable when this returns.
-    ///
-    /// # Errors
-    /// [`Error::ExecutionNotFound`], [`Error::ExecutionFinished`], [`Error::Storage`].
-    pub async fn cancel(&self, exec_id: &ExecId, by: &str, reason: Option<&str>) -> Result<CancelOutcome, Error> {
-        let now = self.worker.clock.now();
-        let outcome = match repeated_cancel(self.worker.storage.request_cancel(exec_id, by, reason, now).await) {
-            Ok(outcome) => outcome,
-            Err(storage::Error::NotFound(_)) => return Err(Error::ExecutionNotFound(exec_id.clone())),
-            Err(storage::Error::Finished(status)) => return Err(Error::ExecutionFinished(status)),
-            Err(error) => return Err(error.into()),
-        };
-        self.worker.tell(exec_id, Control::Cancel { by: by.to_owned(), reason: reason.map(str::to_owned) });
-        self.worker.wake.notify_one();
-        Ok(outcome)
     }
 
     /// Waits until the run has ended; `None` when `timeout` passed first.
@@ -258,19 +251,6 @@ impl Node {
                 () = clock.sleep(Duration::from_millis(20)) => {}
             }
         }
-    }
-}
-
-/// A cancel of a run that is canceled already is a repeat and changes nothing.
-///
-/// # Errors
-/// Every other one.
-pub fn repeated_cancel(asked: Result<CancelOutcome, storage::Error>) -> Result<CancelOutcome, storage::Error> {
-    match asked {
-        Err(storage::Error::Finished(status)) if status.parse() == Ok(RunStatus::Canceled) => {
-            Ok(CancelOutcome::Already { owner: None })
-        }
-        asked => asked,
     }
 }
 

@@ -11,6 +11,7 @@ use compozy_engine::status::Status;
 use compozy_engine::time::Timestamp;
 use compozy_lang::plan::Workflow;
 
+use super::signals;
 use crate::id::NodeId;
 use crate::storage::row;
 
@@ -51,6 +52,17 @@ pub(crate) fn changes(
         Command::Disarm(timer) => Some(timer.to_string()),
         _ => None,
     });
+    let demands = decision.commands.iter().filter_map(|command| {
+        let (exec_id, wanted) = match command {
+            Command::CancelChild { exec_id } => (exec_id, row::Wanted::Cancel),
+            Command::PauseChild { exec_id } => (exec_id, row::Wanted::Pause),
+            Command::ResumeChild { exec_id } => (exec_id, row::Wanted::Resume),
+            _ => return None,
+        };
+        let by = format!("run {}", state.facts.exec_id);
+        Some(row::Demand { exec_id: exec_id.as_str().into(), wanted, by, reason: None })
+    });
+    let signals = signals::Signals::of(&decision.records);
     row::Changes {
         run: Some(run_update(state, now)),
         journal: journal.collect(),
@@ -59,7 +71,12 @@ pub(crate) fn changes(
         timers_set: timers.collect(),
         timers_cleared: cleared.collect(),
         usage: decision.usage.iter().map(|(key, usage)| self::usage(key, usage)).collect(),
+        noted: signals.noted,
+        settled: signals.settled,
+        sent: decision.signals.iter().map(|sent| signals::sent(plan, state, sent, now)).collect(),
+        demands: demands.collect(),
         at: now,
+        ..row::Changes::default()
     }
 }
 
@@ -166,6 +183,7 @@ pub(crate) fn restore(plan: &Workflow, loaded: &row::LoadedRun) -> Result<RunSta
         state.steps.put(restore_step(row)?);
     }
     state.steps.count_children(plan);
+    state.inbox = signals::inbox(&state, &loaded.signals);
     Ok(state)
 }
 
@@ -231,6 +249,7 @@ pub(crate) fn new_run(
         epoch: 0,
         last_seq: state.last_seq,
         cancel_request: None,
+        pause_request: None,
         created_at: now,
         started_at: state.started_at,
         updated_at: now,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use compozy_engine::command::Command;
 use compozy_engine::decide;
 use compozy_engine::error::{ErrorKind, StepError};
+use compozy_engine::event::Event;
 use compozy_engine::record::Record;
 use compozy_engine::state::RunState;
 use compozy_engine::status::Status;
@@ -17,11 +18,11 @@ use tokio::sync::mpsc;
 
 use super::driver::{Control, Driver, Ended};
 use super::held::HANDED_BACK;
-use super::projection;
 use super::slots::Slot;
 use super::worker::Worker;
+use super::{projection, signals};
 use crate::id::ExecId;
-use crate::storage::row::{Changes, Durability, Journal, LoadedRun, Run, RunUpdate, Step};
+use crate::storage::row::{Changes, Durability, Journal, LoadedRun, Run, RunUpdate, Signal, Step};
 
 /// How long a run that could not be driven rests before it is taken up again.
 const REST: Duration = Duration::from_secs(1);
@@ -43,7 +44,7 @@ pub(crate) fn drive(
     state: RunState,
     owned: Owned,
     control: mpsc::UnboundedReceiver<Control>,
-    commands: Vec<Command>,
+    (news, commands): (Vec<Event>, Vec<Command>),
 ) {
     let exec_id = ExecId::from(state.facts.exec_id.as_str());
     let Owned { epoch, durability, slot } = owned;
@@ -51,7 +52,7 @@ pub(crate) fn drive(
     let worker = worker.clone();
     tokio::spawn(async move {
         // A panic is a defect of ours; it must cost this run a second and not its life.
-        let ended = std::panic::AssertUnwindSafe(driver.run(commands)).catch_unwind().await;
+        let ended = std::panic::AssertUnwindSafe(driver.run(news, commands)).catch_unwind().await;
         worker.forget(&exec_id);
         worker.wake.notify_one();
         let again = match ended {
@@ -72,7 +73,7 @@ pub(crate) fn drive(
 /// Goes on with a run that this node owns already. Boxed, since a driver that fails ends up here again.
 pub(crate) fn take_up<'a>(worker: &'a Arc<Worker>, exec_id: &'a ExecId) -> BoxFuture<'a, ()> {
     Box::pin(async move {
-        // Reachable before it is read: a cancel is either in what is read, or heard here.
+        // Reachable before it is read: what is asked of it is either in what is read, or heard here.
         let control = worker.register(exec_id);
         loop {
             match worker.storage.load(exec_id).await {
@@ -109,21 +110,17 @@ async fn adopt(worker: &Arc<Worker>, loaded: LoadedRun, control: mpsc::Unbounded
         Ok(restored) => restored,
         Err(reason) => {
             fail_unreadable(worker, &loaded, &reason).await;
-            return worker.forget(&run.exec_id);
+            return worker.forget(&loaded.run.exec_id);
         }
     };
-    let commands = decide::resume(&state);
-    if let Some(request) = &run.cancel_request {
-        let (by, reason) = cancel_request(request);
-        worker.tell(&run.exec_id, Control::Cancel { by, reason });
-    }
+    let todo = (news(&state, run, &loaded.signals), decide::resume(&state));
     let mut slot = worker.slots.take();
     slot.set(state.status != Status::Waiting);
     let owned = Owned { epoch: run.epoch, durability: run.durability, slot };
     if run.durability == Durability::Memory && state.status != Status::Pending {
-        return adopt_from_memory(worker, run, plan, state, owned, control, commands).await;
+        return adopt_from_memory(worker, run, plan, state, owned, control, todo).await;
     }
-    drive(worker, plan, state, owned, control, commands);
+    drive(worker, plan, state, owned, control, todo);
 }
 
 /// A run of level `memory` goes on only if its last owner wrote what it held; otherwise nobody knows what it did, so it
@@ -135,10 +132,10 @@ async fn adopt_from_memory(
     state: RunState,
     owned: Owned,
     control: mpsc::UnboundedReceiver<Control>,
-    commands: Vec<Command>,
+    todo: (Vec<Event>, Vec<Command>),
 ) {
     if run.reason.as_deref() == Some(HANDED_BACK) && claim_again(worker, run, &state).await {
-        return drive(worker, plan, state, owned, control, commands);
+        return drive(worker, plan, state, owned, control, todo);
     }
     let Owned { epoch, slot, .. } = owned;
     let driver = Driver::new(worker.clone(), plan, state, epoch, Durability::Full, slot, control);
@@ -221,8 +218,24 @@ async fn fail_unreadable(worker: &Worker, loaded: &LoadedRun, reason: &str) {
     }
 }
 
+/// What was recorded for a run and has not reached it: it is to be canceled, paused or resumed, and has signals.
+pub(crate) fn news(state: &RunState, run: &Run, signals: &[Signal]) -> Vec<Event> {
+    if let Some(request) = &run.cancel_request {
+        let (by, reason) = request_of(request);
+        return vec![Event::Cancel { by, reason }];
+    }
+    let pause = match &run.pause_request {
+        Some(request) if !state.paused => Some(Event::Pause { by: request_of(request).0 }),
+        None if state.paused => Some(Event::Resume),
+        _ => None,
+    };
+    // The engine knows those that are noted, and any other only once.
+    let signals = signals.iter().filter(|signal| !signal.noted).map(|signal| Event::Signal(signals::received(signal)));
+    pause.into_iter().chain(signals).collect()
+}
+
 /// Reads `{"by", "reason"?}`.
-pub(crate) fn cancel_request(text: &str) -> (String, Option<String>) {
+fn request_of(text: &str) -> (String, Option<String>) {
     let request: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
     let field = |name: &str| request.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
     (field("by").unwrap_or_else(|| "user".to_owned()), field("reason"))

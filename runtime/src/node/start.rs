@@ -79,7 +79,7 @@ pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Resul
     match (slot, control) {
         (Some(slot), Some(control)) => {
             let owned = runs::Owned { epoch: 1, durability, slot };
-            runs::drive(worker, plan, state, owned, control, decision.commands);
+            runs::drive(worker, plan, state, owned, control, (Vec::new(), decision.commands));
         }
         _ => {
             worker.queued.fetch_add(1, Ordering::Relaxed);

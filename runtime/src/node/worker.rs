@@ -17,6 +17,7 @@ use super::watchers::Watchers;
 use crate::clock::Clock;
 use crate::id::{ExecId, NodeId};
 use crate::storage::Storage;
+use crate::storage::row::Woken;
 
 /// What every part of a node shares.
 #[derive(Debug)]
@@ -115,6 +116,20 @@ impl Worker {
         lock(&self.runs).get(exec_id).is_some_and(|run| run.send(control).is_ok())
     }
 
+    /// Sees to it that runs which have something new to look at do so.
+    pub(crate) fn wake_up(&self, woken: &[Woken]) {
+        for Woken { exec_id, owner } in woken {
+            match owner {
+                // Another process hears of the commit by itself.
+                Some(owner) if *owner != self.id => {}
+                Some(_) => {
+                    let _ended_meanwhile = self.tell(exec_id, Control::Look);
+                }
+                None => self.wake.notify_one(),
+            }
+        }
+    }
+
     /// Tells every run this node drives.
     pub(crate) fn tell_all(&self, control: impl Fn() -> Control) {
         // A driver that has just ended does not hear it, and need not.
@@ -123,10 +138,6 @@ impl Worker {
 
     pub(crate) fn running(&self) -> usize {
         lock(&self.runs).len()
-    }
-
-    pub(crate) fn run_ids(&self) -> Vec<ExecId> {
-        lock(&self.runs).keys().cloned().collect()
     }
 
     /// The definition of `digest`, if it is the present one or some run uses it.

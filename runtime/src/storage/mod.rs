@@ -24,7 +24,9 @@ use compozy_engine::time::Timestamp;
 
 use crate::id::{ExecId, NodeId};
 use row::{
-    Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, Usage, WorkflowSummary,
+    Changes, Declared, Demand, Fire, Idempotency, Journal, KvEntry, LoadedRun, NewRun, NewSignal, Node, Page,
+    Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage, Woken,
+    WorkflowSummary,
 };
 
 /// Why storage refused or failed, split by what the caller can do.
@@ -97,15 +99,15 @@ pub struct Info {
     pub ephemeral: bool,
 }
 
-/// What a cancel request met.
+/// What a request to cancel, pause or resume a run met.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CancelOutcome {
+pub enum RequestOutcome {
     /// Recorded; `owner` is the node that must act, if any owns the run.
     Requested {
         /// Present owner.
         owner: Option<NodeId>,
     },
-    /// A request was recorded before.
+    /// The run is so already, or a request was recorded before.
     Already {
         /// Present owner.
         owner: Option<NodeId>,
@@ -148,12 +150,16 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// [`Error::Conflict`] when the idempotency key was used with another request hash.
     async fn start(&self, run: NewRun) -> Result<Started, Error>;
 
-    /// Writes the changes of one decision of the engine. Repeated after an error that left open whether they were
-    /// written, it finds them in the journal under this epoch and writes nothing more.
+    /// Writes the changes of one decision of the engine, and what it does to other runs. Returns the runs that have
+    /// something new to look at because of it: those that got a signal or a demand, and the parent of a run that ended.
+    /// A run without owner is made claimable by the same transaction. Repeated after an error that left open whether
+    /// they were written, it finds them in the journal under this epoch and writes nothing more.
     ///
     /// # Errors
-    /// [`Error::Fenced`] when the run is not owned by `node` under `epoch` any more.
-    async fn commit(&self, exec_id: &ExecId, node: &NodeId, epoch: i64, changes: &Changes) -> Result<(), Error>;
+    /// [`Error::Fenced`] when the run is not owned by `node` under `epoch` any more; [`Error::Conflict`] when a signal
+    /// was settled before.
+    async fn commit(&self, exec_id: &ExecId, node: &NodeId, epoch: i64, changes: &Changes)
+    -> Result<Vec<Woken>, Error>;
 
     /// Takes at most `limit` claimable runs (rows of `ready` that are due at `now` and have no foreign affinity),
     /// sets their owner and increments their epoch.
@@ -169,17 +175,68 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// Makes claimable again what this node owns, clearing owner and affinity. Returns how many.
     async fn hand_back(&self, node: &NodeId, now: Timestamp) -> Result<u64, Error>;
 
-    /// Records that the run should be canceled; a run without owner becomes claimable so that a node carries it out.
+    /// Records what is wanted of a run: that it be canceled, paused or resumed. A run without owner becomes claimable
+    /// where a node must carry it out.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Finished`].
-    async fn request_cancel(
+    async fn request(&self, demand: &Demand, now: Timestamp) -> Result<RequestOutcome, Error>;
+
+    /// Keeps a signal for a run. With `idempotency`, its key and the request are recorded in the same transaction.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Finished`]; [`Error::Conflict`] when the idempotency key was used with another
+    /// request hash.
+    async fn put_signal(
         &self,
         exec_id: &ExecId,
-        by: &str,
-        reason: Option<&str>,
+        signal: NewSignal,
+        idempotency: Option<Idempotency>,
         now: Timestamp,
-    ) -> Result<CancelOutcome, Error>;
+    ) -> Result<SignalOutcome, Error>;
+
+    /// Signals of a run in the order they came; with `queued`, only those that nothing has taken yet.
+    async fn signals(&self, exec_id: &ExecId, queued: bool) -> Result<Vec<Signal>, Error>;
+
+    /// Runs of `node` for which something may wait: a queued signal, a request, a sub-run that has ended.
+    async fn news(&self, node: &NodeId) -> Result<Vec<ExecId>, Error>;
+
+    /// Records a published event, sends it as a signal to every run that waits for its name, and records the runs it
+    /// starts, in one transaction. `None`: it was published before, and nothing was done.
+    async fn publish(&self, event: Published, starts: Vec<NewRun>) -> Result<Option<Vec<Woken>>, Error>;
+
+    /// Makes `declared` what the project says; schedules it no longer names and that were not set at run time go.
+    async fn declare_schedules(&self, declared: Vec<Declared>, now: Timestamp) -> Result<(), Error>;
+
+    /// Every schedule, by id.
+    async fn schedules(&self) -> Result<Vec<Schedule>, Error>;
+
+    /// Sets what overrides the declared schedule (JSON text), or takes it away, and says when it fires next. False when
+    /// there is no such schedule.
+    async fn set_schedule(
+        &self,
+        schedule_id: &str,
+        overriding: Option<String>,
+        next_fire_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<bool, Error>;
+
+    /// Says when a schedule fires next. False when there is no such schedule.
+    async fn plan_schedule(&self, schedule_id: &str, next_fire_at: Option<Timestamp>) -> Result<bool, Error>;
+
+    /// Records that a time of a schedule has come, with the run it starts, in one transaction. `None`: this time was
+    /// dealt with before, and nothing was done.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such schedule.
+    async fn fire(&self, fire: Fire) -> Result<Option<Vec<Woken>>, Error>;
+
+    /// One small step of removing what `retention` lets go, from `cursor` (`None`: the beginning). Short enough not to
+    /// be felt by commits, and postponed while there are many.
+    async fn sweep(&self, retention: &Retention, cursor: Option<&str>, now: Timestamp) -> Result<Swept, Error>;
+
+    /// Fewest bytes to which this process has cut the file by itself; `None`: it has not.
+    fn shrunk_to(&self) -> Option<u64>;
 
     /// Registers or renews a node; its lease ends at `node.lease_until`.
     async fn put_node(&self, node: Node) -> Result<(), Error>;

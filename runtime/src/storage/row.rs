@@ -1,8 +1,15 @@
 //! Rows as every driver reads and writes them. JSON is text, times are microseconds UTC.
 
+mod control;
+mod retention;
+mod schedule;
+
 use compozy_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::control::{Demand, NewSignal, Published, Sent, Settled, Signal, SignalOutcome, Wanted, Woken};
+pub use self::retention::{Retention, Swept};
+pub use self::schedule::{Declared, Fire, Schedule};
 use crate::id::{ExecId, NodeId};
 
 /// Durability levels (cli-and-api §9.4), weakest first.
@@ -77,6 +84,8 @@ pub struct Run {
     pub last_seq: i64,
     /// A cancel request, JSON text `{"by", "reason"?, "at"}`.
     pub cancel_request: Option<String>,
+    /// Set while the run shall be paused, JSON text `{"by", "at"}`. Whoever drives the run makes it so.
+    pub pause_request: Option<String>,
     /// Recorded.
     pub created_at: Timestamp,
     /// First step started.
@@ -141,8 +150,40 @@ pub struct Changes {
     pub timers_cleared: Vec<String>,
     /// Tokens used.
     pub usage: Vec<Usage>,
+    /// Ids of signals whose coming these events tell.
+    pub noted: Vec<String>,
+    /// What became of signals that reached this run.
+    pub settled: Vec<Settled>,
+    /// Signals to send to other runs.
+    pub sent: Vec<Sent>,
+    /// Runs to start: sub-runs, and what a sent signal starts.
+    pub starts: Vec<NewRun>,
+    /// What is wanted of other runs.
+    pub demands: Vec<Demand>,
     /// When these changes were decided.
     pub at: Timestamp,
+}
+
+impl Changes {
+    /// Takes out what concerns signals and other runs, and cannot wait for the rest; `None` when there is nothing.
+    #[must_use]
+    pub fn take_outward(&mut self) -> Option<Self> {
+        let outward = Self {
+            noted: std::mem::take(&mut self.noted),
+            settled: std::mem::take(&mut self.settled),
+            sent: std::mem::take(&mut self.sent),
+            starts: std::mem::take(&mut self.starts),
+            demands: std::mem::take(&mut self.demands),
+            at: self.at,
+            ..Self::default()
+        };
+        let nothing = outward.noted.is_empty()
+            && outward.settled.is_empty()
+            && outward.sent.is_empty()
+            && outward.starts.is_empty()
+            && outward.demands.is_empty();
+        (!nothing).then_some(outward)
+    }
 }
 
 /// New values of a run's row.
@@ -289,6 +330,8 @@ pub struct LoadedRun {
     pub steps: Vec<Step>,
     /// Its pending timers.
     pub timers: Vec<Timer>,
+    /// Signals that nothing has taken yet, in the order they came.
+    pub signals: Vec<Signal>,
 }
 
 /// What to list.

@@ -262,7 +262,6 @@ impl Linker<'_> {
     }
 
     fn wait(&mut self, wait: Wait, task: &Written<'_>, around: Around<'_>, used: &mut Used) -> Option<TaskKind> {
-        self.not_yet("wait tasks", task.place.clone());
         let has_processor = !wait.processor.is_empty();
         let processor = wait.processor.into_iter().next().and_then(|processor| {
             self.siblings(std::slice::from_ref(&processor), used);

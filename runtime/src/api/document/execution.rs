@@ -224,7 +224,7 @@ pub async fn load(storage: &dyn Storage, exec_id: &ExecId, viewer: Viewer) -> Re
 /// Builds the document of a run that has been read whole.
 #[must_use]
 pub fn build(loaded: &LoadedRun, usage: &[Usage], viewer: Viewer) -> Execution {
-    let LoadedRun { run, steps, timers } = loaded;
+    let LoadedRun { run, steps, timers, .. } = loaded;
     Execution {
         workflow_id: run.workflow_id.clone(),
         workflow_exec_id: run.exec_id.clone(),

@@ -33,6 +33,7 @@ fn run(status: &str) -> Run {
         epoch: 1,
         last_seq: 4,
         cancel_request: None,
+        pause_request: None,
         created_at: Timestamp(1_000),
         started_at: Some(Timestamp(2_000)),
         updated_at: Timestamp(3_000),
@@ -112,7 +113,7 @@ fn the_document_keeps_json_as_it_was_stored_and_reads_back() {
     }];
     let steps =
         vec![step("greet#1", None, "SUCCESS"), step("other#1", None, "SUCCESS"), step("greet#2", None, "FAILED")];
-    let loaded = LoadedRun { run: finished, steps, timers: Vec::new() };
+    let loaded = LoadedRun { run: finished, steps, timers: Vec::new(), signals: Vec::new() };
     let text = serde_json::to_string(&build(&loaded, &usage, Viewer::Server)).unwrap();
     assert!(text.contains(r#""input":{"b":1,"a":2.50},"output":{"z":1e3,"a":"ü"},"error":null"#), "{text}");
     assert!(text.contains(r#""tasks":{"greet":{"task_id":"greet","task_exec_id":"01RUN:greet:2""#), "{text}");
@@ -127,7 +128,12 @@ fn the_document_keeps_json_as_it_was_stored_and_reads_back() {
 
 #[test]
 fn damaged_json_is_shown_as_text() {
-    let loaded = LoadedRun { run: Run { input: "{broken".into(), ..run("FAILED") }, steps: vec![], timers: vec![] };
+    let loaded = LoadedRun {
+        run: Run { input: "{broken".into(), ..run("FAILED") },
+        steps: vec![],
+        timers: vec![],
+        signals: vec![],
+    };
     let document = serde_json::to_value(build(&loaded, &[], Viewer::Server)).unwrap();
     assert_eq!(document["input"], "{broken");
 }

@@ -15,7 +15,7 @@ use crate::api::guard::Caller;
 use crate::api::query::Query;
 use crate::api::{AppState, code};
 use crate::id::ExecId;
-use crate::storage::CancelOutcome;
+use crate::storage::RequestOutcome;
 
 /// Longest reason.
 const MAX_REASON: usize = 1_024;
@@ -43,7 +43,7 @@ pub(in crate::api) async fn cancel(
     let reason = reason(members.remove("reason"))?;
     let outcome = app.node.cancel(&exec_id, caller.principal.word(), reason.as_deref()).await?;
     let run = app.node.storage().run(&exec_id).await?.ok_or_else(|| not_found(&exec))?;
-    let repeated = matches!(outcome, CancelOutcome::Already { .. });
+    let repeated = matches!(outcome, RequestOutcome::Already { .. });
     answer::ok(&Canceled { exec_id: &exec_id, status: run.status, repeated })
 }
 

@@ -22,7 +22,7 @@ use crate::node::{Accepted, StartRequest};
 use crate::storage::row::Durability;
 
 /// Says that the recorded answer of an earlier request was given.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(in crate::api) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Members of a start body.
 const MEMBERS: &[&str] = &["input", "task_id", "tags", "durability", "priority"];
 const SYNC_MEMBERS: &[&str] = &["input", "task_id", "tags", "durability", "priority", "timeout"];
@@ -94,7 +94,7 @@ pub(in crate::api) fn read(
 }
 
 /// `Idempotency-Key` or `X-Idempotency-Key`.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+pub(in crate::api) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut found: Option<&str> = None;
     for name in ["idempotency-key", "x-idempotency-key"] {
         for value in headers.get_all(name) {

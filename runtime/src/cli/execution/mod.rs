@@ -3,6 +3,7 @@
 pub mod cancel;
 pub mod get;
 pub mod list;
+pub mod pause;
 pub mod watch;
 
 use clap::Subcommand;
@@ -28,6 +29,12 @@ pub enum ExecutionCommand {
     /// Cancel runs
     #[command(after_help = cancel::HELP)]
     Cancel(cancel::CancelArgs),
+    /// Let a run start nothing new until it is resumed
+    #[command(after_help = pause::PAUSE)]
+    Pause(pause::PauseArgs),
+    /// Let a paused run go on
+    #[command(after_help = pause::RESUME)]
+    Resume(pause::PauseArgs),
 }
 
 /// Carries one out.
@@ -40,5 +47,7 @@ pub async fn run(session: &Session, command: ExecutionCommand) -> Result<u8, Fai
         ExecutionCommand::Get(args) => get::run(session, args).await,
         ExecutionCommand::Watch(args) => watch::run(session, args).await,
         ExecutionCommand::Cancel(args) => cancel::run(session, args).await,
+        ExecutionCommand::Pause(args) => pause::pause(session, args).await,
+        ExecutionCommand::Resume(args) => Box::pin(pause::resume(session, args)).await,
     }
 }

@@ -54,6 +54,20 @@ pub fn read(sources: &Sources<'_>, stdin: impl Read) -> Result<Value, Failure> {
     Ok(Value::Object(input))
 }
 
+/// One JSON value: `text` itself, `@FILE`, or `-` for stdin. `flag` names it in messages.
+///
+/// # Errors
+/// Usage (exit 2) for what cannot be read or is no JSON.
+pub fn value(text: &str, flag: &str, stdin: impl Read) -> Result<Value, Failure> {
+    let (text, name) = match text.strip_prefix('@') {
+        _ if text == "-" => (self::text(stdin, "stdin")?, "stdin"),
+        Some(path) => (file(Path::new(path))?, path),
+        None => (text.to_owned(), flag),
+    };
+    serde_json::from_str(text.trim_start_matches('\u{feff}'))
+        .map_err(|error| Failure::usage(format!("{name}: invalid JSON: {error}")))
+}
+
 fn file(path: &Path) -> Result<String, Failure> {
     let name = path.display().to_string();
     let cannot = |error: std::io::Error| Failure::usage(format!("cannot read '{name}': {error}"));

@@ -1,6 +1,7 @@
 //! The worker with real SQLite and a real component; definitions are made by hand.
 
 mod containers;
+mod control;
 mod waits;
 
 use std::collections::BTreeMap;
@@ -147,6 +148,7 @@ async fn launch_keeping(storage: Arc<dyn Storage>, clock: Clock, project: Projec
         max_concurrent_runs: 256,
         max_pending: 100_000,
         lease: Duration::from_secs(10),
+        retention: None,
     };
     Node::launch(options).await.unwrap()
 }

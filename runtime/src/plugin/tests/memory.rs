@@ -7,10 +7,8 @@ use compozy_engine::time::Timestamp;
 use wasmtime_wasi::async_trait;
 
 use crate::id::{ExecId, NodeId};
-use crate::storage::row::{
-    Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, Usage, WorkflowSummary,
-};
-use crate::storage::{CancelOutcome, Error, Info, Storage};
+use crate::storage::row::*;
+use crate::storage::{Error, Info, RequestOutcome, Storage};
 
 #[derive(Debug, Default)]
 pub(super) struct Memory(Mutex<BTreeMap<(String, String), KvEntry>>);
@@ -68,7 +66,7 @@ impl Storage for Memory {
     async fn start(&self, _: NewRun) -> Result<Started, Error> {
         none()
     }
-    async fn commit(&self, _: &ExecId, _: &NodeId, _: i64, _: &Changes) -> Result<(), Error> {
+    async fn commit(&self, _: &ExecId, _: &NodeId, _: i64, _: &Changes) -> Result<Vec<Woken>, Error> {
         none()
     }
     async fn claim(&self, _: &NodeId, _: u32, _: Timestamp) -> Result<Vec<Run>, Error> {
@@ -83,8 +81,53 @@ impl Storage for Memory {
     async fn hand_back(&self, _: &NodeId, _: Timestamp) -> Result<u64, Error> {
         none()
     }
-    async fn request_cancel(&self, _: &ExecId, _: &str, _: Option<&str>, _: Timestamp) -> Result<CancelOutcome, Error> {
+    async fn request(&self, _: &Demand, _: Timestamp) -> Result<RequestOutcome, Error> {
         none()
+    }
+    async fn put_signal(
+        &self,
+        _: &ExecId,
+        _: NewSignal,
+        _: Option<Idempotency>,
+        _: Timestamp,
+    ) -> Result<SignalOutcome, Error> {
+        none()
+    }
+    async fn signals(&self, _: &ExecId, _: bool) -> Result<Vec<Signal>, Error> {
+        none()
+    }
+    async fn news(&self, _: &NodeId) -> Result<Vec<ExecId>, Error> {
+        none()
+    }
+    async fn publish(&self, _: Published, _: Vec<NewRun>) -> Result<Option<Vec<Woken>>, Error> {
+        none()
+    }
+    async fn declare_schedules(&self, _: Vec<Declared>, _: Timestamp) -> Result<(), Error> {
+        none()
+    }
+    async fn schedules(&self) -> Result<Vec<Schedule>, Error> {
+        none()
+    }
+    async fn set_schedule(
+        &self,
+        _: &str,
+        _: Option<String>,
+        _: Option<Timestamp>,
+        _: Timestamp,
+    ) -> Result<bool, Error> {
+        none()
+    }
+    async fn plan_schedule(&self, _: &str, _: Option<Timestamp>) -> Result<bool, Error> {
+        none()
+    }
+    async fn fire(&self, _: Fire) -> Result<Option<Vec<Woken>>, Error> {
+        none()
+    }
+    async fn sweep(&self, _: &Retention, _: Option<&str>, _: Timestamp) -> Result<Swept, Error> {
+        none()
+    }
+    fn shrunk_to(&self) -> Option<u64> {
+        None
     }
     async fn put_node(&self, _: Node) -> Result<(), Error> {
         none()

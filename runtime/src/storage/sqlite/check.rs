@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use super::super::Error;
 use super::encode::TERMINAL;
 use super::error::from_sqlx;
+use super::outward::waiting;
 use super::read::{Columns, JOURNAL};
 
 /// Runs replayed at a time.
@@ -16,8 +17,13 @@ const PAGE: i64 = 256;
 const ACTIVE: &str = "status IN ('PENDING', 'RUNNING', 'WAITING', 'PAUSED')";
 const ENDED: &str = "status IN ('SUCCESS', 'FAILED', 'TIMED_OUT', 'CANCELED')";
 
+/// A run in progress that no node owns and none will claim. One that is to stay paused hears of everything later.
+const LEFT: &str = "e.finished_at IS NULL AND e.owner_node IS NULL \
+                    AND NOT (e.status = 'PAUSED' AND e.pause_request IS NOT NULL) \
+                    AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.exec_id = e.exec_id)";
+
 /// Columns that may hold a reference to a payload.
-const REFERENCES: [(&str, &str, &str); 8] = [
+const REFERENCES: [(&str, &str, &str); 9] = [
     ("executions", "exec_id", "input"),
     ("executions", "exec_id", "output"),
     ("executions", "exec_id", "error"),
@@ -26,6 +32,7 @@ const REFERENCES: [(&str, &str, &str); 8] = [
     ("steps", "exec_id || '/' || step_key", "error"),
     ("attempts", "task_exec_id || '/' || attempt", "error"),
     ("journal", "exec_id || '/' || seq", "data"),
+    ("signals", "exec_id || '/' || signal_id", "payload"),
 ];
 
 /// Every violation, one sentence each.
@@ -66,16 +73,36 @@ async fn rows(connection: &mut SqliteConnection, found: &mut Vec<String>) -> Res
         format!("SELECT 'run ' || exec_id || ' has ended without a time' FROM executions \
                  WHERE {ENDED} AND finished_at IS NULL"),
         format!("SELECT 'run ' || exec_id || ' is ' || status || ' but nothing will ever continue it' \
-                 FROM executions AS e WHERE {ACTIVE} AND status <> 'PAUSED' AND owner_node IS NULL \
+                 FROM executions AS e WHERE {ACTIVE} AND owner_node IS NULL \
+                 AND NOT (status = 'PAUSED' AND pause_request IS NOT NULL) \
                  AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.exec_id = e.exec_id) \
                  AND NOT EXISTS (SELECT 1 FROM timers AS t WHERE t.exec_id = e.exec_id) \
                  AND NOT EXISTS (SELECT 1 FROM steps AS s WHERE s.exec_id = e.exec_id AND s.status = 'WAITING') \
                  AND NOT EXISTS (SELECT 1 FROM executions AS c WHERE c.parent_exec_id = e.exec_id AND c.{ACTIVE})"),
+        format!("SELECT 'run ' || exec_id || ' has ended but keeps signal ' || signal_id || ' for a wait' \
+                 FROM executions JOIN signals AS q USING (exec_id) WHERE {ENDED} AND q.state = 'queued'"),
+        format!("SELECT 'step ' || e.exec_id || '/' || s.step_key || ' waits for run ' || c.exec_id || ', which has ended, \
+                 and nobody will tell it' FROM executions AS e JOIN steps AS s USING (exec_id) \
+                 JOIN executions AS c ON c.exec_id = s.waiting_for ->> '$.detail' \
+                 WHERE {LEFT} AND {} AND s.waiting_for ->> '$.kind' = 'child' AND c.finished_at IS NOT NULL", waiting!()),
+        format!("SELECT 'step ' || e.exec_id || '/' || s.step_key || ' waits for signal ' || q.signal_id || ', which has come, \
+                 and nobody will tell it' FROM executions AS e JOIN steps AS s USING (exec_id) JOIN signals AS q USING (exec_id) \
+                 WHERE {LEFT} AND {} AND s.waiting_for ->> '$.kind' = 'signal' \
+                 AND s.waiting_for ->> '$.detail' = q.name AND q.state = 'queued'", waiting!()),
+        format!("SELECT 'step ' || s.exec_id || '/' || s.step_key || ' waits for run ' || (s.waiting_for ->> '$.detail') || \
+                 ', which does not exist' FROM steps AS s WHERE {} AND s.waiting_for ->> '$.kind' = 'child' \
+                 AND NOT EXISTS (SELECT 1 FROM executions AS c WHERE c.exec_id = s.waiting_for ->> '$.detail')", waiting!()),
+        "SELECT 'signal ' || exec_id || '/' || signal_id || ' is ' || state || ' but has ' || \
+         iif(settled_at IS NULL, 'no', 'a') || ' time for that' FROM signals WHERE (state = 'queued') = (settled_at IS NOT NULL)".to_owned(),
+        "SELECT 'run ' || c.exec_id || ' has parent ' || c.parent_exec_id || ', which does not exist' FROM executions AS c \
+         WHERE c.parent_exec_id IS NOT NULL \
+         AND NOT EXISTS (SELECT 1 FROM executions AS p WHERE p.exec_id = c.parent_exec_id)".to_owned(),
         "SELECT 'run ' || exec_id || ' is owned by node ' || owner_node || ' and waits in the queue' \
          FROM executions JOIN ready USING (exec_id) WHERE owner_node IS NOT NULL".to_owned(),
         "SELECT 'step ' || s.exec_id || '/' || s.step_key || ' has result event ' || s.result_seq || ' that is not in the journal' \
          FROM steps AS s WHERE s.result_seq IS NOT NULL \
-         AND NOT EXISTS (SELECT 1 FROM journal AS j WHERE j.exec_id = s.exec_id AND j.seq = s.result_seq)".to_owned(),
+         AND NOT EXISTS (SELECT 1 FROM journal AS j WHERE j.exec_id = s.exec_id AND j.seq = s.result_seq) \
+         AND s.result_seq >= (SELECT e.journal_from FROM executions AS e WHERE e.exec_id = s.exec_id)".to_owned(),
         "SELECT 'task execution ' || task_exec_id || ' belongs to ' || count(*) || ' steps' \
          FROM steps GROUP BY task_exec_id HAVING count(*) > 1".to_owned(),
         "SELECT 'attempt ' || a.task_exec_id || '/' || a.attempt || ' has epoch ' || a.epoch || ' after epoch ' || e.epoch || ' of its run' \
@@ -90,7 +117,7 @@ async fn rows(connection: &mut SqliteConnection, found: &mut Vec<String>) -> Res
          WHERE EXISTS (SELECT 1 FROM definitions) \
          AND NOT EXISTS (SELECT 1 FROM definitions AS d WHERE d.digest = e.definition_digest)".to_owned(),
     ];
-    for table in ["journal", "steps", "timers", "ready", "usage"] {
+    for table in ["journal", "steps", "timers", "ready", "usage", "signals", "payload_refs"] {
         checks.push(format!(
             "SELECT DISTINCT '{table} has rows of run ' || exec_id || ', which does not exist' FROM {table} AS t \
              WHERE NOT EXISTS (SELECT 1 FROM executions AS e WHERE e.exec_id = t.exec_id)"
@@ -102,6 +129,13 @@ async fn rows(connection: &mut SqliteConnection, found: &mut Vec<String>) -> Res
              WHERE {column} GLOB '@sha256:*' \
              AND NOT EXISTS (SELECT 1 FROM payloads AS p WHERE p.hash = substr(t.{column}, 9))"
         ));
+        if table != "attempts" {
+            checks.push(format!(
+                "SELECT '{table} ' || {key} || ' refers to a payload of {column} that retention may remove' \
+                 FROM {table} AS t WHERE {column} GLOB '@sha256:*' AND NOT EXISTS \
+                 (SELECT 1 FROM payload_refs AS r WHERE r.hash = substr(t.{column}, 9) AND r.exec_id = t.exec_id)"
+            ));
+        }
     }
     for sql in checks {
         found.extend(sentences(connection, sql).await?);
@@ -119,7 +153,7 @@ async fn replay_all(connection: &mut SqliteConnection, found: &mut Vec<String>) 
     let mut after = 0;
     loop {
         let query = sqlx::query(
-            "SELECT rowid, exec_id, status, last_seq FROM executions WHERE rowid > ? ORDER BY rowid LIMIT ?",
+            "SELECT rowid, exec_id, status, last_seq, journal_from FROM executions WHERE rowid > ? ORDER BY rowid LIMIT ?",
         );
         let rows = query.bind(after).bind(PAGE).fetch_all(&mut *connection).await.map_err(from_sqlx)?;
         if rows.is_empty() {
@@ -128,8 +162,13 @@ async fn replay_all(connection: &mut SqliteConnection, found: &mut Vec<String>) 
         for row in &rows {
             let mut columns = Columns { row, next: 0 };
             after = columns.number()?;
-            let (exec_id, status, last_seq) = (columns.text()?, columns.text()?, columns.number()?);
-            replay_one(connection, &exec_id, &status, last_seq, found).await?;
+            let run = Stated {
+                exec_id: columns.text()?,
+                status: columns.text()?,
+                last_seq: columns.number()?,
+                journal_from: columns.number()?,
+            };
+            replay_one(connection, &run, found).await?;
         }
     }
 }
@@ -180,17 +219,25 @@ impl Replayed {
     }
 }
 
-async fn replay_one(
-    connection: &mut SqliteConnection,
-    exec_id: &str,
-    status: &str,
+/// What the run's row says.
+struct Stated {
+    exec_id: String,
+    status: String,
     last_seq: i64,
-    found: &mut Vec<String>,
-) -> Result<(), Error> {
+    /// Events before this one were removed by retention.
+    journal_from: i64,
+}
+
+async fn replay_one(connection: &mut SqliteConnection, run: &Stated, found: &mut Vec<String>) -> Result<(), Error> {
+    let Stated { exec_id, status, last_seq, journal_from } = run;
+    let whole = *journal_from == 1;
+    if !whole && !TERMINAL.contains(&status.as_str()) {
+        found.push(format!("run {exec_id} is {status} but its journal begins at {journal_from}"));
+    }
     let sql = format!("SELECT {JOURNAL} FROM journal AS e WHERE e.exec_id = ? ORDER BY e.seq");
     let events = sqlx::query(AssertSqlSafe(sql)).bind(exec_id).fetch_all(&mut *connection).await.map_err(from_sqlx)?;
     let mut replayed = Replayed::default();
-    let mut expected = 1;
+    let mut expected = *journal_from;
     for row in &events {
         let mut columns = Columns { row, next: 0 };
         let (seq, _at, event, _task) = (columns.number()?, columns.number()?, columns.text()?, columns.text_option()?);
@@ -201,15 +248,21 @@ async fn replay_one(
         // A missing payload is told by the check of references.
         let Some(data) = columns.text_option()? else { continue };
         match serde_json::from_str(&data) {
-            Ok(data) => replayed.apply(exec_id, &event, data, found),
+            Ok(data) if whole => replayed.apply(exec_id, &event, data, found),
+            Ok(_) => {}
             Err(_) => found.push(format!("run {exec_id} event {seq} holds no JSON object")),
         }
     }
-    if expected - 1 != last_seq {
+    // Of a run that is being removed the last event may be gone before its row.
+    let removing = !whole && events.is_empty();
+    if expected - 1 != *last_seq && !removing {
         found.push(format!("run {exec_id} has last_seq {last_seq} but its journal ends at {}", expected - 1));
     }
-    if let Some(word) = replayed.status.as_deref().filter(|word| *word != status) {
+    if let Some(word) = replayed.status.as_deref().filter(|word| word != status) {
         found.push(format!("run {exec_id} is {status} but its journal says {word}"));
+    }
+    if !whole {
+        return Ok(());
     }
     let query = sqlx::query("SELECT step_key, status, attempt FROM steps WHERE exec_id = ? ORDER BY position");
     let steps = query.bind(exec_id).fetch_all(connection).await.map_err(from_sqlx)?;

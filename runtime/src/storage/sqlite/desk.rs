@@ -16,6 +16,8 @@ use super::writer::{Outcome, Work, Writer};
 const LONE: u32 = 8;
 /// Longest commit that counts as fast.
 const FAST: Duration = Duration::from_millis(1);
+/// Transactions in the queue from which there is load.
+const LOADED: usize = 8;
 
 /// The writer's place. It is empty once the writer has ended.
 #[derive(Debug)]
@@ -50,6 +52,11 @@ impl Desk {
     /// A transaction enters the queue.
     pub(super) fn queued(&self) {
         self.waiting.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether so much waits to be written that what is not urgent should.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) >= LOADED
     }
 
     /// The thread has committed `members` transactions from the queue together.

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::Error;
 use super::super::row::{Changes, Durability, NewRun, RunUpdate};
+use super::outward::Outward;
 use super::statement::{Slot, Value};
 use crate::id::{ExecId, NodeId};
 
@@ -29,6 +30,34 @@ pub(super) struct Encoded {
     pub(super) started: Option<Start>,
     /// Rows to write, whole rows per slot.
     pub(super) rows: Vec<(Slot, Vec<Value>)>,
+    /// What it does to other runs; most do nothing.
+    pub(super) outward: Option<Box<Outward>>,
+}
+
+/// A JSON text as it is stored.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    /// The text, or a reference to it when it is long.
+    pub(super) value: Value,
+    /// Hash and bytes of what is referred to.
+    pub(super) large: Option<(Arc<str>, Arc<[u8]>)>,
+}
+
+impl Stored {
+    pub(super) fn new(json: &str) -> Self {
+        if json.len() <= INLINE_BYTES {
+            return Self { value: text(json), large: None };
+        }
+        let hash: Arc<str> = hex(&Sha256::digest(json.as_bytes())).into();
+        Self { value: text(format!("{REFERENCE}{hash}")), large: Some((hash, json.as_bytes().into())) }
+    }
+
+    /// The rows of `payloads` and `payload_refs` that it needs for the run `exec`.
+    pub(super) fn rows(&self, exec: &Value, at: Timestamp) -> Option<([Value; 3], [Value; 2])> {
+        let (hash, bytes) = self.large.as_ref()?;
+        let hash = Value::Text(Arc::clone(hash));
+        Some(([hash.clone(), Value::Blob(Arc::clone(bytes)), integer(at.0)], [hash, exec.clone()]))
+    }
 }
 
 /// What the writer must know of a start.
@@ -60,6 +89,11 @@ pub(super) struct Key {
 }
 
 impl Encoded {
+    /// The runs that it starts beside its own.
+    pub(super) fn starts(&self) -> &[Self] {
+        self.outward.as_ref().map_or(&[], |outward| &outward.starts)
+    }
+
     /// The idempotency key of a start.
     pub(super) fn key(&self) -> Option<(&Start, &Key)> {
         let start = self.started.as_ref()?;
@@ -90,6 +124,7 @@ pub(super) struct Update {
     /// `None`: as it is.
     pub(super) status: Option<Arc<str>>,
     pub(super) ends: bool,
+    pub(super) at: Timestamp,
     values: Vec<Value>,
 }
 
@@ -103,6 +138,8 @@ impl Update {
 /// Builds the rows of one logical transaction.
 struct Builder {
     rows: Vec<(Slot, Vec<Value>)>,
+    /// Id of the run.
+    exec: Value,
     at: Timestamp,
 }
 
@@ -117,14 +154,12 @@ impl Builder {
 
     /// The text itself, or a reference to it when it is long.
     fn json(&mut self, json: &str) -> Value {
-        if json.len() <= INLINE_BYTES {
-            return text(json);
+        let stored = Stored::new(json);
+        if let Some((payload, reference)) = stored.rows(&self.exec, self.at) {
+            self.put(Slot::Payload, payload);
+            self.put(Slot::PayloadRef, reference);
         }
-        let hash = hex(&Sha256::digest(json.as_bytes()));
-        let reference = text(format!("{REFERENCE}{hash}"));
-        let at = integer(self.at.0);
-        self.put(Slot::Payload, [text(hash), Value::Blob(json.as_bytes().into()), at]);
-        reference
+        stored.value
     }
 
     /// The rows in the order their statements run.
@@ -137,8 +172,9 @@ impl Builder {
         json.map_or(Value::Null, |json| self.json(json))
     }
 
-    /// Everything but the run's row. `exec` is the run's id.
-    fn changes(&mut self, exec: &Value, changes: &Changes) {
+    /// Everything but the run's row.
+    fn changes(&mut self, changes: &Changes) {
+        let exec = &self.exec.clone();
         for event in &changes.journal {
             let data = self.json(&event.data);
             let row = [
@@ -213,6 +249,19 @@ impl Builder {
             ];
             self.put(Slot::Usage, row);
         }
+        for signal_id in &changes.noted {
+            self.put(Slot::NotedSignal, [exec.clone(), text(signal_id.as_str())]);
+        }
+        for settled in &changes.settled {
+            let row = [
+                exec.clone(),
+                text(settled.signal_id.as_str()),
+                text(settled.state.as_str()),
+                optional(settled.step_key.as_deref()),
+                integer(changes.at.0),
+            ];
+            self.put(Slot::SettledSignal, row);
+        }
     }
 }
 
@@ -222,8 +271,8 @@ impl Builder {
 /// [`Error::Conflict`] when the events are not contiguous or an end is half said.
 pub(super) fn commit(exec_id: &ExecId, node: &NodeId, epoch: i64, changes: &Changes) -> Result<Encoded, Error> {
     let (before, after) = contiguous(exec_id, changes)?;
-    let mut builder = Builder { rows: Vec::with_capacity(4), at: changes.at };
     let exec = text(exec_id.as_str());
+    let mut builder = Builder { rows: Vec::with_capacity(4), exec: exec.clone(), at: changes.at };
     let run = changes.run.as_ref();
     let status: Option<Arc<str>> = run.map(|run| run.status.as_str().into());
     let ends = status.as_deref().is_some_and(|status| TERMINAL.contains(&status));
@@ -253,10 +302,12 @@ pub(super) fn commit(exec_id: &ExecId, node: &NodeId, epoch: i64, changes: &Chan
     if ends {
         builder.put(Slot::EndedReady, [exec.clone()]);
         builder.put(Slot::EndedTimer, [exec.clone()]);
+        builder.put(Slot::EndedSignal, [exec.clone(), integer(changes.at.0)]);
     }
-    builder.changes(&exec, changes);
-    let update = Update { node: node.clone(), epoch, status, ends, values };
-    Ok(Encoded { exec_id: exec_id.clone(), update: Some(update), started: None, rows: builder.rows() })
+    builder.changes(changes);
+    let update = Update { node: node.clone(), epoch, status, ends, at: changes.at, values };
+    let outward = Outward::of(changes)?.map(Box::new);
+    Ok(Encoded { exec_id: exec_id.clone(), update: Some(update), started: None, rows: builder.rows(), outward })
 }
 
 /// The seq before the first event and the last one.
@@ -280,8 +331,8 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
     if before.unwrap_or(0) != 0 || after.unwrap_or(0) != run.last_seq {
         return Err(Error::Conflict(format!("run {exec_id}: its events do not end at last_seq")));
     }
-    let mut builder = Builder { rows: Vec::with_capacity(6), at: run.created_at };
     let exec = text(exec_id.as_str());
+    let mut builder = Builder { rows: Vec::with_capacity(6), exec: exec.clone(), at: run.created_at };
     let workflow_id: Arc<str> = run.workflow_id.as_str().into();
     let status: Arc<str> = run.status.as_str().into();
     let digest: Arc<str> = run.definition_digest.as_str().into();
@@ -311,6 +362,7 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
         integer(run.epoch),
         integer(run.last_seq),
         optional(run.cancel_request.as_deref()),
+        optional(run.pause_request.as_deref()),
         integer(run.created_at.0),
         time(run.started_at),
         integer(run.updated_at.0),
@@ -331,7 +383,8 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
         builder.put(Slot::Idempotency, [scope, name, hash, exec.clone(), integer(idempotency.expires_at.0)]);
         key
     });
-    builder.changes(&exec, &changes);
+    builder.changes(&changes);
+    let outward = Outward::of(&changes)?.map(Box::new);
     let definition = definition.map(|(kind, id, content)| Definition {
         digest,
         kind: kind.into(),
@@ -340,7 +393,7 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
     });
     let started =
         Start { status, durability: run.durability, workflow_id, definition, idempotency: key, at: run.created_at };
-    Ok(Encoded { exec_id, update: None, started: Some(started), rows: builder.rows() })
+    Ok(Encoded { exec_id, update: None, started: Some(started), rows: builder.rows(), outward })
 }
 
 /// The word of a durability level in the database.

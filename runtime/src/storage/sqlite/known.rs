@@ -53,6 +53,9 @@ impl Known {
         }
         match (work, outcome) {
             (Work::Rows(encoded), Ok(outcome)) => self.remember_rows(encoded, outcome),
+            (Work::Operation(operation), Ok(Outcome::Told(Some(_)))) => {
+                operation.starts().iter().for_each(|start| self.remember_start(start));
+            }
             (Work::Operation(Operation::PutNode(node)), Ok(_)) => {
                 self.own_nodes.insert(node.node_id.as_str().to_owned());
             }
@@ -69,14 +72,8 @@ impl Known {
     }
 
     fn remember_rows(&mut self, encoded: &Encoded, outcome: &Outcome) {
-        if let (Some(start), Outcome::Started(Started::New)) = (&encoded.started, outcome) {
-            if !TERMINAL.contains(&&*start.status) {
-                self.runs.insert(encoded.exec_id.clone(), (Arc::clone(&start.status), start.durability));
-            }
-            if let Some(definition) = &start.definition {
-                let key = (Arc::clone(&definition.kind), Arc::clone(&definition.id));
-                self.heads.insert(key, Arc::clone(&definition.digest));
-            }
+        if !matches!(outcome, Outcome::Started(Started::Replayed(_))) {
+            self.remember_start(encoded);
         }
         match encoded.update.as_ref().and_then(|update| Some((update, update.status.as_ref()?))) {
             Some((update, _)) if update.ends => {
@@ -89,6 +86,20 @@ impl Known {
             }
             None => {}
         }
+    }
+
+    /// What was written of a start, and of those it starts itself.
+    fn remember_start(&mut self, encoded: &Encoded) {
+        if let Some(start) = &encoded.started {
+            if !TERMINAL.contains(&&*start.status) {
+                self.runs.insert(encoded.exec_id.clone(), (Arc::clone(&start.status), start.durability));
+            }
+            if let Some(definition) = &start.definition {
+                let key = (Arc::clone(&definition.kind), Arc::clone(&definition.id));
+                self.heads.insert(key, Arc::clone(&definition.digest));
+            }
+        }
+        encoded.starts().iter().for_each(|start| self.remember_start(start));
     }
 
     /// A batch failed: what it was to write may or may not be there.

@@ -8,8 +8,9 @@ use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection};
 use super::super::Error;
 use super::super::row::{Page, Run, RunFilter, WorkflowSummary};
 use super::error::from_sqlx;
+use super::outward::waiting;
 use super::read::{self, RUN};
-use crate::id::ExecId;
+use crate::id::{ExecId, NodeId};
 
 /// Most runs of one page.
 const PAGE: u32 = 500;
@@ -178,6 +179,21 @@ pub(super) async fn active_counts(connection: &mut SqliteConnection) -> Result<V
         Ok((row.try_get_unchecked(0).map_err(from_sqlx)?, u64::try_from(count).unwrap_or(0)))
     };
     rows.iter().map(one).collect()
+}
+
+/// Runs of a node that were asked for something, have a queued signal, or wait for a sub-run that has ended.
+pub(super) async fn news(connection: &mut SqliteConnection, node: &NodeId) -> Result<Vec<ExecId>, Error> {
+    let sql = concat!(
+        "SELECT e.exec_id FROM executions AS e WHERE e.owner_node = ? AND (e.cancel_request IS NOT NULL ",
+        "OR (e.pause_request IS NOT NULL) <> (e.status = 'PAUSED') ",
+        "OR EXISTS (SELECT 1 FROM signals AS q WHERE q.exec_id = e.exec_id AND q.state = 'queued') ",
+        "OR EXISTS (SELECT 1 FROM executions AS c CROSS JOIN steps AS s ON ",
+        waiting!(),
+        " AND s.waiting_for ->> '$.kind' = 'child' AND s.waiting_for ->> '$.detail' = c.exec_id ",
+        "WHERE c.parent_exec_id = e.exec_id AND c.finished_at IS NOT NULL AND s.exec_id = e.exec_id))"
+    );
+    let rows = sqlx::query(sql).bind(node.as_str()).fetch_all(connection).await.map_err(from_sqlx)?;
+    rows.iter().map(|row| row.try_get_unchecked::<String, _>(0).map(Into::into).map_err(from_sqlx)).collect()
 }
 
 /// Keys of a space in byte order.

@@ -12,7 +12,10 @@ use super::error::from_sqlx;
 const APPLICATION_ID: i64 = 0x434d_505a;
 
 /// Every schema change in order: number, name, SQL. What has shipped is never edited.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "runs", include_str!("migrations/0001_runs.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "runs", include_str!("migrations/0001_runs.sql")),
+    (2, "control", include_str!("migrations/0002_control.sql")),
+];
 
 /// What a file is before anything is written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 mod check;
 mod checkpoint;
+mod control;
 mod desk;
 mod encode;
 mod error;
@@ -11,9 +12,13 @@ mod locks;
 mod migrate;
 mod open;
 mod operation;
+mod outward;
 mod read;
 mod repeat;
+mod rows;
+mod schedule;
 mod statement;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -29,18 +34,22 @@ use sqlx::{AssertSqlSafe, Row, SqlitePool};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use self::control::{NewlySent, Publication};
 use self::desk::Desk;
 use self::encode::Encoded;
 use self::error::from_sqlx;
 use self::locks::Locks;
 pub use self::open::{Options, Role, open};
 use self::operation::Operation;
+use self::outward::EncodedSignal;
 use self::read::Reader;
 use self::writer::{Claimed, Message, Outcome, Request, Work};
 use super::row::{
-    Changes, Journal, KvEntry, LoadedRun, NewRun, Node, Page, Run, RunFilter, Started, Step, Usage, WorkflowSummary,
+    Changes, Declared, Demand, Fire, Idempotency, Journal, KvEntry, LoadedRun, NewRun, NewSignal, Node, Page,
+    Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage, Woken,
+    WorkflowSummary,
 };
-use super::{CancelOutcome, Error, Info, Storage};
+use super::{Error, Info, RequestOutcome, Storage};
 use crate::clock::Clock;
 use crate::id::{ExecId, NodeId};
 
@@ -61,6 +70,8 @@ pub struct SqliteStorage {
     /// Counts commits of other processes once somebody asks.
     changes: watch::Sender<u64>,
     delivered: AtomicU64,
+    /// Fewest bytes of the file after a vacuum; `u64::MAX` before the first.
+    shrunk_to: AtomicU64,
     locks: std::sync::Mutex<Option<Locks>>,
 }
 
@@ -96,6 +107,7 @@ impl SqliteStorage {
             tasks: std::sync::Mutex::new(Tasks { writer, checkpoint, ..Tasks::default() }),
             changes: watch::Sender::new(0),
             delivered: AtomicU64::new(0),
+            shrunk_to: AtomicU64::new(u64::MAX),
             locks: std::sync::Mutex::new(locks),
         }
     }
@@ -129,6 +141,20 @@ impl SqliteStorage {
         match (self.write(Work::Operation(operation)).await, again) {
             (Err(Error::Unavailable(_)), Some(again)) => self.write(Work::Operation(again)).await,
             (outcome, _) => outcome,
+        }
+    }
+
+    async fn flag(&self, operation: Operation) -> Result<bool, Error> {
+        match self.operation(operation).await? {
+            Outcome::Flag(flag) => Ok(flag),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn told(&self, operation: Operation) -> Result<Option<Vec<Woken>>, Error> {
+        match self.operation(operation).await? {
+            Outcome::Told(woken) => Ok(woken),
+            other => unexpected(&other),
         }
     }
 
@@ -193,8 +219,17 @@ impl Storage for SqliteStorage {
         }
     }
 
-    async fn commit(&self, exec_id: &ExecId, node: &NodeId, epoch: i64, changes: &Changes) -> Result<(), Error> {
-        self.rows(Arc::new(encode::commit(exec_id, node, epoch, changes)?)).await.map(|_| ())
+    async fn commit(
+        &self,
+        exec_id: &ExecId,
+        node: &NodeId,
+        epoch: i64,
+        changes: &Changes,
+    ) -> Result<Vec<Woken>, Error> {
+        match self.rows(Arc::new(encode::commit(exec_id, node, epoch, changes)?)).await? {
+            Outcome::Committed(woken) => Ok(woken),
+            other => unexpected(&other),
+        }
     }
 
     async fn claim(&self, node: &NodeId, limit: u32, now: Timestamp) -> Result<Vec<Run>, Error> {
@@ -223,24 +258,81 @@ impl Storage for SqliteStorage {
         }
     }
 
-    async fn request_cancel(
-        &self,
-        exec_id: &ExecId,
-        by: &str,
-        reason: Option<&str>,
-        now: Timestamp,
-    ) -> Result<CancelOutcome, Error> {
-        let mut request = serde_json::Map::new();
-        request.insert("by".into(), by.into());
-        if let Some(reason) = reason {
-            request.insert("reason".into(), reason.into());
-        }
-        request.insert("at".into(), now.0.into());
-        let request = serde_json::Value::Object(request).to_string();
-        match self.operation(Operation::Cancel { exec_id: exec_id.clone(), request, now }).await? {
-            Outcome::Cancel(outcome) => Ok(outcome),
+    async fn request(&self, demand: &Demand, now: Timestamp) -> Result<RequestOutcome, Error> {
+        match self.operation(Operation::Request { demand: demand.clone(), now }).await? {
+            Outcome::Requested(outcome) => Ok(outcome),
             other => unexpected(&other),
         }
+    }
+
+    async fn put_signal(
+        &self,
+        exec_id: &ExecId,
+        signal: NewSignal,
+        idempotency: Option<Idempotency>,
+        now: Timestamp,
+    ) -> Result<SignalOutcome, Error> {
+        let sent = NewlySent { exec_id: exec_id.clone(), signal: EncodedSignal::new(&signal), idempotency, now };
+        match self.operation(Operation::Signal(Box::new(sent))).await? {
+            Outcome::Signal(outcome) => Ok(outcome),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn signals(&self, exec_id: &ExecId, queued: bool) -> Result<Vec<Signal>, Error> {
+        read::signals(&mut *self.reader.get().await?, exec_id, queued).await
+    }
+
+    async fn news(&self, node: &NodeId) -> Result<Vec<ExecId>, Error> {
+        list::news(&mut *self.reader.get().await?, node).await
+    }
+
+    async fn publish(&self, event: Published, starts: Vec<NewRun>) -> Result<Option<Vec<Woken>>, Error> {
+        let signal = EncodedSignal::new(&NewSignal {
+            signal_id: event.event_id.clone(),
+            name: event.name.clone(),
+            payload: event.payload.clone(),
+            metadata: event.metadata.clone(),
+            dedupe_key: None,
+        });
+        let starts = starts.into_iter().map(encode::start).collect::<Result<_, _>>()?;
+        self.told(Operation::Publish(Box::new(Publication { event, signal, starts }))).await
+    }
+
+    async fn declare_schedules(&self, declared: Vec<Declared>, now: Timestamp) -> Result<(), Error> {
+        self.operation(Operation::Declare { declared, now }).await.map(|_| ())
+    }
+
+    async fn schedules(&self) -> Result<Vec<Schedule>, Error> {
+        schedule::all(&mut *self.reader.get().await?).await
+    }
+
+    async fn set_schedule(
+        &self,
+        schedule_id: &str,
+        overriding: Option<String>,
+        next_fire_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let setting = schedule::Setting::Override { overriding, now };
+        self.flag(Operation::SetSchedule { schedule_id: schedule_id.into(), setting, next_fire_at }).await
+    }
+
+    async fn plan_schedule(&self, schedule_id: &str, next_fire_at: Option<Timestamp>) -> Result<bool, Error> {
+        let setting = schedule::Setting::Next;
+        self.flag(Operation::SetSchedule { schedule_id: schedule_id.into(), setting, next_fire_at }).await
+    }
+
+    async fn fire(&self, fire: Fire) -> Result<Option<Vec<Woken>>, Error> {
+        self.told(Operation::Fire(Box::new(schedule::EncodedFire::new(fire)?))).await
+    }
+
+    async fn sweep(&self, retention: &Retention, cursor: Option<&str>, now: Timestamp) -> Result<Swept, Error> {
+        sweep::step(self, retention, cursor, now).await
+    }
+
+    fn shrunk_to(&self) -> Option<u64> {
+        Some(self.shrunk_to.load(Ordering::Relaxed)).filter(|bytes| *bytes < u64::MAX)
     }
 
     async fn put_node(&self, node: Node) -> Result<(), Error> {
@@ -304,17 +396,11 @@ impl Storage for SqliteStorage {
     }
 
     async fn kv_set(&self, entry: KvEntry, expected: Option<Option<Vec<u8>>>, now: Timestamp) -> Result<bool, Error> {
-        match self.operation(Operation::KvSet { entry, expected, now }).await? {
-            Outcome::Flag(stored) => Ok(stored),
-            other => unexpected(&other),
-        }
+        self.flag(Operation::KvSet { entry, expected, now }).await
     }
 
     async fn kv_delete(&self, space: &str, key: &str) -> Result<bool, Error> {
-        match self.operation(Operation::KvDelete { space: space.into(), key: key.into() }).await? {
-            Outcome::Flag(removed) => Ok(removed),
-            other => unexpected(&other),
-        }
+        self.flag(Operation::KvDelete { space: space.into(), key: key.into() }).await
     }
 
     async fn kv_keys(

@@ -1,14 +1,20 @@
-//! Logical transactions that read before they write: claims, cancel requests, nodes, key-value entries.
+//! Logical transactions that read before they write: claims, nodes, key-value entries, and a list of the others.
 
 use compozy_engine::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::super::row::{KvEntry, Node, Started};
-use super::super::{CancelOutcome, Error};
-use super::encode::{Encoded, TERMINAL};
+use super::super::Error;
+use super::super::row::{Declared, Demand, Durability, KvEntry, Node, Started};
+use super::control::{NewlySent, Publication};
+use super::encode::Encoded;
 use super::error::{from_sqlite, is_unique};
+use super::known::Known;
+use super::outward::level_of;
+use super::schedule::{EncodedFire, Setting};
 use super::statement::Refused;
+use super::sweep::Sweep;
 use super::writer::{Claimed, Outcome};
+use super::{control, schedule, sweep};
 use crate::id::{ExecId, NodeId};
 
 /// A run that has not ended.
@@ -40,11 +46,23 @@ pub(super) enum Operation {
         node: NodeId,
         now: Timestamp,
     },
-    Cancel {
-        exec_id: ExecId,
-        request: String,
+    Request {
+        demand: Demand,
         now: Timestamp,
     },
+    Signal(Box<NewlySent>),
+    Publish(Box<Publication>),
+    Declare {
+        declared: Vec<Declared>,
+        now: Timestamp,
+    },
+    SetSchedule {
+        schedule_id: String,
+        setting: Setting,
+        next_fire_at: Option<Timestamp>,
+    },
+    Fire(Box<EncodedFire>),
+    Sweep(Sweep),
     PutNode(Node),
     RemoveNode(NodeId),
     Recover {
@@ -64,14 +82,40 @@ pub(super) enum Operation {
     Ping,
 }
 
+impl Operation {
+    /// The runs that it starts.
+    pub(super) fn starts(&self) -> &[Encoded] {
+        match self {
+            Self::Publish(publication) => &publication.starts,
+            Self::Fire(fire) => fire.start.as_slice(),
+            _ => &[],
+        }
+    }
+
+    /// The level it needs, at least `own`.
+    pub(super) fn level(&self, own: Durability) -> Durability {
+        level_of(self.starts(), own)
+    }
+}
+
 /// Carries one out inside the writer's transaction.
-pub(super) fn run(operation: &Operation, connection: &Connection) -> Result<Outcome, Error> {
+pub(super) fn run(operation: &Operation, connection: &Connection, known: &Known) -> Result<Outcome, Error> {
     let outcome = match operation {
         Operation::Claim { node, limit, now } => claim(connection, node, *limit, *now),
         Operation::ClaimOne { node, exec_id, now } => claim_one(connection, node, exec_id, *now),
         Operation::Claimed { node, now } => claimed_at(connection, node, *now),
         Operation::HandBack { node, now } => hand_back(connection, node, *now),
-        Operation::Cancel { exec_id, request, now } => return cancel(connection, exec_id, request, *now),
+        Operation::Request { demand, now } => {
+            return Ok(Outcome::Requested(control::request(connection, demand, *now)?));
+        }
+        Operation::Signal(sent) => return control::put_signal(connection, sent),
+        Operation::Publish(publication) => return control::publish(connection, known, publication),
+        Operation::Fire(fire) => return schedule::fire(connection, known, fire),
+        Operation::Declare { declared, now } => schedule::declare(connection, declared, *now),
+        Operation::SetSchedule { schedule_id, setting, next_fire_at } => {
+            schedule::set(connection, schedule_id, setting, *next_fire_at)
+        }
+        Operation::Sweep(sweep) => sweep::run(connection, sweep).map(Outcome::Removed),
         Operation::PutNode(node) => put_node(connection, node),
         Operation::RemoveNode(node) => {
             execute(connection, "DELETE FROM nodes WHERE node_id = ?", [node.as_str()]).map(|_| Outcome::Done)
@@ -199,12 +243,13 @@ fn free(connection: &Connection, which: [&str; 2], node: &str, now: Timestamp) -
         return Ok(0);
     }
     let list = list(&ids);
-    // A paused run waits for `resume`, not for a node.
+    // A run that is to stay paused waits for `resume`, not for a node.
     let statements = [
         concat!(
             "INSERT INTO ready (exec_id, not_before, priority, concurrency_key) ",
             "SELECT exec_id, ?1, priority, concurrency_key FROM executions ",
-            "WHERE exec_id IN (SELECT value FROM json_each(?2)) AND status IN ('PENDING', 'RUNNING', 'WAITING') ",
+            "WHERE exec_id IN (SELECT value FROM json_each(?2)) AND (status IN ('PENDING', 'RUNNING', 'WAITING') ",
+            "OR (status = 'PAUSED' AND (pause_request IS NULL OR cancel_request IS NOT NULL))) ",
             "ON CONFLICT (exec_id) DO UPDATE SET affinity_node = NULL"
         ),
         "UPDATE executions SET owner_node = NULL, affinity_node = NULL, updated_at = ?1 \
@@ -214,32 +259,6 @@ fn free(connection: &Connection, which: [&str; 2], node: &str, now: Timestamp) -
         execute(connection, sql, params![now.0, list])?;
     }
     Ok(ids.len() as u64)
-}
-
-fn cancel(connection: &Connection, exec_id: &ExecId, request: &str, now: Timestamp) -> Result<Outcome, Error> {
-    let sql = "SELECT status, owner_node, cancel_request IS NOT NULL FROM executions WHERE exec_id = ?";
-    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-    let found = connection.query_row(sql, [exec_id.as_str()], row).optional().map_err(from_sqlite)?;
-    let Some((status, owner, already)): Option<(String, Option<String>, bool)> = found else {
-        return Err(Error::NotFound(format!("run {exec_id}")));
-    };
-    if TERMINAL.contains(&status.as_str()) {
-        return Err(Error::Finished(status));
-    }
-    let free = owner.is_none();
-    let owner = owner.map(NodeId::from);
-    if already {
-        return Ok(Outcome::Cancel(CancelOutcome::Already { owner }));
-    }
-    let note = "UPDATE executions SET cancel_request = ?2, updated_at = ?3 WHERE exec_id = ?1";
-    execute(connection, note, params![exec_id.as_str(), request, now.0]).map_err(from_sqlite)?;
-    if free {
-        let wake = "INSERT INTO ready (exec_id, not_before, priority, concurrency_key) \
-                    SELECT exec_id, ?2, priority, concurrency_key FROM executions WHERE exec_id = ?1 \
-                    ON CONFLICT (exec_id) DO UPDATE SET not_before = min(not_before, excluded.not_before)";
-        execute(connection, wake, params![exec_id.as_str(), now.0]).map_err(from_sqlite)?;
-    }
-    Ok(Outcome::Cancel(CancelOutcome::Requested { owner }))
 }
 
 fn put_node(connection: &Connection, node: &Node) -> rusqlite::Result<Outcome> {
@@ -283,11 +302,19 @@ pub(super) const KNOWN_KEY: &str = concat!(
 /// # Errors
 /// [`Error::Conflict`] when the key was used with another request.
 pub(super) fn replay(found: Option<(String, String)>, asked: &str, me: &ExecId) -> Result<Option<Started>, Error> {
+    let kept = same_request(found, asked)?;
+    Ok(kept.map(|kept| if kept == me.as_str() { Started::New } else { Started::Replayed(kept.into()) }))
+}
+
+/// What was kept with a request hash, if the request with the hash `asked` is the same.
+///
+/// # Errors
+/// [`Error::Conflict`] when it is another one.
+pub(super) fn same_request(found: Option<(String, String)>, asked: &str) -> Result<Option<String>, Error> {
     match found {
         None => Ok(None),
         Some((hash, _)) if hash != asked => Err(Error::Conflict("idempotency_mismatch".into())),
-        Some((_, exec_id)) if exec_id == me.as_str() => Ok(Some(Started::New)),
-        Some((_, exec_id)) => Ok(Some(Started::Replayed(exec_id.into()))),
+        Some((_, kept)) => Ok(Some(kept)),
     }
 }
 
@@ -332,7 +359,8 @@ pub(super) fn diagnose(connection: &Connection, member: &Encoded, refused: Refus
         Refused::Guard => {
             let to = update.status.as_deref().unwrap_or(status.as_str());
             Error::Conflict(format!(
-                "run {exec_id} cannot go from {status} to {to}, or its events do not follow the last one recorded"
+                "run {exec_id} cannot go from {status} to {to}, its events do not follow the last one recorded, or it \
+                 settles a signal twice"
             ))
         }
         Refused::Sqlite(_) if unique => Error::Conflict(format!("run {exec_id}: a row exists already")),

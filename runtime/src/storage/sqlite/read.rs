@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Row, Sqlite, SqliteConnection, Sqlite
 use tokio::sync::OwnedMutexGuard;
 
 use super::super::Error;
-use super::super::row::{Durability, Journal, LoadedRun, Run, Step, Timer, Usage};
+use super::super::row::{Durability, Journal, LoadedRun, Run, Signal, Step, Timer, Usage};
 use super::error::from_sqlx;
 use super::writer::Gate;
 use crate::id::{ExecId, NodeId};
@@ -39,8 +39,8 @@ pub(super) const RUN: &str = concat!(
     ", ",
     json!("error"),
     ", e.\"trigger\", e.tags, e.parent_exec_id, e.root_exec_id, e.forked_from, e.durability, e.priority, e.deadline, ",
-    "e.state, e.owner_node, e.affinity_node, e.epoch, e.last_seq, e.cancel_request, e.created_at, e.started_at, ",
-    "e.updated_at, e.finished_at"
+    "e.state, e.owner_node, e.affinity_node, e.epoch, e.last_seq, e.cancel_request, e.pause_request, e.created_at, ",
+    "e.started_at, e.updated_at, e.finished_at"
 );
 
 const STEP: &str = concat!(
@@ -51,6 +51,12 @@ const STEP: &str = concat!(
     ", ",
     json!("error"),
     ", e.waiting_for, e.state, e.result_seq, e.started_at, e.finished_at"
+);
+
+const SIGNAL: &str = concat!(
+    "e.position, e.signal_id, e.name, ",
+    json!("payload"),
+    ", e.metadata, e.state, e.noted, e.consumed_by, e.received_at"
 );
 
 pub(super) const JOURNAL: &str = concat!("e.seq, e.at, e.event, e.task_id, ", json!("data"));
@@ -112,7 +118,7 @@ pub(super) async fn runs_of(connection: &mut SqliteConnection, ids: &str) -> Res
     rows.iter().map(run_row).collect()
 }
 
-/// A run, its steps and its timers at one moment.
+/// A run, its steps, its timers and its queued signals at one moment.
 pub(super) async fn load(connection: &mut SqliteConnection, exec_id: &ExecId) -> Result<Option<LoadedRun>, Error> {
     let mut snapshot = connection.begin().await.map_err(from_sqlx)?;
     let Some(run) = run(&mut snapshot, exec_id).await? else { return Ok(None) };
@@ -121,8 +127,9 @@ pub(super) async fn load(connection: &mut SqliteConnection, exec_id: &ExecId) ->
         sqlx::query("SELECT timer_id, kind, step_key, due_at FROM timers WHERE exec_id = ? ORDER BY due_at, timer_id");
     let rows = query.bind(exec_id.as_str()).fetch_all(&mut *snapshot).await.map_err(from_sqlx)?;
     let timers = rows.iter().map(timer_row).collect::<Result<_, _>>()?;
+    let signals = signals(&mut snapshot, exec_id, true).await?;
     snapshot.rollback().await.map_err(from_sqlx)?;
-    Ok(Some(LoadedRun { run, steps, timers }))
+    Ok(Some(LoadedRun { run, steps, timers, signals }))
 }
 
 /// The steps of a run in the order they started.
@@ -130,6 +137,18 @@ pub(super) async fn steps(connection: &mut SqliteConnection, exec_id: &ExecId) -
     let sql = format!("SELECT {STEP} FROM steps AS e WHERE e.exec_id = ? ORDER BY e.position, e.step_key");
     let query = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str());
     query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(step_row).collect()
+}
+
+/// Signals of a run in the order they came.
+pub(super) async fn signals(
+    connection: &mut SqliteConnection,
+    exec_id: &ExecId,
+    queued: bool,
+) -> Result<Vec<Signal>, Error> {
+    let only = if queued { "AND e.state = 'queued'" } else { "" };
+    let sql = format!("SELECT {SIGNAL} FROM signals AS e WHERE e.exec_id = ? {only} ORDER BY e.position");
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str());
+    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(signal_row).collect()
 }
 
 /// Tokens used by a run.
@@ -183,6 +202,7 @@ pub(super) fn run_row(row: &SqliteRow) -> Result<Run, Error> {
         epoch: columns.number()?,
         last_seq: columns.number()?,
         cancel_request: columns.text_option()?,
+        pause_request: columns.text_option()?,
         created_at: Timestamp(columns.number()?),
         started_at: columns.time_option()?,
         updated_at: Timestamp(columns.number()?),
@@ -235,6 +255,21 @@ fn journal_row(row: &SqliteRow) -> Result<Journal, Error> {
     })
 }
 
+fn signal_row(row: &SqliteRow) -> Result<Signal, Error> {
+    let mut columns = Columns { row, next: 0 };
+    Ok(Signal {
+        position: columns.number()?,
+        signal_id: columns.text()?,
+        name: columns.text()?,
+        payload: columns.text()?,
+        metadata: columns.text()?,
+        state: columns.text()?,
+        noted: columns.number()? != 0,
+        consumed_by: columns.text_option()?,
+        received_at: Timestamp(columns.number()?),
+    })
+}
+
 fn timer_row(row: &SqliteRow) -> Result<Timer, Error> {
     let mut columns = Columns { row, next: 0 };
     Ok(Timer {
@@ -275,7 +310,7 @@ impl<'r> Columns<'r> {
         self.read()
     }
 
-    fn time_option(&mut self) -> Result<Option<Timestamp>, Error> {
+    pub(super) fn time_option(&mut self) -> Result<Option<Timestamp>, Error> {
         Ok(self.number_option()?.map(Timestamp))
     }
 }

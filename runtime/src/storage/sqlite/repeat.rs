@@ -39,15 +39,21 @@ impl Operation {
                 Self::Claimed { node: node.clone(), now: *now }
             }
             Self::HandBack { node, now } => Self::HandBack { node: node.clone(), now: *now },
-            Self::Cancel { exec_id, request, now } => {
-                Self::Cancel { exec_id: exec_id.clone(), request: request.clone(), now: *now }
-            }
+            Self::Request { demand, now } => Self::Request { demand: demand.clone(), now: *now },
             Self::PutNode(node) => Self::PutNode(node.clone()),
             Self::RemoveNode(node) => Self::RemoveNode(node.clone()),
             Self::Recover { me, sole, now } => Self::Recover { me: me.clone(), sole: *sole, now: *now },
             Self::Ping => Self::Ping,
-            // A command that runs one run and the plugin that asked are told: only they know what a repeat would mean.
-            Self::ClaimOne { .. } | Self::KvSet { .. } | Self::KvDelete { .. } => return None,
+            // Whoever asked is told: only they know what a repeat would mean.
+            Self::ClaimOne { .. }
+            | Self::KvSet { .. }
+            | Self::KvDelete { .. }
+            | Self::Signal(_)
+            | Self::Publish(_)
+            | Self::Declare { .. }
+            | Self::SetSchedule { .. }
+            | Self::Fire(_)
+            | Self::Sweep(_) => return None,
         })
     }
 }

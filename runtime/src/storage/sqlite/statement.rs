@@ -42,14 +42,23 @@ pub(super) enum Slot {
     Idempotency,
     Ready,
     Payload,
+    PayloadRef,
     Journal,
     Step,
     Attempt,
     Timer,
     ClearedTimer,
     Usage,
+    /// That the journal says that a signal came.
+    NotedSignal,
+    /// What became of a signal: each is settled once.
+    SettledSignal,
     EndedReady,
     EndedTimer,
+    /// What an ended run has not taken.
+    EndedSignal,
+    /// A signal of a run; one that is known already changes nothing.
+    Signal,
 }
 
 /// Why a row could not be written.
@@ -76,17 +85,22 @@ impl Slot {
     /// Writes whole rows.
     ///
     /// # Errors
-    /// [`Refused::Guard`] when the run is not where, or whose, the row says.
+    /// [`Refused::Guard`] when the run is not where, or whose, the row says, or its signal was settled before.
     pub(super) fn write(self, connection: &Connection, values: &[Value]) -> Result<(), Refused> {
         let (columns, sql) = self.sql();
         let mut statement = connection.prepare_cached(sql)?;
         for row in values.chunks(columns) {
             let changed = statement.execute(params_from_iter(row))?;
-            if changed == 0 && matches!(self, Self::Advance | Self::Move) {
+            if changed == 0 && matches!(self, Self::Advance | Self::Move | Self::SettledSignal) {
                 return Err(Refused::Guard);
             }
         }
         Ok(())
+    }
+
+    /// Writes one row; false when it changed nothing.
+    pub(super) fn write_one(self, connection: &Connection, row: &[Value]) -> rusqlite::Result<bool> {
+        Ok(connection.prepare_cached(self.sql().1)?.execute(params_from_iter(row))? > 0)
     }
 
     fn sql(self) -> (usize, &'static str) {
@@ -126,12 +140,12 @@ impl Slot {
                  WHERE digest <> excluded.digest",
             ),
             Self::Execution => (
-                27,
+                28,
                 "INSERT INTO executions (exec_id, component, workflow_id, definition_digest, status, reason, input, \
                  output, error, \"trigger\", tags, parent_exec_id, root_exec_id, forked_from, durability, priority, \
-                 deadline, state, owner_node, affinity_node, epoch, last_seq, cancel_request, created_at, started_at, \
-                 updated_at, finished_at) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 deadline, state, owner_node, affinity_node, epoch, last_seq, cancel_request, pause_request, \
+                 created_at, started_at, updated_at, finished_at) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             ),
             Self::WorkflowRuns => (
                 2,
@@ -146,6 +160,7 @@ impl Slot {
             Self::Payload => {
                 (3, "INSERT INTO payloads (hash, data, created_at) VALUES (?, ?, ?) ON CONFLICT (hash) DO NOTHING")
             }
+            Self::PayloadRef => (2, "INSERT INTO payload_refs (hash, exec_id) VALUES (?, ?) ON CONFLICT DO NOTHING"),
             Self::Journal => {
                 (6, "INSERT INTO journal (exec_id, seq, at, event, task_id, data) VALUES (?, ?, ?, ?, ?, ?)")
             }
@@ -184,6 +199,20 @@ impl Slot {
             ),
             Self::EndedReady => (1, "DELETE FROM ready WHERE exec_id = ?"),
             Self::EndedTimer => (1, "DELETE FROM timers WHERE exec_id = ?"),
+            Self::NotedSignal => (2, "UPDATE signals SET noted = 1 WHERE exec_id = ? AND signal_id = ?"),
+            Self::SettledSignal => (
+                5,
+                "UPDATE signals SET state = ?3, consumed_by = ?4, settled_at = ?5 \
+                 WHERE exec_id = ?1 AND signal_id = ?2 AND state = 'queued'",
+            ),
+            Self::EndedSignal => {
+                (2, "UPDATE signals SET state = 'ignored', settled_at = ?2 WHERE exec_id = ?1 AND state = 'queued'")
+            }
+            Self::Signal => (
+                7,
+                "INSERT INTO signals (exec_id, signal_id, name, payload, metadata, dedupe_key, received_at, state) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, 'queued') ON CONFLICT DO NOTHING",
+            ),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sqlx::Connection as _;
 use tempfile::TempDir;
 
+use super::super::row::Retention;
 use super::super::suite::{self, Bench};
 use super::super::{Error, Storage};
 use super::{Options, Role, open};
@@ -206,6 +207,30 @@ async fn check_finds_what_was_planted() {
         ("UPDATE steps SET result_seq = 77", "has result event 77 that is not in the journal"),
         ("UPDATE workflow_runs SET runs = 5", "counts 5 runs and has 1"),
         ("DELETE FROM definitions WHERE FALSE; DELETE FROM executions", "which does not exist"),
+        ("UPDATE executions SET journal_from = 2", "but its journal begins at 2"),
+        ("UPDATE executions SET owner_node = NULL, status = 'PAUSED'", "nothing will ever continue it"),
+        (
+            "UPDATE executions SET owner_node = NULL; UPDATE steps SET status = 'WAITING', \
+             waiting_for = '{\"kind\":\"signal\",\"detail\":\"paid\"}'; \
+             INSERT INTO signals (exec_id, signal_id, name, payload, metadata, state, received_at) \
+             SELECT exec_id, 's', 'paid', '1', '{}', 'queued', 1 FROM executions",
+            "which has come, and nobody will tell it",
+        ),
+        (
+            "UPDATE steps SET status = 'WAITING', waiting_for = '{\"kind\":\"child\",\"detail\":\"lost\"}'",
+            "waits for run lost, which does not exist",
+        ),
+        (
+            "UPDATE executions SET status = 'SUCCESS', finished_at = 1; \
+             INSERT INTO signals (exec_id, signal_id, name, payload, metadata, state, received_at) \
+             SELECT exec_id, 's', 'paid', '1', '{}', 'queued', 1 FROM executions",
+            "keeps signal s for a wait",
+        ),
+        (
+            "INSERT INTO payloads VALUES ('00', x'31', 1); UPDATE executions SET input = '@sha256:00'",
+            "that retention may remove",
+        ),
+        ("UPDATE executions SET parent_exec_id = 'gone'", "has parent gone, which does not exist"),
         (
             "UPDATE journal SET data = '{\"step_key\":\"a#1\",\"status\":\"SUCCESS\"}' WHERE seq = 1; \
           UPDATE journal SET event = 'task_status' WHERE seq = 1",
@@ -253,4 +278,68 @@ async fn a_busy_writer_leaves_others_their_turn() {
     let meanwhile: u32 = writers.join_all().await.iter().sum();
     assert!(meanwhile >= 50, "the server went on writing: {meanwhile}");
     server.sound().await;
+}
+
+#[tokio::test]
+async fn an_older_database_is_brought_up_to_date() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("compozy.db");
+    let bench = Bench::new(file(&path, Role::Server).await).await;
+    let mut new = bench.new_run();
+    new.run.input = format!("\"{}\"", "x".repeat(10_000));
+    let (exec_id, input) = (new.run.exec_id.clone(), new.run.input.clone());
+    bench.storage.start(new).await.unwrap();
+    bench.storage.close().await;
+    plant(
+        &path,
+        "DROP VIEW v_signals; DROP VIEW v_schedules; DROP VIEW v_schedule_fires; DROP TABLE signals; DROP TABLE events; \
+         DROP TABLE schedules; DROP TABLE schedule_fires; DROP TABLE payload_refs; DROP INDEX steps_waiting; \
+         DROP INDEX executions_untrimmed; DROP INDEX idempotency_expiry; \
+         ALTER TABLE executions DROP COLUMN trimmed_at; ALTER TABLE executions DROP COLUMN journal_from; \
+         ALTER TABLE idempotency_keys DROP COLUMN answer; DELETE FROM migrations WHERE version = 2",
+    )
+    .await;
+    let error = open(options(&path, Role::ReadOnly)).await.unwrap_err();
+    assert!(matches!(&error, Error::Conflict(text) if text.contains("older schema version 1")), "{error}");
+    let again = file(&path, Role::Server).await;
+    assert_eq!(again.run(&exec_id).await.unwrap().unwrap().input, input);
+    assert_eq!(again.check().await.unwrap(), Vec::<String>::new(), "its payload is needed");
+}
+
+/// What a sweep frees goes back to the file system in small steps, and the writer says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swept_file_becomes_smaller() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("compozy.db");
+    let bench = Bench::new(file(&path, Role::Server).await).await;
+    for _ in 0..600 {
+        let mut new = bench.new_run();
+        new.run.tags = format!(r#"{{"pad":"{}"}}"#, "x".repeat(7_000));
+        let exec_id = new.run.exec_id.clone();
+        bench.storage.start(new).await.unwrap();
+        bench.commit(&exec_id, suite::begin(&exec_id, 2, "a#1")).await.unwrap();
+        bench.commit(&exec_id, suite::finish(&exec_id, 3, "a#1")).await.unwrap();
+    }
+    bench.storage.close().await;
+    let before = std::fs::metadata(&path).unwrap().len();
+    let storage = file(&path, Role::Server).await;
+    assert_eq!(storage.shrunk_to(), None);
+    let none = std::time::Duration::ZERO;
+    let retention = Retention { success: none, failed: none, journal: none, keep_last: 0 };
+    let (mut cursor, mut runs, mut pages, mut steps) = (None, 0, 0, 0);
+    loop {
+        let later = compozy_engine::time::Timestamp(i64::MAX / 2);
+        let swept = storage.sweep(&retention, cursor.as_deref(), later).await.unwrap();
+        assert!(swept.pages <= 70, "{swept:?}, some of them of the map of pages");
+        (runs, pages, steps, cursor) = (runs + swept.runs, pages + swept.pages, steps + 1, swept.next);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert!(runs == 600 && pages > 500 && steps > 12, "{runs} runs, {pages} pages, {steps} steps");
+    assert_eq!(storage.check().await.unwrap(), Vec::<String>::new());
+    let shrunk = storage.shrunk_to().unwrap();
+    storage.close().await;
+    let after = std::fs::metadata(&path).unwrap().len();
+    assert!(after >= shrunk && after < before / 2, "{before} bytes became {after}, no fewer than {shrunk}");
 }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::{Mutex, oneshot, watch};
 
-use super::super::row::{Durability, Started};
-use super::super::{CancelOutcome, Error, crash};
+use super::super::row::{Durability, SignalOutcome, Started, Woken};
+use super::super::{Error, RequestOutcome, crash};
 use super::checkpoint::Progress;
 use super::desk::Desk;
 use super::encode::Encoded;
@@ -23,7 +23,9 @@ use super::error::{from_sqlite, is_busy, is_general};
 use super::known::Known;
 use super::operation::{self, Operation};
 use super::repeat;
-use super::statement::{Refused, Slot, Value};
+use super::rows;
+use super::statement::Refused;
+use super::sweep::Removed;
 use crate::clock::Clock;
 use crate::id::ExecId;
 
@@ -46,8 +48,14 @@ pub(super) type Gate = Arc<Mutex<()>>;
 pub(super) enum Outcome {
     Done,
     Started(Started),
+    /// Runs that have something new to look at.
+    Committed(Vec<Woken>),
+    /// The same; `None`: it was done before, and nothing was written.
+    Told(Option<Vec<Woken>>),
     Claimed(Vec<Claimed>),
-    Cancel(CancelOutcome),
+    Requested(RequestOutcome),
+    Signal(SignalOutcome),
+    Removed(Removed),
     Count(u64),
     Flag(bool),
 }
@@ -253,12 +261,12 @@ impl Writer {
         crash::point(crash::Side::Before).ok()?;
         self.set_level([work].into_iter()).ok()?;
         execute(&self.connection, "BEGIN IMMEDIATE").ok()?;
-        let written = self.write(member, true).and_then(|()| Ok(execute(&self.connection, "COMMIT")?));
-        if written.is_err() {
+        let written = rows::write(&self.connection, &self.known, member, true);
+        let Ok(woken) = written.and_then(|woken| Ok(execute(&self.connection, "COMMIT").map(|()| woken)?)) else {
             self.roll_back();
             return None;
-        }
-        let outcome = crash::point(crash::Side::After).map(|()| member.outcome());
+        };
+        let outcome = crash::point(crash::Side::After).map(|()| member.outcome(woken));
         drop(closed);
         self.known.remember(work, &outcome);
         self.progress.committed(1);
@@ -272,9 +280,15 @@ impl Writer {
         let rows: Option<Vec<&Encoded>> = batch.iter().map(|request| request.work.rows()).collect();
         if let Some(members) = rows {
             self.begin()?;
-            let written = members.iter().try_for_each(|member| self.write(member, true));
-            let ended = written.and_then(|()| Ok(execute(&self.connection, "COMMIT")?));
-            let Err(refused) = ended else { return Ok(members.iter().map(|member| Ok(member.outcome())).collect()) };
+            let write = |member: &&Encoded| {
+                rows::write(&self.connection, &self.known, member, true).map(|woken| Ok(member.outcome(woken)))
+            };
+            let written = members.iter().map(write).collect::<Result<Vec<_>, Refused>>();
+            let ended = written.and_then(|outcomes| Ok(execute(&self.connection, "COMMIT").map(|()| outcomes)?));
+            let refused = match ended {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(refused) => refused,
+            };
             self.roll_back();
             // Something in it fails: find out what, unless it is the database itself.
             if let Refused::Sqlite(error) = refused {
@@ -305,7 +319,7 @@ impl Writer {
         execute(connection, "SAVEPOINT member").map_err(from_sqlite)?;
         let mut outcome = match work {
             Work::Rows(encoded) => self.alone(encoded),
-            Work::Operation(operation) => operation::run(operation, connection),
+            Work::Operation(operation) => operation::run(operation, connection, &self.known),
         };
         if let Err(error) = &outcome {
             if is_general(error) {
@@ -316,7 +330,8 @@ impl Writer {
             if let Some(encoded) = work.rows()
                 && repeat::is_recorded(connection, encoded).map_err(from_sqlite)?
             {
-                outcome = Ok(encoded.outcome());
+                // Whom it woke was told then, or looks for itself when it is claimed.
+                outcome = Ok(encoded.outcome(Vec::new()));
             }
         }
         execute(connection, "RELEASE member").map_err(from_sqlite)?;
@@ -328,32 +343,10 @@ impl Writer {
         if let Some(replayed) = operation::replayed(&self.connection, member)? {
             return Ok(Outcome::Started(replayed));
         }
-        match self.write(member, false) {
-            Ok(()) => Ok(member.outcome()),
+        match rows::write(&self.connection, &self.known, member, false) {
+            Ok(woken) => Ok(member.outcome(woken)),
             Err(refused) => Err(operation::diagnose(&self.connection, member, refused)),
         }
-    }
-
-    /// Writes the rows of a member. What is remembered of its run is believed only if `trusting`.
-    fn write(&self, member: &Encoded, trusting: bool) -> Result<(), Refused> {
-        let connection = &self.connection;
-        if let Some(update) = &member.update {
-            let same = match &update.status {
-                None => true,
-                Some(status) => trusting && self.known.is_at(&member.exec_id, status),
-            };
-            let slot = if same { Slot::Advance } else { Slot::Move };
-            slot.write(connection, update.row(slot))?;
-        }
-        if let Some(start) = &member.started {
-            if let Some(definition) = start.definition.as_ref().filter(|definition| !self.known.has_head(definition)) {
-                Slot::Definition.write(connection, &definition.row(start.at))?;
-                Slot::Head.write(connection, &definition.head(start.at))?;
-            }
-            let run = [Value::Text(Arc::clone(&start.workflow_id)), Value::Integer(1)];
-            Slot::WorkflowRuns.write(connection, &run)?;
-        }
-        member.rows.iter().try_for_each(|(slot, values)| slot.write(connection, values))
     }
 
     fn begin(&self) -> Result<(), Error> {
@@ -378,11 +371,18 @@ impl Writer {
             return Ok(());
         }
         let level = batch.map(|work| match work {
-            Work::Operation(_) => self.settings.durability,
-            Work::Rows(encoded) => match &encoded.started {
-                Some(start) => start.durability,
-                None => self.known.durability(&encoded.exec_id).unwrap_or(Durability::Full),
-            },
+            Work::Operation(operation) => operation.level(self.settings.durability),
+            Work::Rows(encoded) => {
+                let own = match &encoded.started {
+                    Some(start) => start.durability,
+                    None => self.known.durability(&encoded.exec_id).unwrap_or(Durability::Full),
+                };
+                // What reaches other runs is none the weaker for being sent by a run of a low level.
+                match &encoded.outward {
+                    Some(outward) => outward.level(own.max(self.settings.durability)),
+                    None => own,
+                }
+            }
         });
         let level = level.max().unwrap_or(Durability::Full).max(Durability::Normal);
         if level != self.level {
@@ -462,7 +462,7 @@ impl Work {
 }
 
 impl Encoded {
-    fn outcome(&self) -> Outcome {
-        if self.started.is_some() { Outcome::Started(Started::New) } else { Outcome::Done }
+    fn outcome(&self, woken: Vec<Woken>) -> Outcome {
+        if self.started.is_some() { Outcome::Started(Started::New) } else { Outcome::Committed(woken) }
     }
 }

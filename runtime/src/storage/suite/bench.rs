@@ -61,6 +61,7 @@ impl Bench {
             epoch: 1,
             last_seq: 1,
             cancel_request: None,
+            pause_request: None,
             created_at: now,
             started_at: Some(now),
             updated_at: now,
@@ -88,13 +89,18 @@ impl Bench {
         exec_id
     }
 
-    pub(crate) async fn commit(&self, exec_id: &ExecId, changes: Changes) -> Result<(), Error> {
+    pub(crate) async fn commit(&self, exec_id: &ExecId, changes: Changes) -> Result<Vec<Woken>, Error> {
         self.storage.commit(exec_id, &self.node, 1, &changes).await
     }
 
     pub(crate) async fn sound(&self) {
         assert_eq!(self.storage.check().await.unwrap(), Vec::<String>::new());
     }
+}
+
+/// What is wanted of a run.
+pub(crate) fn demand(exec_id: &ExecId, wanted: Wanted, by: &str, reason: Option<&str>) -> Demand {
+    Demand { exec_id: exec_id.clone(), wanted, by: by.into(), reason: reason.map(str::to_owned) }
 }
 
 /// Event `seq`.
