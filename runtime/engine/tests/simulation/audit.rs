@@ -1,6 +1,6 @@
 //! What must hold after every commit (cli-and-api §9.2), and at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use compozy_engine::command::Command;
 use compozy_engine::decide::resume;
@@ -35,6 +35,8 @@ struct Seen {
     results: BTreeMap<String, StepRow>,
     /// How often the journal says of a signal that it is queued, and that it is consumed or ignored.
     signals: BTreeMap<String, (u32, u32)>,
+    /// Waits that have consumed a signal.
+    consumers: BTreeSet<String>,
     /// An ended run, whole.
     ended: Option<String>,
 }
@@ -49,6 +51,7 @@ impl Default for Seen {
             steps: BTreeMap::new(),
             results: BTreeMap::new(),
             signals: BTreeMap::new(),
+            consumers: BTreeSet::new(),
             ended: None,
         }
     }
@@ -74,6 +77,7 @@ impl Audit {
         seen.follow(run, new, state.paused)?;
         seen.results(run)?;
         seen.status(run)?;
+        seen.waits(&state)?;
         (seen.events, seen.status, seen.paused) = (run.journal.len(), state.status, state.paused);
         let queued = store.ready.contains_key(exec_id);
         if run.is_terminal() {
@@ -221,7 +225,11 @@ impl Seen {
                 let (queued, settled) = self.signals.entry(text("signal_id")).or_default();
                 match text("state").as_str() {
                     "queued" => *queued += 1,
-                    "consumed" | "ignored" => *settled += 1,
+                    "ignored" => *settled += 1,
+                    "consumed" => {
+                        *settled += 1;
+                        self.consumers.insert(key);
+                    }
                     _ => {}
                 }
             }
@@ -244,6 +252,16 @@ impl Seen {
             }
         }
         Ok(())
+    }
+
+    /// A wait that ended well did so with a signal.
+    fn waits(&self, state: &RunState) -> Checked {
+        let waited = |step: &&Step| {
+            let waited = step.opening.as_ref().is_some_and(|opening| opening.waiting().is_some());
+            waited && step.status == Status::Success && !step.skipped
+        };
+        let without = state.steps.iter().filter(waited).find(|step| !self.consumers.contains(&step.key.to_string()));
+        ensure(without.is_none(), || format!("a wait ended well and consumed no signal: {without:?}"))
     }
 
     /// Status moves only along the arrows.

@@ -271,9 +271,7 @@ impl World {
                 self.trace(|world| format!("{} drops {exec_id}: {reply:?}", world.nodes[at].id));
                 self.nodes[at].drivers.remove(&exec_id);
             }
-            Reply::Unavailable if self.rng.mille(200) => {
-                self.nodes[at].drivers.remove(&exec_id);
-            }
+            Reply::Unavailable if self.rng.mille(200) => self.give_up(at, &exec_id),
             Reply::Unavailable => {
                 let wait = self.rng.between(50 * MILLISECOND, SECOND);
                 self.tell(at, self.now + wait, Message::Overdue { exec_id: exec_id.clone(), ticket });
@@ -286,9 +284,13 @@ impl World {
     /// Nobody knows what became of a commit: reads it back before it is tried again.
     pub(crate) fn overdue(&mut self, at: usize, exec_id: &str, ticket: u64) {
         let node = self.nodes[at].id.clone();
+        let given_up = !self.quiet && self.rng.mille(300);
         let Some(driver) = self.nodes[at].drivers.get_mut(exec_id) else { return };
         let epoch = driver.epoch;
         let Some(pending) = driver.pending.take_if(|pending| pending.ticket == ticket) else { return };
+        if given_up {
+            return self.give_up(at, exec_id);
+        }
         let (before, events) = (pending.changes.after, i64::try_from(pending.changes.journal.len()).unwrap());
         let last_seq = before + events;
         let run = self.store.runs.get(exec_id);
@@ -305,6 +307,13 @@ impl World {
         } else {
             self.nodes[at].drivers.remove(exec_id);
         }
+    }
+
+    /// Hands a run back, with a commit of it perhaps still on its way.
+    fn give_up(&mut self, at: usize, exec_id: &str) {
+        let Some(driver) = self.nodes[at].drivers.remove(exec_id) else { return };
+        let node = self.nodes[at].id.clone();
+        self.send(at, Tx::Release { exec_id: exec_id.to_owned(), node, epoch: driver.epoch });
     }
 
     fn recorded(&mut self, at: usize, exec_id: &str) {
@@ -393,7 +402,7 @@ impl World {
         driver.forget_call(&key, keep_late);
         driver.calls.insert(key.clone(), Running { call, id });
         let message = Message::Ended { exec_id: exec_id.to_owned(), driver: driver.id, key, call: id };
-        let longest = if self.rng.mille(100) { 5 * SECOND } else { 300 * MILLISECOND };
+        let longest = if self.rng.mille(150) { 5 * SECOND } else { 300 * MILLISECOND };
         let wait = self.rng.between(MILLISECOND, longest);
         self.tell(at, self.now + wait, message);
     }

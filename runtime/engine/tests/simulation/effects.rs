@@ -147,7 +147,11 @@ impl<'a> Effect<'a> {
                 branches(*workers, *batch, Some(Items { values, ids: None }))
             }
         };
-        let timeout = self.node.timeout.map(Duration::from_micros);
+        let timeout = self.node.timeout.map(|timeout| match body {
+            // As long as it takes to look at a few signals.
+            Opens::Wait { .. } => Duration::from_micros(timeout / 4),
+            _ => Duration::from_micros(timeout),
+        });
         Outcome::Opened(Opened { input: Some(Json::from(&json!({}))), timeout, body })
     }
 

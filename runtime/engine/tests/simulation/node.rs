@@ -195,7 +195,8 @@ impl World {
     fn adopt_all(&mut self, at: usize) {
         let node = &self.nodes[at];
         let owned = self.store.runs.values().filter(|run| run.row.owner.as_ref() == Some(&node.id));
-        let idle = owned.filter(|run| !node.drivers.contains_key(&run.row.exec_id));
+        let driven = |exec_id: &str, epoch: i64| node.drivers.get(exec_id).is_some_and(|driver| driver.epoch == epoch);
+        let idle = owned.filter(|run| !driven(&run.row.exec_id, run.row.epoch));
         let idle: Vec<String> = idle.map(|run| run.row.exec_id.clone()).collect();
         for exec_id in idle {
             if self.nodes[at].up {

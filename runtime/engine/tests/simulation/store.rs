@@ -134,6 +134,12 @@ pub(crate) enum Tx {
     Renew {
         node: String,
     },
+    /// A node hands a run back.
+    Release {
+        exec_id: String,
+        node: String,
+        epoch: i64,
+    },
     /// Frees the runs of nodes whose lease has ended.
     Recover {
         node: String,
@@ -208,10 +214,14 @@ impl Store {
                 self.leases.insert(node.clone(), now + LEASE);
                 (Reply::Done, Vec::new())
             }
+            Tx::Release { exec_id, node, epoch } => {
+                let owned = self.runs.get(exec_id).is_some_and(|run| run.is_owned(node, *epoch));
+                (Reply::Done, if owned { self.free(&|id, _| id == exec_id, now) } else { Vec::new() })
+            }
             Tx::Recover { node } => (Reply::Done, self.recover(node, now)),
             Tx::Bury { node } => {
                 self.leases.remove(node);
-                (Reply::Done, self.free(&|owner| owner == node, now))
+                (Reply::Done, self.free(&|_, owner| owner == node, now))
             }
             Tx::Cancel { exec_id } => self.request(exec_id, now, |row| row.cancel_request = true),
             Tx::Pause { exec_id, paused } => {
@@ -364,16 +374,16 @@ impl Store {
 
     fn recover(&mut self, me: &str, now: i64) -> Vec<String> {
         let leases = self.leases.clone();
-        let freed = self.free(&|owner| owner != me && leases.get(owner).is_none_or(|until| *until <= now), now);
+        let freed = self.free(&|_, owner| owner != me && leases.get(owner).is_none_or(|until| *until <= now), now);
         self.leases.retain(|node, until| node == me || *until > now);
         freed
     }
 
-    fn free(&mut self, dead: &dyn Fn(&str) -> bool, now: i64) -> Vec<String> {
+    fn free(&mut self, which: &dyn Fn(&str, &str) -> bool, now: i64) -> Vec<String> {
         let fault = self.fault;
         let mut freed = Vec::new();
         for (id, run) in &mut self.runs {
-            if !run.row.owner.as_deref().is_some_and(dead) {
+            if !run.row.owner.as_deref().is_some_and(|owner| which(id, owner)) {
                 continue;
             }
             run.row.owner = None;
