@@ -309,9 +309,12 @@ impl World {
         }
     }
 
-    /// Hands a run back, with a commit of it perhaps still on its way.
+    /// Hands a run back or is to take it up again itself, with a commit of it perhaps still on its way.
     fn give_up(&mut self, at: usize, exec_id: &str) {
         let Some(driver) = self.nodes[at].drivers.remove(exec_id) else { return };
+        if self.rng.mille(500) {
+            return;
+        }
         let node = self.nodes[at].id.clone();
         self.send(at, Tx::Release { exec_id: exec_id.to_owned(), node, epoch: driver.epoch });
     }
@@ -323,7 +326,7 @@ impl World {
         let Some(pending) = driver.pending.take() else { return };
         if let Some(run) = self.store.runs.get(exec_id)
             && (run.is_owned(&node, driver.epoch) || run.is_terminal())
-            && fault.is_none()
+            && fault.is_none_or(|fault| fault == Fault::SameEpochAgain)
         {
             let stored = projection::fingerprint(&projection::restore(&driver.program, run, fault));
             let present = projection::fingerprint(&driver.state);

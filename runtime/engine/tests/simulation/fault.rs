@@ -43,6 +43,8 @@ pub(crate) enum Fault {
     UnknownIsSuccess,
     /// A claim of unknown outcome is taken for failure.
     ForgetUnknownClaims,
+    /// A node takes a run up again under the epoch under which it gave it up.
+    SameEpochAgain,
     /// Steps start before the commit that records their start.
     CarryOutEarly,
     /// A node goes on after its lease.
@@ -52,7 +54,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::DropFencing,
         Self::DropEpoch,
         Self::DropSeqGuard,
@@ -73,6 +75,7 @@ impl Fault {
         Self::ForgetTimers,
         Self::UnknownIsSuccess,
         Self::ForgetUnknownClaims,
+        Self::SameEpochAgain,
         Self::CarryOutEarly,
         Self::IgnoreLease,
         Self::LateAnswers,

@@ -72,6 +72,8 @@ pub(crate) struct Node {
     starts: BTreeMap<u64, u64>,
     claims: Vec<u64>,
     pub(crate) drivers: BTreeMap<String, Driver>,
+    /// The last epoch under which it has driven a run.
+    driven: BTreeMap<String, i64>,
 }
 
 impl Node {
@@ -88,6 +90,7 @@ impl Node {
             starts: BTreeMap::new(),
             claims: Vec::new(),
             drivers: BTreeMap::new(),
+            driven: BTreeMap::new(),
         }
     }
 
@@ -197,9 +200,16 @@ impl World {
         let owned = self.store.runs.values().filter(|run| run.row.owner.as_ref() == Some(&node.id));
         let driven = |exec_id: &str, epoch: i64| node.drivers.get(exec_id).is_some_and(|driver| driver.epoch == epoch);
         let idle = owned.filter(|run| !driven(&run.row.exec_id, run.row.epoch));
-        let idle: Vec<String> = idle.map(|run| run.row.exec_id.clone()).collect();
-        for exec_id in idle {
-            if self.nodes[at].up {
+        let idle: Vec<(String, i64)> = idle.map(|run| (run.row.exec_id.clone(), run.row.epoch)).collect();
+        for (exec_id, epoch) in idle {
+            let node = &self.nodes[at];
+            // A commit that was given up may still be on its way. Under the same epoch it would be taken for one that
+            // is decided from here on.
+            let again = node.driven.get(&exec_id) == Some(&epoch) && self.fault != Some(Fault::SameEpochAgain);
+            if again {
+                let node = node.id.clone();
+                self.send(at, Tx::TakeUp { exec_id, node, epoch });
+            } else if node.up {
                 self.adopt(at, &exec_id);
             }
         }
@@ -224,6 +234,7 @@ impl World {
             commands.clear();
         }
         self.trace(|world| format!("{} goes on with {exec_id}, epoch {epoch}", world.nodes[at].id));
+        self.nodes[at].driven.insert(exec_id.to_owned(), epoch);
         self.nodes[at].drivers.insert(exec_id.to_owned(), driver);
         self.carry_out(at, exec_id, commands);
         self.look(at, exec_id, false);

@@ -140,6 +140,12 @@ pub(crate) enum Tx {
         node: String,
         epoch: i64,
     },
+    /// A node takes a run that it owns up again, under a new epoch.
+    TakeUp {
+        exec_id: String,
+        node: String,
+        epoch: i64,
+    },
     /// Frees the runs of nodes whose lease has ended.
     Recover {
         node: String,
@@ -217,6 +223,10 @@ impl Store {
             Tx::Release { exec_id, node, epoch } => {
                 let owned = self.runs.get(exec_id).is_some_and(|run| run.is_owned(node, *epoch));
                 (Reply::Done, if owned { self.free(&|id, _| id == exec_id, now) } else { Vec::new() })
+            }
+            Tx::TakeUp { exec_id, node, epoch } => {
+                let owned = self.runs.get_mut(exec_id).filter(|run| run.is_owned(node, *epoch));
+                (Reply::Done, owned.map(|run| run.row.epoch += 1).map(|()| exec_id.clone()).into_iter().collect())
             }
             Tx::Recover { node } => (Reply::Done, self.recover(node, now)),
             Tx::Bury { node } => {
