@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use compozy_engine::command::Command;
 use compozy_engine::decide::resume;
 use compozy_engine::event::TimerKey;
-use compozy_engine::state::{RunState, Step, StepKey};
+use compozy_engine::state::{RunState, Step, StepKey, StoredStep};
 use compozy_engine::status::Status;
 use serde_json::Value;
 
 use super::effects::Call;
-use super::programs::Programs;
+use super::programs::{LAPS, Leaf, Program, Programs};
 use super::projection;
 use super::store::{JournalRow, Run, StepRow, Store, Tx};
 use super::world::Settings;
@@ -128,9 +128,10 @@ impl Audit {
             let canceled = run.row.status == "CANCELED";
             ensure(!canceled, || format!("{exec_id} is canceled, and nobody asked for it"))?;
             if settings.calm && !settings.fickle && run.row.deadline.is_none() {
-                let expected = &programs[&run.row.workflow].expected;
+                let program = &programs[&run.row.workflow];
+                let expected = &program.expected;
                 compared += 1;
-                let got = executions(run);
+                let got = executions(program, run);
                 let expected_steps: BTreeMap<_, _> = expected
                     .executions
                     .iter()
@@ -150,13 +151,22 @@ impl Audit {
     }
 }
 
-/// Executions by key: status, attempts, output. What a wait does with its signals is not the oracle's.
-fn executions(run: &Run) -> BTreeMap<String, (String, u32, Value)> {
+/// Executions by key: status, attempts, output. What a wait does with its signals and how often a task leads to itself is
+/// not the oracle's.
+fn executions(program: &Program, run: &Run) -> BTreeMap<String, (String, u32, Value)> {
     let own = run.steps.values().filter(|step| !step.key.contains("/processor#"));
-    own.map(|step| {
+    own.filter_map(|step| {
         let output = step.output.as_deref().filter(|_| step.status == "SUCCESS");
         let output = output.map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
-        (step.key.clone(), (step.status.clone(), step.attempt, output))
+        let stored: StoredStep = serde_json::from_str(&step.state).unwrap();
+        let mut key: StepKey = step.key.parse().unwrap();
+        if program.leaves.get(&stored.address) == Some(&Leaf::Loop) {
+            if !key.execution.is_multiple_of(LAPS) {
+                return None;
+            }
+            key.execution /= LAPS;
+        }
+        Some((key.to_string(), (step.status.clone(), step.attempt, output)))
     })
     .collect()
 }

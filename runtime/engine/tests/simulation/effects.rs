@@ -11,7 +11,7 @@ use compozy_engine::state::{RunState, Step, StepKey};
 use serde_json::{Value, json};
 
 use super::program::{Body, Node, chance};
-use super::programs::{Leaf, Program, child_workflow};
+use super::programs::{LAPS, Leaf, Program, child_workflow};
 use super::rng::Rng;
 
 /// What the engine wants to be carried out of a step.
@@ -173,6 +173,7 @@ impl<'a> Effect<'a> {
                     target: Some(target.to_owned()),
                 });
             }
+            Leaf::Loop if !self.step.key.execution.is_multiple_of(LAPS) => done.transition = leads(Some(self.at)),
             Leaf::Run { .. } => done.children.push(self.sub_run(chance("free", &place, 0, 3) == 0)),
             _ => {}
         }

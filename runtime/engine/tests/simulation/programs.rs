@@ -20,11 +20,17 @@ use super::rng::Rng;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Leaf {
     Plain,
+    /// Leads to itself until it has run [`LAPS`] times. To the oracle that is once.
+    Loop,
     Aggregate,
     Memory,
     Signal,
-    Wait { processor: bool },
-    Run { awaited: bool },
+    Wait {
+        processor: bool,
+    },
+    Run {
+        awaited: bool,
+    },
 }
 
 /// A workflow with what its tasks do.
@@ -41,6 +47,9 @@ pub(crate) struct Program {
 
 /// The workflows of a simulation, by id.
 pub(crate) type Programs = BTreeMap<String, Arc<Program>>;
+
+/// Executions of a task that leads to itself.
+pub(crate) const LAPS: u32 = 3;
 
 /// Runs below a run, at most.
 const DEPTH: usize = 2;
@@ -114,10 +123,11 @@ fn with_end(inner: Vec<Node>, fails: bool) -> Vec<Node> {
 
 fn leaves(rng: &mut Rng, nodes: &[Node], runs: usize, depth: usize) -> BTreeMap<Address, Leaf> {
     let mut addresses = Vec::new();
-    leaf_addresses(nodes, &mut Vec::new(), &mut addresses);
+    leaf_addresses(nodes, true, &mut Vec::new(), &mut addresses);
     let mut runs_left = if depth < DEPTH { runs } else { 0 };
-    let draw = |address: Address| {
+    let draw = |(address, may_loop): (Address, bool)| {
         let leaf = match rng.below(20) {
+            0..=3 if may_loop => Leaf::Loop,
             0..=7 => Leaf::Plain,
             8 => Leaf::Aggregate,
             9 => Leaf::Memory,
@@ -135,16 +145,19 @@ fn leaves(rng: &mut Rng, nodes: &[Node], runs: usize, depth: usize) -> BTreeMap<
     addresses.into_iter().map(draw).collect()
 }
 
-fn leaf_addresses(nodes: &[Node], above: &mut Address, found: &mut Vec<Address>) {
+/// Addresses of leaves, and whether they may lead to themselves: in a list, when they always end well.
+fn leaf_addresses(nodes: &[Node], list: bool, above: &mut Address, found: &mut Vec<(Address, bool)>) {
     for (index, node) in nodes.iter().enumerate() {
         above.push(index);
         match &node.body {
-            Body::Leaf { .. } => found.push(above.clone()),
-            Body::Router { .. } => {}
-            Body::Parallel { children, .. } | Body::Composite { children, .. } => {
-                leaf_addresses(children, above, found);
+            Body::Leaf { failing } => {
+                let flows = !node.skipped && !node.ends_list && !node.sleeps;
+                found.push((above.clone(), list && flows && *failing == 0));
             }
-            Body::Collection { child, .. } => leaf_addresses(std::slice::from_ref(child), above, found),
+            Body::Router { .. } => {}
+            Body::Composite { children, .. } => leaf_addresses(children, true, above, found),
+            Body::Parallel { children, .. } => leaf_addresses(children, false, above, found),
+            Body::Collection { child, .. } => leaf_addresses(std::slice::from_ref(child), false, above, found),
         }
         above.pop();
     }
@@ -180,7 +193,7 @@ fn kind(leaf: Leaf) -> TaskKind {
     let place = build::task("x", 1).place;
     let template = json!({"segments": [], "is_template": false, "references": [], "mode": "text", "place": place});
     let kind = match leaf {
-        Leaf::Plain => return build::task("x", 1).kind,
+        Leaf::Plain | Leaf::Loop => return build::task("x", 1).kind,
         Leaf::Aggregate => return TaskKind::Aggregate,
         Leaf::Memory => {
             json!({"type": "memory", "operation": "read", "memory": "m", "key": null, "payload": null, "options": {}})
