@@ -13,6 +13,7 @@ mod audit;
 #[allow(dead_code, reason = "shared with the oracle's tests")]
 #[path = "../oracle/build.rs"]
 mod build;
+mod clients;
 mod driver;
 mod effects;
 mod fault;
