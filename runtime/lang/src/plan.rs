@@ -22,8 +22,8 @@ pub use definitions::{
     Provider,
 };
 pub use flow::{
-    Cel, Collection, Composite, Dedupe, Expression, Memory, MemoryOperation, Overlap, Parallel, Route, Router,
-    Schedule, Signal, Strategy, SubWorkflow, Trigger, Verify, VerifyStrategy, Wait, Webhook, WebhookEvent,
+    Cel, Collection, Composite, Dedupe, Expression, Memory, MemoryOperation, Overlap, Parallel, Route, Router, Schedule,
+    Signal, Strategy, SubWorkflow, Trigger, Verify, VerifyStrategy, Wait, Webhook, WebhookEvent,
 };
 
 /// Everything `compozy.yaml` and its workflow files define, linked and checked.

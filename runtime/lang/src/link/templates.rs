@@ -7,8 +7,7 @@ use crate::document::{Check, SiteKind};
 use crate::interpolate::decoded_range;
 use crate::load::{TemplateProblem, TemplateReference, TemplateReport};
 use crate::plan::{
-    Expression, Next, Project, Provider, Reference, Task, TaskKind, Template, Tool, Transition, Typed, ValueTemplate,
-    Workflow,
+    Expression, Next, Project, Provider, Reference, Task, TaskKind, Template, Tool, Transition, Typed, ValueTemplate, Workflow,
 };
 use crate::suggest;
 use crate::yaml::raw::Places;

@@ -152,8 +152,7 @@ impl Builder {
             self.put(Slot::Journal, row);
         }
         for step in &changes.steps {
-            let [input, output, error] =
-                [&step.input, &step.output, &step.error].map(|json| self.json_option(json.as_deref()));
+            let [input, output, error] = [&step.input, &step.output, &step.error].map(|json| self.json_option(json.as_deref()));
             let row = [
                 exec.clone(),
                 text(step.step_key.as_str()),
@@ -285,8 +284,7 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
     let workflow_id: Arc<str> = run.workflow_id.as_str().into();
     let status: Arc<str> = run.status.as_str().into();
     let digest: Arc<str> = run.definition_digest.as_str().into();
-    let [input, output, error] = [Some(&run.input), run.output.as_ref(), run.error.as_ref()]
-        .map(|json| builder.json_option(json.map(String::as_str)));
+    let [input, output, error] = [Some(&run.input), run.output.as_ref(), run.error.as_ref()].map(|json| builder.json_option(json.map(String::as_str)));
     let row = [
         exec.clone(),
         text(run.component),

@@ -51,7 +51,9 @@ pub(super) fn run(operation: &Operation, connection: &Connection) -> Result<Outc
             removed.map(|removed| Outcome::Flag(removed > 0))
         }
         // An empty transaction of SQLite writes nothing; reading tells that the connection lives.
-        Operation::Ping => connection.query_row("SELECT count(*) FROM meta", [], |_| Ok(())).map(|()| Outcome::Done),
+        Operation::Ping => {
+            connection.query_row("SELECT count(*) FROM meta", [], |_| Ok(())).map(|()| Outcome::Done)
+        }
     };
     outcome.map_err(from_sqlite)
 }
@@ -277,8 +279,9 @@ pub(super) fn diagnose(connection: &Connection, member: &Encoded, refused: Refus
             Ok(found) => found,
             Err(error) => return from_sqlite(error),
         };
-    let owned =
-        found.filter(|(owner, epoch, _)| owner.as_deref() == Some(update.node.as_str()) && *epoch == update.epoch);
+    let owned = found.filter(|(owner, epoch, _)| {
+        owner.as_deref() == Some(update.node.as_str()) && *epoch == update.epoch
+    });
     let Some((_, _, status)) = owned else { return Error::Fenced };
     match refused {
         Refused::Guard => {

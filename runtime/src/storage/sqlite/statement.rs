@@ -143,9 +143,10 @@ impl Slot {
                 "INSERT INTO idempotency_keys (scope, key, request_hash, exec_id, expires_at) VALUES (?, ?, ?, ?, ?)",
             ),
             Self::Ready => (4, "INSERT INTO ready (exec_id, not_before, priority, affinity_node) VALUES (?, ?, ?, ?)"),
-            Self::Payload => {
-                (3, "INSERT INTO payloads (hash, data, created_at) VALUES (?, ?, ?) ON CONFLICT (hash) DO NOTHING")
-            }
+            Self::Payload => (
+                3,
+                "INSERT INTO payloads (hash, data, created_at) VALUES (?, ?, ?) ON CONFLICT (hash) DO NOTHING",
+            ),
             Self::Journal => {
                 (6, "INSERT INTO journal (exec_id, seq, at, event, task_id, data) VALUES (?, ?, ?, ?, ?, ?)")
             }

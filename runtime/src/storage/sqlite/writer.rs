@@ -245,8 +245,9 @@ impl Writer {
     fn one_by_one(&self, batch: &[Request]) -> Result<Vec<Result<Outcome, Error>>, Error> {
         self.begin()?;
         let ended = batch.iter().map(|request| self.member(&request.work)).collect::<Result<Vec<_>, _>>();
-        let ended =
-            ended.and_then(|outcomes| execute(&self.connection, "COMMIT").map(|()| outcomes).map_err(from_sqlite));
+        let ended = ended.and_then(|outcomes| {
+            execute(&self.connection, "COMMIT").map(|()| outcomes).map_err(from_sqlite)
+        });
         if ended.is_err() {
             self.roll_back();
         }
@@ -385,7 +386,8 @@ fn take_batch(waiting: &mut VecDeque<Request>) -> Vec<Request> {
     let fits = waiting.iter().take(BATCH).take_while(|request| match &request.work {
         Work::Operation(_) => true,
         Work::Rows(encoded) => {
-            runs.insert(&encoded.exec_id) && encoded.key().is_none_or(|(_, key)| keys.insert((&key.scope, &key.key)))
+            runs.insert(&encoded.exec_id)
+                && encoded.key().is_none_or(|(_, key)| keys.insert((&key.scope, &key.key)))
         }
     });
     let count = fits.count();
