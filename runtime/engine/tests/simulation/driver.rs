@@ -212,7 +212,7 @@ impl World {
             exec_id: child.to_owned(),
             status: row.status.parse::<Status>().unwrap(),
             output: row.output.as_deref().map(Json::from_valid),
-            error,
+            error: error.map(Into::into),
         })
     }
 
