@@ -1,4 +1,5 @@
-//! compozy's own build steps, run through the aliases of `.cargo/config.toml`: `cargo plugins`, `cargo quickstart`, `cargo verify`.
+//! compozy's own build steps, run through the aliases of `.cargo/config.toml`: `cargo plugins`, `cargo quickstart`,
+//! `cargo simulate`, `cargo verify`.
 //!
 //! Plain process calls: what a step runs is printed before it runs, so that each can be repeated by hand.
 
@@ -6,6 +7,7 @@ mod component;
 mod plugins;
 mod process;
 mod quickstart;
+mod simulate;
 mod targets;
 mod verify;
 
@@ -16,6 +18,8 @@ compozy's build steps
 
   cargo plugins [--no-guests]   compile the plugins to wasm components in plugins/target/components
   cargo quickstart              build everything and run the quickstart's workflow, offline unless a key is set
+  cargo simulate [SEEDS [FIRST]]
+                                run the engine's simulation over so many seeds, 100000 unless told
   cargo verify [--only STEP]    run every check and test; steps: fmt, plugins, clippy, plugin-tests, tests
 ";
 
@@ -26,6 +30,9 @@ fn main() -> ExitCode {
         ["plugins"] => plugins::build(plugins::Guests::Included),
         ["plugins", "--no-guests"] => plugins::build(plugins::Guests::Left),
         ["quickstart"] => quickstart::run(),
+        ["simulate"] => simulate::run(None, None),
+        ["simulate", seeds] => simulate::run(Some(seeds), None),
+        ["simulate", seeds, first] => simulate::run(Some(seeds), Some(first)),
         ["verify"] => verify::run(None),
         ["verify", "--only", step] => verify::run(Some(step)),
         [] | ["help" | "--help" | "-h"] => {

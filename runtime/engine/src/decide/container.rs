@@ -71,6 +71,9 @@ impl Turn<'_> {
     fn start_child(&mut self, key: &StepKey, child: SubRun) {
         let exec_id = child.exec_id.clone();
         self.out.children.push((key.clone(), child));
+        if self.state.paused {
+            self.command(Command::PauseChild { exec_id: exec_id.clone() });
+        }
         self.command(Command::AwaitChild { key: key.clone(), exec_id });
     }
 
