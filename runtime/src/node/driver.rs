@@ -65,7 +65,16 @@ pub(crate) enum Ended {
 }
 
 /// A step's call under way.
-type Call = BoxFuture<'static, (StepKey, u32, Outcome)>;
+type Call = BoxFuture<'static, Answer>;
+
+/// What a call came to.
+struct Answer {
+    /// Number of the call.
+    call: u64,
+    key: StepKey,
+    attempt: u32,
+    outcome: Outcome,
+}
 
 /// One run in motion.
 pub(crate) struct Driver {
@@ -75,7 +84,10 @@ pub(crate) struct Driver {
     epoch: i64,
     state: Shared,
     calls: FuturesUnordered<Call>,
-    cancels: BTreeMap<StepKey, CancelToken>,
+    /// The call whose answer counts for each step, and how it is ended. The answer of one that was aborted, or that another
+    /// took the place of, is nobody's any more.
+    current: BTreeMap<StepKey, (u64, CancelToken)>,
+    last_call: u64,
     timers: Timers,
     control: mpsc::UnboundedReceiver<Control>,
     slot: Slot,
@@ -104,7 +116,8 @@ impl Driver {
             epoch,
             state: Shared::new(state),
             calls: FuturesUnordered::new(),
-            cancels: BTreeMap::new(),
+            current: BTreeMap::new(),
+            last_call: 0,
             timers: Timers::default(),
             control,
             slot,
@@ -150,6 +163,7 @@ impl Driver {
                     let events = self.together(event);
                     self.handle(events).await
                 }
+                Next::Nothing => None,
                 Next::Look => self.look().await,
                 Next::Drain => {
                     self.draining = true;
@@ -158,7 +172,7 @@ impl Driver {
                 Next::Stop => Some(Ended::HandedBack),
             };
             if let Some(ended) = ended {
-                self.cancels.values().for_each(CancelToken::cancel);
+                self.current.values().for_each(|(_, cancel)| cancel.cancel());
                 return ended;
             }
         }
@@ -182,7 +196,9 @@ impl Driver {
         tokio::select! {
             biased;
             control = self.control.recv() => Next::of(control),
-            Some(ended) = self.calls.next(), if !self.calls.is_empty() => Next::Happened(self.ended(ended)),
+            Some(answer) = self.calls.next(), if !self.calls.is_empty() => {
+                self.ended(answer).map_or(Next::Nothing, Next::Happened)
+            }
             timer = timer, if !self.draining => {
                 self.timers.disarm(&timer);
                 Next::Happened(Event::TimerDue { timer })
@@ -219,9 +235,9 @@ impl Driver {
     fn together(&mut self, event: Event) -> Vec<Event> {
         let mut events = vec![event];
         while events.len() < TOGETHER
-            && let Some(Some(ended)) = self.calls.next().now_or_never()
+            && let Some(Some(answer)) = self.calls.next().now_or_never()
         {
-            events.push(self.ended(ended));
+            events.extend(self.ended(answer));
         }
         let now = self.worker.clock.now();
         while events.len() < TOGETHER
@@ -234,9 +250,12 @@ impl Driver {
         events
     }
 
-    fn ended(&mut self, (key, attempt, outcome): (StepKey, u32, Outcome)) -> Event {
-        self.cancels.remove(&key);
-        Event::StepEnded { key, attempt, outcome: Box::new(outcome) }
+    /// The event of an answer, if it still counts.
+    fn ended(&mut self, answer: Answer) -> Option<Event> {
+        let Answer { call, key, attempt, outcome } = answer;
+        self.current.get(&key).filter(|(current, _)| *current == call)?;
+        self.current.remove(&key);
+        Some(Event::StepEnded { key, attempt, outcome: Box::new(outcome) })
     }
 
     /// Decides, commits and carries out. `Some` when the driver has to end.
@@ -361,7 +380,7 @@ impl Driver {
             match command {
                 Command::Execute(key) | Command::Close(key) | Command::Match(key) => self.execute(key),
                 Command::Abort(key) => {
-                    if let Some(cancel) = self.cancels.remove(&key) {
+                    if let Some((_, cancel)) = self.current.remove(&key) {
                         cancel.cancel();
                     }
                 }
@@ -387,12 +406,16 @@ impl Driver {
         let begun = self.state.read().steps.at(&key).filter(|step| step.executes()).map(|step| step.attempt);
         let Some(attempt) = begun else { return };
         let cancel = CancelToken::new();
-        self.cancels.insert(key.clone(), cancel.clone());
+        self.last_call += 1;
+        let call = self.last_call;
+        if let Some((_, before)) = self.current.insert(key.clone(), (call, cancel.clone())) {
+            before.cancel();
+        }
         let (steps, plan, state) = (self.worker.steps.clone(), self.plan.clone(), self.state.clone());
         let secrets = self.worker.secrets();
         let call = async move {
             let outcome = steps.execute(&plan, &state, &key, cancel).await;
-            (key, attempt, secrets.outcome(outcome))
+            Answer { call, key, attempt, outcome: secrets.outcome(outcome) }
         };
         // Steps side by side use all cores; one alone is sooner done where its driver is.
         let alone = self.calls.is_empty();
@@ -404,6 +427,8 @@ impl Driver {
 /// What a driver woke up for.
 enum Next {
     Happened(Event),
+    /// A call ended whose answer no longer counts.
+    Nothing,
     Look,
     Drain,
     Stop,

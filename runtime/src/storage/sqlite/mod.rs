@@ -1,5 +1,6 @@
 //! The SQLite driver: one file or one private in-memory database, one writer per process.
 
+mod changes;
 mod check;
 mod checkpoint;
 mod control;
@@ -30,7 +31,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use compozy_engine::time::Timestamp;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row, SqlitePool};
+use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -52,9 +53,6 @@ use super::row::{
 use super::{Error, Info, RequestOutcome, Storage};
 use crate::clock::Clock;
 use crate::id::{ExecId, NodeId};
-
-/// How often a database open for reading looks for commits (cli-and-api §4.3).
-const POLL: Duration = Duration::from_millis(250);
 
 /// A SQLite database.
 #[derive(Debug)]
@@ -436,7 +434,7 @@ impl Storage for SqliteStorage {
                 match lock(&self.queue).as_ref() {
                     Some(queue) => drop(queue.send(Message::Watch(self.changes.clone()))),
                     None => {
-                        let poll = poll(self.reader.pool.clone(), self.changes.clone(), self.clock.clone());
+                        let poll = changes::poll(self.reader.pool.clone(), self.changes.clone(), self.clock.clone());
                         tasks.poll = Some(tokio::spawn(poll));
                     }
                 }
@@ -490,19 +488,5 @@ impl Drop for SqliteStorage {
         if let Some((progress, _)) = &tasks.checkpoint {
             progress.stop();
         }
-    }
-}
-
-/// Counts commits of other processes: `data_version` of a connection changes with those of others only.
-async fn poll(pool: SqlitePool, changes: watch::Sender<u64>, clock: Clock) {
-    let Ok(mut connection) = pool.acquire().await else { return };
-    let mut last = None;
-    loop {
-        if let Ok(version) = migrate::number(&mut connection, "PRAGMA data_version").await
-            && last.replace(version).is_some_and(|last| last != version)
-        {
-            changes.send_modify(|count| *count += 1);
-        }
-        clock.sleep(POLL).await;
     }
 }
