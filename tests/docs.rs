@@ -24,6 +24,7 @@ const TYPED: &[&str] = &[
     "examples/tasks/composite/README.md",
     "examples/tasks/parallel/README.md",
     "examples/tasks/router/README.md",
+    "examples/tasks/wait/README.md",
 ];
 
 fn markdown(folder: &str) -> Vec<String> {
