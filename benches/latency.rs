@@ -9,8 +9,8 @@ use crate::report::Report;
 use crate::sample::Sample;
 use crate::{disk, machine, node, runtime};
 
-const STEPS: usize = 200;
-const RUNS: usize = 10;
+const STEPS: usize = 50;
+const RUNS: usize = 40;
 
 pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let scratch = machine::scratch()?;
