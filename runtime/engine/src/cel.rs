@@ -12,18 +12,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::objects::Map;
 use cel::{Context, ExecutionError, Program, Value as Cel};
+use compozy_lang::cel::{MAX_DEPTH, MAX_SOURCE, ROOTS};
 use serde_json::Value;
 
 use crate::error::{ErrorKind, StepError};
 
-/// Longest expression, in bytes.
-const MAX_SOURCE: usize = 16 << 10;
-
 /// Most operators, dots and brackets: a chain of them nests as deep as it is long, and the parser has no limit for that.
 const MAX_OPERATORS: usize = 1_000;
-
-/// Deepest nesting of an expression: its evaluation recurses.
-const MAX_DEPTH: usize = 100;
 
 /// Bytes of context that cost as much as one step where an operation may have to look at all of it.
 const BYTES_PER_STEP: usize = 64 << 10;
@@ -31,62 +26,61 @@ const BYTES_PER_STEP: usize = 64 << 10;
 /// Name of the counter; no identifier of an expression can be spelt so.
 const TICK: &str = "@tick";
 
-/// Variables of every expression; those the context lacks are null.
-pub const ROOTS: [&str; 17] = [
-    "input",
-    "with",
-    "workflow",
-    "tasks",
-    "env",
-    "project",
-    "item",
-    "index",
-    "parent",
-    "output",
-    "error",
-    "signal",
-    "processor",
-    "trigger",
-    "payload",
-    "headers",
-    "query",
-];
+/// An expression that is ready to be evaluated: parsing costs many times as much as most evaluations.
+#[derive(Debug)]
+pub struct Compiled {
+    source: String,
+    program: Program,
+}
 
-/// Evaluates `source`; the members of the object `context` are its variables.
-///
-/// # Errors
-/// CZ0409 when it cannot be parsed, CZ0410 over `max_cost`, CZ0411 when it fails.
-pub fn evaluate(source: &str, context: &Value, max_cost: u64) -> Result<Value, StepError> {
-    let run = || run(source, context, max_cost);
-    // The interpreter is foreign and its input hostile: a defect of it fails the task and nothing else.
-    match std::panic::catch_unwind(AssertUnwindSafe(run)) {
-        Ok(result) => result,
-        Err(_) => Err(failed(source, "the expression cannot be evaluated")),
+impl Compiled {
+    /// Parses `source`.
+    ///
+    /// # Errors
+    /// CZ0409 when it cannot be parsed, CZ0410 when it is too large.
+    pub fn new(source: &str) -> Result<Self, StepError> {
+        if source.len() > MAX_SOURCE {
+            return Err(over("CEL source", MAX_SOURCE as u64, source));
+        }
+        if operators_of(source) > MAX_OPERATORS {
+            return Err(over("CEL operators", MAX_OPERATORS as u64, source));
+        }
+        let program = guarded(source, || {
+            Program::compile(source).map_err(|errors| {
+                let reason = errors.to_string();
+                StepError::new("CZ0409", ErrorKind::Template, format!("CEL: {}", first_line(&reason)))
+            })
+        })?;
+        Ok(Self { source: source.to_owned(), program })
+    }
+
+    /// Evaluates it; the members of the object `context` are its variables.
+    ///
+    /// # Errors
+    /// CZ0410 over `max_cost`, CZ0411 when it fails.
+    pub fn evaluate(&self, context: &Value, max_cost: u64) -> Result<Value, StepError> {
+        guarded(&self.source, || run(&self.source, &self.program, context, max_cost))
+    }
+
+    /// As [`Compiled::evaluate`], where true or false is expected.
+    ///
+    /// # Errors
+    /// As [`Compiled::evaluate`], and CZ0411 for any other value.
+    pub fn truth(&self, context: &Value, max_cost: u64) -> Result<bool, StepError> {
+        match self.evaluate(context, max_cost)? {
+            Value::Bool(truth) => Ok(truth),
+            other => Err(failed(&self.source, &format!("expected true or false, got {}", kind(&other)))),
+        }
     }
 }
 
-/// As [`evaluate`], where true or false is expected.
-///
-/// # Errors
-/// As [`evaluate`], and CZ0411 for any other value.
-pub fn truth(source: &str, context: &Value, max_cost: u64) -> Result<bool, StepError> {
-    match evaluate(source, context, max_cost)? {
-        Value::Bool(truth) => Ok(truth),
-        other => Err(failed(source, &format!("expected true or false, got {}", kind(&other)))),
-    }
+/// The interpreter is foreign and its input hostile: a defect of it fails the task and nothing else.
+fn guarded<T>(source: &str, work: impl FnOnce() -> Result<T, StepError>) -> Result<T, StepError> {
+    std::panic::catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(failed(source, "the expression cannot be evaluated")))
 }
 
-fn run(source: &str, context: &Value, max_cost: u64) -> Result<Value, StepError> {
-    if source.len() > MAX_SOURCE {
-        return Err(over("CEL source", MAX_SOURCE as u64, source));
-    }
-    if operators_of(source) > MAX_OPERATORS {
-        return Err(over("CEL operators", MAX_OPERATORS as u64, source));
-    }
-    let program = Program::compile(source).map_err(|errors| {
-        let reason = errors.to_string();
-        StepError::new("CZ0409", ErrorKind::Template, format!("CEL: {}", first_line(&reason)))
-    })?;
+fn run(source: &str, program: &Program, context: &Value, max_cost: u64) -> Result<Value, StepError> {
     let heavy = i64::try_from(size(context) / BYTES_PER_STEP).unwrap_or(i64::MAX);
     let mut expression = program.expression().clone();
     let cost =
@@ -94,7 +88,7 @@ fn run(source: &str, context: &Value, max_cost: u64) -> Result<Value, StepError>
     let limit = i64::try_from(max_cost).unwrap_or(i64::MAX);
     let budget = Arc::new(AtomicI64::new(limit.saturating_sub(cost)));
     let mut scope = Context::default();
-    for root in ROOTS {
+    for root in ROOTS.iter().copied() {
         let value = context.get(root).map_or(Cel::Null, import);
         scope.add_variable_from_value(root, value);
     }
@@ -336,6 +330,10 @@ mod tests {
         })
     }
 
+    fn evaluate(source: &str, context: &Value, max_cost: u64) -> Result<Value, StepError> {
+        Compiled::new(source)?.evaluate(context, max_cost)
+    }
+
     #[test]
     fn values() {
         for (source, expected) in [
@@ -380,7 +378,7 @@ mod tests {
             let error = evaluate(source, &context(), 1_000).expect_err(source);
             assert_eq!(error.code, code, "{} {}", first_line(source), error.message);
         }
-        let error = truth("input.name", &context(), 1_000).unwrap_err();
+        let error = Compiled::new("input.name").unwrap().truth(&context(), 1_000).unwrap_err();
         assert!(error.message.contains("expected true or false, got string"), "{}", error.message);
     }
 

@@ -7,6 +7,7 @@ mod ask;
 mod claims;
 mod driver;
 mod held;
+mod kept;
 pub mod project;
 mod projection;
 mod retention;

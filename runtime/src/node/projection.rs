@@ -258,6 +258,17 @@ pub(crate) fn new_run(
     }
 }
 
+/// The row of a run whose first decision is recorded with it.
+pub(crate) fn begun(run: row::Run, state: &RunState) -> row::Run {
+    row::Run {
+        status: state.status.word().to_owned(),
+        state: to_text(&state.stored()),
+        last_seq: state.last_seq,
+        started_at: state.started_at,
+        ..run
+    }
+}
+
 /// The stored definition of a run, read back.
 pub(crate) fn plan(text: &str) -> Result<Arc<Workflow>, Unreadable> {
     parse("definition", text).map(Arc::new)

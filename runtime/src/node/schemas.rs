@@ -1,18 +1,16 @@
 //! Compiled JSON Schemas of the definitions in use.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use compozy_lang::schema_check::{self, Schema, Violation};
 use serde_json::Value;
 
-/// Schemas kept; beyond that all are forgotten and compiled again as they are used.
-const KEPT: usize = 4_096;
+use super::kept::Kept;
 
 /// Schemas by the digest of their workflow and their place in it. Compiling costs more than a step.
 #[derive(Debug, Default)]
 pub(crate) struct Schemas {
-    compiled: Mutex<HashMap<(String, String), Arc<Compiled>>>,
+    compiled: Kept<(String, String), Compiled>,
 }
 
 /// A schema, or why it is none.
@@ -48,16 +46,7 @@ impl Schemas {
 
     fn compiled(&self, digest: &str, site: &str, schema: &Value) -> Arc<Compiled> {
         let key = (digest.to_owned(), site.to_owned());
-        if let Some(known) = self.compiled.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return known.clone();
-        }
-        let compiled = Arc::new(schema_check::compile(schema));
-        let mut all = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= KEPT {
-            all.clear();
-        }
-        all.insert(key, compiled.clone());
-        compiled
+        self.compiled.get(&key, || schema_check::compile(schema))
     }
 }
 

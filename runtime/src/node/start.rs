@@ -3,37 +3,117 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use compozy_engine::decide::{self, Decision};
+use compozy_engine::command::Command;
+use compozy_engine::decide;
 use compozy_engine::event::Event;
 use compozy_engine::json::{Json, MAX_DEPTH};
 use compozy_engine::state::{Facts, RunState};
+use compozy_engine::time::Timestamp;
 use compozy_lang::plan::{TaskIndex, Workflow};
 use compozy_lang::schema_check::Violation;
 use compozy_lang::suggest;
 use serde_json::Value;
 
+use tokio::sync::mpsc;
+
+use super::driver::Control;
+use super::slots::Slot;
 use super::worker::Worker;
 use super::{Accepted, Error, Kind, StartRequest, Violation as Refused, projection, runs};
+use crate::id::ExecId;
 use crate::storage;
-use crate::storage::row::{Changes, Durability, NewRun, Started};
+use crate::storage::row::{Changes, Durability, Idempotency, NewRun, Run, Started};
+
+/// Epoch of a run that its first node owns from the start.
+const FIRST_EPOCH: i64 = 1;
+
+/// A start that was found good and that nothing records yet.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    plan: Arc<Workflow>,
+    state: RunState,
+    run: Run,
+    idempotency: Option<Idempotency>,
+    at: Timestamp,
+}
+
+/// A run of this node that begins as soon as it is recorded.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    plan: Arc<Workflow>,
+    state: RunState,
+    durability: Durability,
+    commands: Vec<Command>,
+}
+
+/// Finds the workflow and checks the input. Nothing is stored.
+pub(crate) fn check(worker: &Worker, request: StartRequest) -> Result<Checked, Error> {
+    let plan = find_workflow(worker, &request.workflow_id)?;
+    let entry = find_entry(&plan, request.task.as_deref())?;
+    let input = check_input(worker, &plan, &request.input)?;
+    let at = worker.clock.now();
+    let facts = Facts {
+        exec_id: worker.clock.exec_id().as_str().to_owned(),
+        input,
+        trigger: trigger(&request),
+        deadline: plan.timeout.map(|timeout| at.after(timeout)),
+    };
+    let state = RunState::new(facts, entry);
+    // What the caller asks for, else what the definition says, else what the database gives.
+    let durability = request.durability.or_else(|| plan.durability.map(Into::into));
+    let durability = durability.unwrap_or_else(|| usual_level(worker));
+    let run = projection::new_run(&plan, &state, &request, durability, at);
+    Ok(Checked { plan, state, run, idempotency: request.idempotency, at })
+}
+
+impl Checked {
+    /// The run's id.
+    pub(crate) fn exec_id(&self) -> &ExecId {
+        &self.run.exec_id
+    }
+
+    /// As a run that any node may claim once it is recorded.
+    pub(crate) fn queued(self, worker: &Worker) -> Result<NewRun, Error> {
+        let definition = self.definition(worker)?;
+        let changes = Changes { at: self.at, ..Changes::default() };
+        Ok(NewRun { run: self.run, queue: true, changes, definition, idempotency: self.idempotency })
+    }
+
+    /// As a run that this node owns from its first row on, its first task recorded with it.
+    pub(crate) fn owned(mut self, worker: &Worker) -> Result<(NewRun, Begun), Error> {
+        let definition = self.definition(worker)?;
+        let decision = decide::decide(&self.plan, &mut self.state, Event::Start, self.at);
+        let mut run = projection::begun(self.run, &self.state);
+        run.owner_node = Some(worker.id.clone());
+        run.affinity_node = (worker.kind == Kind::Embedded).then(|| worker.id.clone());
+        run.epoch = FIRST_EPOCH;
+        let changes = projection::changes(&self.plan, &self.state, &decision, &worker.id, FIRST_EPOCH, self.at);
+        let durability = run.durability;
+        let new = NewRun { run, queue: false, changes, definition, idempotency: self.idempotency };
+        Ok((new, Begun { plan: self.plan, state: self.state, durability, commands: decision.commands }))
+    }
+
+    fn definition(&self, worker: &Worker) -> Result<Option<(String, String, String)>, Error> {
+        worker.must_store(&self.plan.digest).then(|| definition(&self.plan)).transpose()
+    }
+}
+
+impl Begun {
+    /// Drives the run, which is recorded by now.
+    pub(crate) fn drive(self, worker: &Arc<Worker>, slot: Slot, control: mpsc::UnboundedReceiver<Control>) {
+        let owned = runs::Owned { epoch: FIRST_EPOCH, durability: self.durability, slot };
+        worker.remember_plan(&self.plan);
+        runs::drive(worker, self.plan, self.state, owned, control, (Vec::new(), self.commands));
+    }
+}
 
 /// Records the run and, if a slot is free, begins to drive it. Durable when it returns.
 pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Result<Accepted, Error> {
     if worker.stopping.load(Ordering::Relaxed) {
         return Err(Error::ShuttingDown);
     }
-    let plan = find_workflow(worker, &request.workflow_id)?;
-    let entry = find_entry(&plan, request.task.as_deref())?;
-    let input = check_input(worker, &plan, &request.input)?;
-    let now = worker.clock.now();
-    let exec_id = worker.clock.exec_id();
-    let facts = Facts {
-        exec_id: exec_id.as_str().to_owned(),
-        input,
-        trigger: trigger(&request),
-        deadline: plan.timeout.map(|timeout| now.after(timeout)),
-    };
-    let mut state = RunState::new(facts, entry);
+    let start = check(worker, request)?;
+    let (exec_id, workflow_id) = (start.exec_id().clone(), start.plan.id.clone());
     // An embedded node drives its own run whatever else goes on.
     let slot = match worker.kind {
         Kind::Server => worker.slots.try_take(),
@@ -44,49 +124,34 @@ pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Resul
     if slot.is_none() && worker.queued.load(Ordering::Relaxed) >= worker.max_pending {
         return Err(Error::Overloaded);
     }
-    let decision =
-        if slot.is_some() { decide::decide(&plan, &mut state, Event::Start, now) } else { Decision::default() };
-    // What the caller asks for, else what the definition says, else what the database gives.
-    let durability = request.durability.or_else(|| plan.durability.map(Into::into));
-    let durability = durability.unwrap_or_else(|| usual_level(worker));
-    let mut run = projection::new_run(&plan, &state, &request, durability, now);
-    let mut changes = Changes { at: now, ..Changes::default() };
-    if slot.is_some() {
-        run.owner_node = Some(worker.id.clone());
-        run.affinity_node = (worker.kind == Kind::Embedded).then(|| worker.id.clone());
-        run.epoch = 1;
-        changes = projection::changes(&plan, &state, &decision, &worker.id, 1, now);
-    }
-    let definition = worker.must_store(&plan.digest).then(|| definition(&plan)).transpose()?;
-    let new_run = NewRun { run, queue: slot.is_none(), changes, definition, idempotency: request.idempotency };
-    // Reachable before it is recorded, so that a cancel right after the answer finds it.
-    let control = slot.is_some().then(|| worker.register(&exec_id));
-    let started = worker.storage.start(new_run).await;
+    let (new, begun) = match slot {
+        // Reachable before it is recorded, so that a cancel right after the answer finds it.
+        Some(slot) => {
+            let (new, begun) = start.owned(worker)?;
+            (new, Some((begun, slot, worker.register(&exec_id))))
+        }
+        None => (start.queued(worker)?, None),
+    };
+    let digest = new.run.definition_digest.clone();
+    let started = worker.storage.start(new).await;
     if !matches!(started, Ok(Started::New)) {
         worker.forget(&exec_id);
     }
     match started {
         Ok(Started::New) => {}
-        Ok(Started::Replayed(exec_id)) => {
-            return Ok(Accepted { exec_id, workflow_id: plan.id.clone(), replayed: true });
-        }
+        Ok(Started::Replayed(exec_id)) => return Ok(Accepted { exec_id, workflow_id, replayed: true }),
         Err(storage::Error::Conflict(_)) => return Err(Error::IdempotencyMismatch),
         Err(error) => return Err(error.into()),
     }
-    worker.has_stored(&plan.digest);
-    worker.remember_plan(&plan);
-    let accepted = Accepted { exec_id, workflow_id: plan.id.clone(), replayed: false };
-    match (slot, control) {
-        (Some(slot), Some(control)) => {
-            let owned = runs::Owned { epoch: 1, durability, slot };
-            runs::drive(worker, plan, state, owned, control, (Vec::new(), decision.commands));
-        }
-        _ => {
+    worker.has_stored(&digest);
+    match begun {
+        Some((begun, slot, control)) => begun.drive(worker, slot, control),
+        None => {
             worker.queued.fetch_add(1, Ordering::Relaxed);
             worker.wake.notify_one();
         }
     }
-    Ok(accepted)
+    Ok(Accepted { exec_id, workflow_id, replayed: false })
 }
 
 /// The database's level. One in memory loses everything with the process anyway; holding steps back would only hide

@@ -4,30 +4,16 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Path, Request, State};
-use serde::Serialize;
 use serde_json::Value;
 
-use super::get::parse;
-use crate::api::answer::{self, Answer};
-use crate::api::body::{self, Bounds};
-use crate::api::error::{Problem, not_found};
+use super::asked;
+use crate::api::answer::Answer;
+use crate::api::error::Problem;
 use crate::api::guard::Caller;
-use crate::api::query::Query;
 use crate::api::{AppState, code};
-use crate::id::ExecId;
-use crate::storage::RequestOutcome;
 
 /// Longest reason.
 const MAX_REASON: usize = 1_024;
-
-#[derive(Serialize)]
-struct Canceled<'a> {
-    exec_id: &'a ExecId,
-    /// Status of the run after the request; the node that owns it carries the request out.
-    status: String,
-    /// A request was recorded before this one.
-    repeated: bool,
-}
 
 pub(in crate::api) async fn cancel(
     State(app): State<Arc<AppState>>,
@@ -35,16 +21,10 @@ pub(in crate::api) async fn cancel(
     Path(exec): Path<String>,
     request: Request,
 ) -> Answer {
-    let (parts, body) = request.into_parts();
-    Query::parse(&parts.uri, &[])?;
-    let exec_id = parse(&exec)?;
-    let mut members = body::object(&parts.headers, body, Bounds::of(&app.settings)).await?;
-    body::only(&members, &["reason"])?;
+    let (exec_id, mut members) = asked::read(&app, &exec, request, &["reason"]).await?;
     let reason = reason(members.remove("reason"))?;
     let outcome = app.node.cancel(&exec_id, caller.principal.word(), reason.as_deref()).await?;
-    let run = app.node.storage().run(&exec_id).await?.ok_or_else(|| not_found(&exec))?;
-    let repeated = matches!(outcome, RequestOutcome::Already { .. });
-    answer::ok(&Canceled { exec_id: &exec_id, status: run.status, repeated })
+    asked::say(&app, &exec_id, &outcome).await
 }
 
 fn reason(value: Option<Value>) -> Result<Option<String>, Problem> {

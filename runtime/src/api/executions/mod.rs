@@ -1,5 +1,6 @@
 //! Executions.
 
+mod asked;
 pub(super) mod cancel;
 pub(super) mod events;
 pub(super) mod get;

@@ -23,7 +23,7 @@ impl Executor {
             Expression::Cel(expression) => {
                 let context = self.cel_context(attempt, expression, scope)?;
                 let limit = attempt.plan.limits.max_cel_cost;
-                cel::truth(&expression.source, &context, limit).map_err(|error| placed(error, expression))
+                self.compiled(expression, |compiled| compiled.truth(&context, limit))
             }
             Expression::Template(_) => self.value_of(attempt, condition, scope).await.map(|value| truth(&value)),
         }
@@ -40,7 +40,7 @@ impl Executor {
             Expression::Cel(expression) => {
                 let context = self.cel_context(attempt, expression, scope)?;
                 let limit = attempt.plan.limits.max_cel_cost;
-                cel::evaluate(&expression.source, &context, limit).map_err(|error| placed(error, expression))
+                self.compiled(expression, |compiled| compiled.evaluate(&context, limit))
             }
             Expression::Template(template) => {
                 let mut batch = Batch::new(&self.environment);
@@ -49,6 +49,20 @@ impl Executor {
                 Ok(values.fill(shape))
             }
         }
+    }
+
+    fn compiled<T>(
+        &self,
+        expression: &Cel,
+        evaluate: impl FnOnce(&cel::Compiled) -> Result<T, StepError>,
+    ) -> Result<T, StepError> {
+        let compiled = self.expressions.get(expression.source.as_str(), || cel::Compiled::new(&expression.source));
+        compiled
+            .as_ref()
+            .as_ref()
+            .map_err(StepError::clone)
+            .and_then(evaluate)
+            .map_err(|error| placed(error, expression))
     }
 
     fn cel_context(&self, attempt: &Attempt<'_>, expression: &Cel, scope: Scope<'_>) -> Result<Value, StepError> {

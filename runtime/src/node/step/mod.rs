@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use compozy_engine::cel;
 use compozy_engine::context::{Item, Site};
 use compozy_engine::error::{ErrorKind, StepError};
 use compozy_engine::event::{Done, Failure, Outcome, Rendered, Usage};
@@ -27,6 +28,7 @@ use compozy_lang::plan::{Task, TaskKind, Template, Workflow};
 use compozy_lang::schema_check;
 use serde_json::{Map, Value};
 
+use super::kept::Kept;
 use super::schemas::Schemas;
 use super::state::Shared;
 use super::watchers::Watchers;
@@ -48,6 +50,8 @@ pub struct Executor {
     /// `llm.provider_timeout`.
     prompt_timeout: Duration,
     pub(crate) schemas: Arc<Schemas>,
+    /// CEL by its text.
+    expressions: Kept<String, Result<cel::Compiled, StepError>>,
 }
 
 /// One attempt of one step.
@@ -103,6 +107,7 @@ impl Executor {
             watchers,
             prompt_timeout: options.prompt_timeout,
             schemas: Arc::default(),
+            expressions: Kept::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rusqlite::types::{Null, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, params_from_iter};
 
-/// One bound value; cheap to clone, so that a batch can be run again one by one.
+/// One bound value. Texts are shared: the run's id stands in every row.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Null,
