@@ -25,6 +25,7 @@ const TYPED: &[&str] = &[
     "examples/tasks/parallel/README.md",
     "examples/tasks/router/README.md",
     "examples/tasks/wait/README.md",
+    "examples/tasks/workflow/README.md",
 ];
 
 fn markdown(folder: &str) -> Vec<String> {

@@ -15,9 +15,27 @@ pub(super) struct Case {
     pub(super) effects: &'static [&'static str],
     /// Cancel is asked for as soon as this effect has happened.
     pub(super) cancel: Option<&'static str>,
+    /// Workflows whose runs it starts.
+    pub(super) starts: &'static [Started],
 }
 
-const SUCCESS: Case = Case { id: "", workflow: "", status: "SUCCESS", output: "", effects: &[], cancel: None };
+/// A workflow whose runs another one starts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Started {
+    /// Id of the workflow.
+    pub(super) id: &'static str,
+    /// What follows the id in its file.
+    pub(super) workflow: &'static str,
+    /// Status of its runs.
+    pub(super) status: &'static str,
+    /// Steps whose effect must have happened in each of them.
+    pub(super) effects: &'static [&'static str],
+    /// How many each run of the case starts.
+    pub(super) count: usize,
+}
+
+const SUCCESS: Case =
+    Case { id: "", workflow: "", status: "SUCCESS", output: "", effects: &[], cancel: None, starts: &[] };
 
 /// All of them.
 pub(super) const CASES: &[Case] = &[
@@ -353,6 +371,82 @@ tasks:
 "#,
         status: "FAILED",
         effects: &["first:1"],
+        ..SUCCESS
+    },
+    Case {
+        id: "sub-runs",
+        workflow: r#"
+tasks:
+  - id: all
+    type: collection
+    items: [1, 2]
+    task: {id: "sub-{{ .item }}", type: workflow, workflow: sub-run, with: {n: "{{ .item }}"}}
+  - {id: tell, type: workflow, workflow: sub-run, wait: false, with: {n: 9}}
+  - {id: last, tool: effect, with: {url: "URL", value: "{{ (index .tasks.all.output 1).twice }}"}}
+output: {first: "{{ (index .tasks.all.output 0).twice }}", last: "{{ .tasks.last.output.value }}", told: "{{ .tasks.tell.output.workflow_id }}"}
+"#,
+        output: r#"{"first": 2, "last": 4, "told": "sub-run"}"#,
+        effects: &["last:1"],
+        starts: &[Started {
+            id: "sub-run",
+            workflow: r#"
+input: {type: object, required: [n]}
+tasks:
+  - {id: trace, tool: effect, with: {url: "URL", value: "{{ .input.n }}"}}
+  - {id: sum, tool: add, with: {a: "{{ .tasks.trace.output.value }}", b: "{{ .input.n }}"}}
+output: {twice: "{{ .tasks.sum.output.sum }}"}
+"#,
+            status: "SUCCESS",
+            effects: &["trace:1"],
+            count: 3,
+        }],
+        ..SUCCESS
+    },
+    Case {
+        id: "sub-run-fails",
+        workflow: r#"
+tasks:
+  - {id: sub, type: workflow, workflow: fails, on_error: mend}
+  - {id: mend, tool: effect, with: {url: "URL", value: 2}}
+output: {code: "{{ .tasks.sub.error.code }}", n: "{{ .tasks.mend.output.value }}"}
+"#,
+        output: r#"{"code": "planned", "n": 2}"#,
+        effects: &["mend:1"],
+        starts: &[Started {
+            id: "fails",
+            workflow: r#"
+tasks:
+  - {id: trace, tool: effect, with: {url: "URL", value: 1}}
+  - {id: bad, tool: fail, with: {code: planned, retryable: false}}
+"#,
+            status: "FAILED",
+            effects: &["trace:1"],
+            count: 1,
+        }],
+        ..SUCCESS
+    },
+    Case {
+        id: "sub-run-canceled",
+        workflow: r#"
+tasks:
+  - id: all
+    type: parallel
+    tasks:
+      - {id: trace, tool: effect, with: {url: "URL", value: 1}}
+      - {id: sub, type: workflow, workflow: sleeps}
+"#,
+        status: "CANCELED",
+        effects: &["all/trace:1"],
+        cancel: Some("all/trace:1"),
+        starts: &[Started {
+            id: "sleeps",
+            workflow: r#"
+tasks: [{id: long, tool: nap, with: {milliseconds: 60000}}]
+"#,
+            status: "CANCELED",
+            effects: &[],
+            count: 1,
+        }],
         ..SUCCESS
     },
     Case {

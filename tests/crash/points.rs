@@ -36,8 +36,11 @@ impl Bench {
         let effects = Effects::listen();
         let project = Project::sqlite(&program::project_file(&effects.grant()));
         project.component("guests/zoo");
-        let text = format!("id: {}{}", case.id, case.workflow.replace("URL", &effects.url()));
-        project.file(&format!("workflows/{}.yaml", case.id), text);
+        let started = case.starts.iter().map(|started| (started.id, started.workflow));
+        for (id, workflow) in started.chain([(case.id, case.workflow)]) {
+            let text = format!("id: {id}{}", workflow.replace("URL", &effects.url()));
+            project.file(&format!("workflows/{id}.yaml"), text);
+        }
         Self { case: *case, project, effects, ledger: Ledger::default() }
     }
 
@@ -89,7 +92,20 @@ impl Bench {
             assert!(documents.contains_key(exec_id), "{exec_id} is lost");
         }
         let case = &self.case;
-        for (exec_id, run) in documents {
+        let own = |run: &Value| run["workflow_id"] == case.id;
+        let runs = documents.values().filter(|run| own(run)).count();
+        for started in case.starts {
+            let theirs = documents.iter().filter(|(_, run)| run["workflow_id"] == started.id);
+            let theirs: Vec<_> = theirs.collect();
+            assert_eq!(theirs.len(), runs * started.count, "runs of {} that {runs} of {} started", started.id, case.id);
+            for (exec_id, run) in theirs {
+                assert_eq!(run["status"], started.status, "{}: {run:#}", started.id);
+                for key in started.effects {
+                    assert!(self.effects.count(&format!("{exec_id}:{key}")) > 0, "{exec_id}: no effect {key}");
+                }
+            }
+        }
+        for (exec_id, run) in documents.iter().filter(|(_, run)| own(run)) {
             assert_eq!(run["status"], case.status, "{}: {run:#}", case.id);
             if !case.output.is_empty() {
                 let expected: Value = serde_json::from_str(case.output).expect("the case's output is JSON");
@@ -100,7 +116,8 @@ impl Bench {
             }
         }
         for key in self.effects.counts().keys() {
-            let known = case.effects.iter().any(|effect| key.ends_with(&format!(":{effect}")));
+            let mut effects = case.starts.iter().flat_map(|started| started.effects).chain(case.effects);
+            let known = effects.any(|effect| key.ends_with(&format!(":{effect}")));
             assert!(known, "the effect {key} of {} should never have happened", case.id);
         }
         ledger::check_effects(&self.effects);
@@ -148,7 +165,8 @@ fn loses_the_answer_to_every_commit(case: &Case) {
         if lost < number {
             assert!(number > 3, "commit {number} was never reached: COMPOZY_CRASH_POINT does nothing here");
             let documents = ledger::documents(&server);
-            assert_eq!(documents.len(), number, "one start, one run");
+            let own = documents.values().filter(|run| run["workflow_id"] == case.id).count();
+            assert_eq!(own, number, "one start, one run");
             assert_eq!(server.stop().code, 0);
             bench.inspect(0);
             return bench.check(&documents);

@@ -142,6 +142,9 @@ pub struct Awaited {
 pub struct Signal {
     /// Unique id.
     pub id: String,
+    /// Place in the order in which signals came.
+    #[serde(default)]
+    pub position: i64,
     /// Name.
     pub name: String,
     /// What it carries.

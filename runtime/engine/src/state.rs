@@ -70,6 +70,8 @@ pub struct Facts {
     pub trigger: Json,
     /// When the whole run times out.
     pub deadline: Option<Timestamp>,
+    /// How many runs it is inside of: 0, or one more than the run that started it.
+    pub depth: u32,
 }
 
 /// A run.
@@ -175,6 +177,17 @@ pub struct StoredState {
     /// No new task starts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
+    /// How many runs it is inside of.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub depth: u32,
+    /// Its error is worth another attempt of the task that started it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retryable: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+fn is_zero(depth: &u32) -> bool {
+    *depth == 0
 }
 
 /// The part of a step that has no column of its own; stored as JSON.
@@ -245,14 +258,20 @@ impl RunState {
     /// The stored form of what is neither column nor step.
     #[must_use]
     pub fn stored(&self) -> StoredState {
-        StoredState { entry: self.entry, executions: self.executions, paused: self.paused }
+        let Self { entry, executions, paused, .. } = *self;
+        let retryable = self.error.as_ref().is_some_and(|error| error.retryable);
+        StoredState { entry, executions, paused, depth: self.facts.depth, retryable }
     }
 
-    /// Puts back what [`RunState::stored`] gave.
+    /// Puts back what [`RunState::stored`] gave. The error must be in place.
     pub fn restore(&mut self, stored: &StoredState) {
         self.entry = stored.entry;
         self.executions = stored.executions;
         self.paused = stored.paused;
+        self.facts.depth = stored.depth;
+        if let Some(error) = &mut self.error {
+            error.retryable = stored.retryable;
+        }
     }
 
     /// The latest execution of the task at `index` of the workflow's own list.

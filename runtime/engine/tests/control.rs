@@ -25,12 +25,13 @@ struct Run {
     plan: Workflow,
     state: RunState,
     now: i64,
+    signals: i64,
 }
 
 impl Run {
     fn new(tasks: Vec<Task>) -> Self {
         let plan = build::workflow(tasks, false, 1_000);
-        Self { plan, state: RunState::new(build::facts(), 0), now: 0 }
+        Self { plan, state: RunState::new(build::facts(), 0), now: 0, signals: 0 }
     }
 
     /// Decides, then reads the state back from what would be stored of it. Signals are rows of their own.
@@ -84,8 +85,10 @@ impl Run {
     }
 
     fn signal(&mut self, id: &str, name: &str) -> Decision {
+        self.signals += 1;
         self.feed(Event::Signal(Signal {
             id: id.to_owned(),
+            position: self.signals,
             name: name.to_owned(),
             payload: Json::from(&json!(id)),
             metadata: Json::null(),
@@ -224,6 +227,22 @@ fn waits_side_by_side_take_signals_in_the_order_they_began_and_a_race_frees_the_
     run.done("all#1");
     run.waits("after#1", "go", None);
     assert_eq!(run.held("after#1").as_deref(), Some("s2"), "a signal nobody looked at is not lost");
+}
+
+#[test]
+fn signals_that_are_given_back_keep_their_order() {
+    let waits = vec![wait("a", false), wait("b", false), wait("c", false)];
+    let mut run = Run::new(vec![parallel(Strategy::Race, waits), wait("after", false)]);
+    run.start();
+    run.opens("all#1", branches(), None);
+    for (step, signal) in [("all/a#1", "s1"), ("all/b#1", "s2"), ("all/c#1", "s3")] {
+        run.waits(step, "go", None);
+        run.signal(signal, "go");
+    }
+    run.signal("s4", "go");
+    run.done("all/c#1");
+    let kept: Vec<&str> = run.state.inbox.iter().map(|signal| signal.id.as_str()).collect();
+    assert_eq!(kept, ["s1", "s2", "s4"]);
 }
 
 fn sub(id: &str) -> Task {

@@ -18,12 +18,14 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
 use super::held::{HANDED_BACK, Held};
+use super::projection;
+use super::runs::{self, Owned};
 use super::slots::Slot;
 use super::spawned::Spawned;
 use super::state::Shared;
+use super::sub_runs::{self, Awaiting, Family, SubRuns};
 use super::timers::Timers;
 use super::worker::Worker;
-use super::{projection, runs};
 use crate::id::ExecId;
 use crate::plugin::cancel::CancelToken;
 use crate::storage;
@@ -82,6 +84,7 @@ pub(crate) struct Driver {
     plan: Arc<Workflow>,
     exec_id: ExecId,
     epoch: i64,
+    family: Family,
     state: Shared,
     calls: FuturesUnordered<Call>,
     /// The call whose answer counts for each step, and how it is ended. The answer of one that was aborted, or that another
@@ -104,16 +107,16 @@ impl Driver {
         worker: Arc<Worker>,
         plan: Arc<Workflow>,
         state: RunState,
-        epoch: i64,
-        durability: Durability,
-        slot: Slot,
+        owned: Owned,
         control: mpsc::UnboundedReceiver<Control>,
     ) -> Self {
+        let Owned { epoch, durability, family, slot } = owned;
         Self {
             exec_id: state.facts.exec_id.as_str().into(),
             worker,
             plan,
             epoch,
+            family,
             state: Shared::new(state),
             calls: FuturesUnordered::new(),
             current: BTreeMap::new(),
@@ -208,11 +211,22 @@ impl Driver {
 
     /// Takes what was recorded for the run while it ran.
     async fn look(&mut self) -> Option<Ended> {
+        // One look sees what several were asked for.
+        while let Ok(control) = self.control.try_recv() {
+            if !matches!(control, Control::Look) {
+                self.heard.push_back(control);
+            }
+        }
         let storage = &self.worker.storage;
-        let read = async { Ok((storage.run(&self.exec_id).await?, storage.signals(&self.exec_id, true).await?)) };
-        let (run, signals) = match read.await {
-            Ok((Some(run), signals)) => (run, signals),
-            Ok((None, _)) => return Some(Ended::Fenced),
+        let awaiting = Awaiting::of(&self.state.read());
+        let read = async {
+            let run = storage.run(&self.exec_id).await?;
+            let signals = storage.signals(&self.exec_id, true).await?;
+            Ok((run, signals, awaiting.ended(storage.as_ref()).await?))
+        };
+        let (run, signals, mut ended) = match read.await {
+            Ok((Some(run), signals, ended)) => (run, signals, ended),
+            Ok((None, ..)) => return Some(Ended::Fenced),
             Err::<_, storage::Error>(error) => {
                 tracing::warn!(run.id = %self.exec_id, "failed to read what was asked of a run: {error}");
                 self.worker.clock.sleep(RETRY_COMMIT.0).await;
@@ -221,8 +235,13 @@ impl Driver {
             }
         };
         let news = runs::news(&self.state.read(), &run, &signals);
-        for event in news {
-            let ended = self.handle(vec![event]).await;
+        let mut batches: VecDeque<Vec<Event>> = news.into_iter().map(|event| vec![event]).collect();
+        while !ended.is_empty() {
+            let rest = ended.split_off(ended.len().min(TOGETHER));
+            batches.push_back(std::mem::replace(&mut ended, rest));
+        }
+        for events in batches {
+            let ended = self.handle(events).await;
             if ended.is_some() || self.status().is_terminal() {
                 return ended;
             }
@@ -277,6 +296,17 @@ impl Driver {
         }
         let mut changes =
             projection::changes(&self.plan, &self.state.read(), &decision, &self.worker.id, self.epoch, now);
+        let begun = SubRuns::begin(&self.worker, &self.plan, &self.state.read(), &self.family, &decision.children);
+        let sub_runs = match begun {
+            Ok((starts, sub_runs)) => {
+                changes.starts = starts;
+                sub_runs
+            }
+            Err(error) => {
+                tracing::warn!(run.id = %self.exec_id, "a sub-run cannot begin, its step looks again: {error}");
+                return Some(Ended::HandedBack);
+            }
+        };
         let ended = match &mut self.held {
             Some(held) if !self.state.read().status.is_terminal() => {
                 let events = changes.journal.clone();
@@ -298,6 +328,7 @@ impl Driver {
             return ended;
         }
         self.slot.set(self.status() == Status::Running);
+        sub_runs.drive();
         self.carry_out(decision.commands);
         None
     }
@@ -388,11 +419,10 @@ impl Driver {
                 Command::Disarm(timer) => self.timers.disarm(&timer),
                 // Answered before the commit, in `handle`.
                 Command::RenderOutputs => {}
-                // The loader refuses sub-workflows, so that no run has any.
-                Command::AwaitChild { .. }
-                | Command::CancelChild { .. }
-                | Command::PauseChild { .. }
-                | Command::ResumeChild { .. } => {}
+                // Its end wakes this run by itself.
+                Command::AwaitChild { exec_id, .. } => sub_runs::adopt(&self.worker, &exec_id),
+                // Recorded with the decision as wishes, which wake those runs.
+                Command::CancelChild { .. } | Command::PauseChild { .. } | Command::ResumeChild { .. } => {}
             }
         }
     }

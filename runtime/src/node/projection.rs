@@ -170,13 +170,14 @@ pub(crate) fn restore(plan: &Workflow, loaded: &row::LoadedRun) -> Result<RunSta
         input: Json::from_valid(run.input.as_str()),
         trigger: Json::from_valid(run.trigger.as_str()),
         deadline: run.deadline,
+        depth: stored.depth,
     };
     let mut state = RunState::new(facts, stored.entry);
-    state.restore(&stored);
     state.status = run.status.parse().map_err(|_| Unreadable(format!("status '{}'", run.status)))?;
     state.started_at = run.started_at;
     state.output = run.output.as_deref().map(Json::from_valid);
     state.error = run.error.as_deref().map(|text| parse::<StepError>("error", text)).transpose()?;
+    state.restore(&stored);
     state.last_seq = run.last_seq;
     // In the order they started, so that the latest execution of a task is the one that stays.
     for row in &loaded.steps {

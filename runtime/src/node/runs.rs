@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use super::driver::{Control, Driver, Ended};
 use super::held::HANDED_BACK;
 use super::slots::Slot;
+use super::sub_runs::{Awaiting, Family};
 use super::worker::Worker;
 use super::{projection, signals};
 use crate::id::ExecId;
@@ -33,6 +34,8 @@ pub(crate) struct Owned {
     pub(crate) epoch: i64,
     /// Level of the run.
     pub(crate) durability: Durability,
+    /// What it hands down to runs it starts.
+    pub(crate) family: Family,
     /// Its slot.
     pub(crate) slot: Slot,
 }
@@ -47,8 +50,7 @@ pub(crate) fn drive(
     (news, commands): (Vec<Event>, Vec<Command>),
 ) {
     let exec_id = ExecId::from(state.facts.exec_id.as_str());
-    let Owned { epoch, durability, slot } = owned;
-    let driver = Driver::new(worker.clone(), plan, state, epoch, durability, slot, control);
+    let driver = Driver::new(worker.clone(), plan, state, owned, control);
     let worker = worker.clone();
     tokio::spawn(async move {
         // A panic is a defect of ours; it must cost this run a second and not its life.
@@ -114,9 +116,13 @@ async fn adopt(worker: &Arc<Worker>, loaded: LoadedRun, control: mpsc::Unbounded
         }
     };
     let todo = (news(&state, run, &loaded.signals), decide::resume(&state));
+    // Those that ended while nobody drove this run tell nobody any more.
+    if !Awaiting::of(&state).is_empty() {
+        let _just_registered = worker.tell(&run.exec_id, Control::Look);
+    }
     let mut slot = worker.slots.take();
     slot.set(state.status != Status::Waiting);
-    let owned = Owned { epoch: run.epoch, durability: run.durability, slot };
+    let owned = Owned { epoch: run.epoch, durability: run.durability, family: Family::of(run), slot };
     if run.durability == Durability::Memory && state.status != Status::Pending {
         return adopt_from_memory(worker, run, plan, state, owned, control, todo).await;
     }
@@ -137,8 +143,8 @@ async fn adopt_from_memory(
     if run.reason.as_deref() == Some(HANDED_BACK) && claim_again(worker, run, &state).await {
         return drive(worker, plan, state, owned, control, todo);
     }
-    let Owned { epoch, slot, .. } = owned;
-    let driver = Driver::new(worker.clone(), plan, state, epoch, Durability::Full, slot, control);
+    let owned = Owned { durability: Durability::Full, ..owned };
+    let driver = Driver::new(worker.clone(), plan, state, owned, control);
     let mut error = StepError::new("run_lost", ErrorKind::Internal, "the process that held this run in memory is gone");
     error.help = Some("use durability normal or full for runs that must survive".to_owned());
     driver.fail(error).await;
@@ -161,12 +167,12 @@ async fn claim_again(worker: &Worker, run: &Run, state: &RunState) -> bool {
 }
 
 async fn definition(worker: &Worker, run: &Run) -> Option<Arc<Workflow>> {
-    if let Some(plan) = worker.known_plan(&run.workflow_id, &run.definition_digest) {
+    if let Some(plan) = worker.definitions.known(&run.workflow_id, &run.definition_digest) {
         return Some(plan);
     }
     let text = worker.storage.definition(&run.definition_digest).await.ok()??;
     let plan = projection::plan(&text).ok()?;
-    worker.remember_plan(&plan);
+    worker.definitions.remember(&plan);
     Some(plan)
 }
 

@@ -45,6 +45,7 @@ impl Signals {
 pub(crate) fn received(signal: &row::Signal) -> Signal {
     Signal {
         id: signal.signal_id.clone(),
+        position: signal.position,
         name: signal.name.clone(),
         payload: Json::from_valid(signal.payload.as_str()),
         metadata: Json::from_valid(signal.metadata.as_str()),

@@ -10,16 +10,17 @@ use compozy_engine::json::{Json, MAX_DEPTH};
 use compozy_engine::state::{Facts, RunState};
 use compozy_engine::time::Timestamp;
 use compozy_lang::plan::{TaskIndex, Workflow};
-use compozy_lang::schema_check::Violation;
 use compozy_lang::suggest;
 use serde_json::Value;
 
 use tokio::sync::mpsc;
 
 use super::driver::Control;
+use super::schemas::Schemas;
 use super::slots::Slot;
+use super::sub_runs::Family;
 use super::worker::Worker;
-use super::{Accepted, Error, Kind, StartRequest, Violation as Refused, projection, runs};
+use super::{Accepted, Error, Kind, StartRequest, Violation, projection, runs};
 use crate::id::ExecId;
 use crate::storage;
 use crate::storage::row::{Changes, Durability, Idempotency, NewRun, Run, Started};
@@ -43,26 +44,49 @@ pub(crate) struct Begun {
     plan: Arc<Workflow>,
     state: RunState,
     durability: Durability,
+    family: Family,
     commands: Vec<Command>,
+}
+
+/// Which run it is to be.
+#[derive(Debug)]
+pub(crate) struct Kin<'a> {
+    /// Its id.
+    pub(crate) exec_id: ExecId,
+    /// The run that starts it, and what that hands down.
+    pub(crate) parent: Option<(ExecId, &'a Family)>,
+    /// How many runs it is inside of.
+    pub(crate) depth: u32,
 }
 
 /// Finds the workflow and checks the input. Nothing is stored.
 pub(crate) fn check(worker: &Worker, request: StartRequest) -> Result<Checked, Error> {
+    check_as(worker, request, Kin { exec_id: worker.clock.exec_id(), parent: None, depth: 0 })
+}
+
+/// As [`check`], for a run of this kin.
+pub(crate) fn check_as(worker: &Worker, request: StartRequest, kin: Kin<'_>) -> Result<Checked, Error> {
     let plan = find_workflow(worker, &request.workflow_id)?;
     let entry = find_entry(&plan, request.task.as_deref())?;
-    let input = check_input(worker, &plan, &request.input)?;
+    let input = check_input(&worker.schemas, &plan, &request.input)?;
     let at = worker.clock.now();
     let facts = Facts {
-        exec_id: worker.clock.exec_id().as_str().to_owned(),
+        exec_id: kin.exec_id.as_str().to_owned(),
         input,
         trigger: trigger(&request),
         deadline: plan.timeout.map(|timeout| at.after(timeout)),
+        depth: kin.depth,
     };
     let state = RunState::new(facts, entry);
     // What the caller asks for, else what the definition says, else what the database gives.
     let durability = request.durability.or_else(|| plan.durability.map(Into::into));
-    let durability = durability.unwrap_or_else(|| usual_level(worker));
-    let run = projection::new_run(&plan, &state, &request, durability, at);
+    let inherited = kin.parent.as_ref().map(|(_, family)| family.durability);
+    let durability = durability.or(inherited).unwrap_or_else(|| usual_level(worker));
+    let mut run = projection::new_run(&plan, &state, &request, durability, at);
+    if let Some((parent, family)) = kin.parent {
+        run.parent_exec_id = Some(parent);
+        run.root_exec_id = family.root.clone();
+    }
     Ok(Checked { plan, state, run, idempotency: request.idempotency, at })
 }
 
@@ -88,21 +112,21 @@ impl Checked {
         run.affinity_node = (worker.kind == Kind::Embedded).then(|| worker.id.clone());
         run.epoch = FIRST_EPOCH;
         let changes = projection::changes(&self.plan, &self.state, &decision, &worker.id, FIRST_EPOCH, self.at);
-        let durability = run.durability;
+        let (durability, family) = (run.durability, Family::of(&run));
         let new = NewRun { run, queue: false, changes, definition, idempotency: self.idempotency };
-        Ok((new, Begun { plan: self.plan, state: self.state, durability, commands: decision.commands }))
+        Ok((new, Begun { plan: self.plan, state: self.state, durability, family, commands: decision.commands }))
     }
 
     fn definition(&self, worker: &Worker) -> Result<Option<(String, String, String)>, Error> {
-        worker.must_store(&self.plan.digest).then(|| definition(&self.plan)).transpose()
+        worker.definitions.must_store(&self.plan.digest).then(|| definition(&self.plan)).transpose()
     }
 }
 
 impl Begun {
     /// Drives the run, which is recorded by now.
     pub(crate) fn drive(self, worker: &Arc<Worker>, slot: Slot, control: mpsc::UnboundedReceiver<Control>) {
-        let owned = runs::Owned { epoch: FIRST_EPOCH, durability: self.durability, slot };
-        worker.remember_plan(&self.plan);
+        let owned = runs::Owned { epoch: FIRST_EPOCH, durability: self.durability, family: self.family, slot };
+        worker.definitions.remember(&self.plan);
         runs::drive(worker, self.plan, self.state, owned, control, (Vec::new(), self.commands));
     }
 }
@@ -143,7 +167,7 @@ pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Resul
         Err(storage::Error::Conflict(_)) => return Err(Error::IdempotencyMismatch),
         Err(error) => return Err(error.into()),
     }
-    worker.has_stored(&digest);
+    worker.definitions.has_stored(&digest);
     match begun {
         Some((begun, slot, control)) => begun.drive(worker, slot, control),
         None => {
@@ -178,26 +202,26 @@ fn find_entry(plan: &Workflow, task: Option<&str>) -> Result<TaskIndex, Error> {
 }
 
 /// Fills in the schema's defaults and checks the input against it.
-fn check_input(worker: &Worker, plan: &Workflow, input: &Value) -> Result<Json, Error> {
+///
+/// # Errors
+/// [`Error::InputInvalid`], [`Error::InputTooLarge`].
+pub(crate) fn check_input(schemas: &Schemas, plan: &Workflow, input: &Value) -> Result<Json, Error> {
     let invalid = |violations| Error::InputInvalid { workflow: plan.id.clone(), violations };
     if !input.is_object() {
-        return Err(invalid(vec![Refused { pointer: String::new(), message: "the input must be an object".into() }]));
+        return Err(invalid(vec![Violation { pointer: String::new(), message: "the input must be an object".into() }]));
     }
     let input = match &plan.input_schema {
         None => Json::from(input),
         Some(schema) => {
             let mut filled = input.clone();
-            worker.schemas.accept(&plan.digest, "input", schema, &mut filled).map_err(|violations| {
-                let violations = violations.into_iter();
-                invalid(violations.map(|Violation { pointer, message }| Refused { pointer, message }).collect())
-            })?;
+            schemas.accept(&plan.digest, "input", schema, &mut filled).map_err(invalid)?;
             Json::from(&filled)
         }
     };
     let depth = input.depth();
     if depth > MAX_DEPTH {
         let message = format!("nested {depth} levels deep; the limit is {MAX_DEPTH}");
-        return Err(invalid(vec![Refused { pointer: String::new(), message }]));
+        return Err(invalid(vec![Violation { pointer: String::new(), message }]));
     }
     let (size, limit) = (input.as_str().len() as u64, plan.limits.max_input_bytes);
     if size > limit { Err(Error::InputTooLarge { size, limit }) } else { Ok(input) }

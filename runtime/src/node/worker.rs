@@ -1,13 +1,14 @@
 //! What every part of a node shares.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use compozy_lang::plan::{Project, Workflow};
+use compozy_lang::plan::Project;
 use tokio::sync::{Notify, mpsc};
 
+use super::definitions::Definitions;
 use super::driver::Control;
 use super::schemas::Schemas;
 use super::secrets::Secrets;
@@ -41,17 +42,19 @@ pub(crate) struct Worker {
     pub(crate) renewed_at: AtomicI64,
     /// Why the last renewal, the one write that is always made, failed.
     trouble: Mutex<Option<&'static str>>,
-    project: Mutex<Arc<Project>>,
+    pub(crate) definitions: Arc<Definitions>,
     runs: Mutex<HashMap<ExecId, mpsc::UnboundedSender<Control>>>,
-    /// Definitions of runs under way, by digest; old revisions stay as long as a run uses them.
-    plans: Mutex<HashMap<String, std::sync::Weak<Workflow>>>,
-    /// Digests known to be in the database.
-    stored: Mutex<HashSet<String>>,
 }
 
 impl Worker {
     /// The parts of `options`, nothing running yet.
-    pub(crate) fn new(options: super::Options, id: NodeId, steps: Arc<Executor>, watchers: Arc<Watchers>) -> Self {
+    pub(crate) fn new(
+        options: super::Options,
+        id: NodeId,
+        steps: Arc<Executor>,
+        watchers: Arc<Watchers>,
+        definitions: Arc<Definitions>,
+    ) -> Self {
         Self {
             id,
             kind: options.kind,
@@ -68,19 +71,13 @@ impl Worker {
             stopping: AtomicBool::new(false),
             renewed_at: AtomicI64::new(0),
             trouble: Mutex::default(),
-            project: Mutex::new(options.project),
+            definitions,
             runs: Mutex::default(),
-            plans: Mutex::default(),
-            stored: Mutex::default(),
         }
     }
 
     pub(crate) fn project(&self) -> Arc<Project> {
-        lock(&self.project).clone()
-    }
-
-    pub(crate) fn replace_project(&self, project: Arc<Project>) {
-        *lock(&self.project) = project;
+        self.definitions.project()
     }
 
     pub(crate) fn secrets(&self) -> Arc<Secrets> {
@@ -111,6 +108,11 @@ impl Worker {
         lock(&self.runs).remove(exec_id);
     }
 
+    /// Whether this node drives the run.
+    pub(crate) fn drives(&self, exec_id: &ExecId) -> bool {
+        lock(&self.runs).contains_key(exec_id)
+    }
+
     /// Tells one run; false when this node does not drive it.
     pub(crate) fn tell(&self, exec_id: &ExecId, control: Control) -> bool {
         lock(&self.runs).get(exec_id).is_some_and(|run| run.send(control).is_ok())
@@ -138,27 +140,6 @@ impl Worker {
 
     pub(crate) fn running(&self) -> usize {
         lock(&self.runs).len()
-    }
-
-    /// The definition of `digest`, if it is the present one or some run uses it.
-    pub(crate) fn known_plan(&self, workflow_id: &str, digest: &str) -> Option<Arc<Workflow>> {
-        let present = self.project().workflows.get(workflow_id).filter(|plan| plan.digest == digest).cloned();
-        present.or_else(|| lock(&self.plans).get(digest)?.upgrade())
-    }
-
-    pub(crate) fn remember_plan(&self, plan: &Arc<Workflow>) {
-        let mut plans = lock(&self.plans);
-        plans.retain(|_, known| known.strong_count() > 0);
-        plans.insert(plan.digest.clone(), Arc::downgrade(plan));
-    }
-
-    /// Whether the definition still has to be written with the start.
-    pub(crate) fn must_store(&self, digest: &str) -> bool {
-        !lock(&self.stored).contains(digest)
-    }
-
-    pub(crate) fn has_stored(&self, digest: &str) {
-        lock(&self.stored).insert(digest.to_owned());
     }
 }
 

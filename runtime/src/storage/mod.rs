@@ -24,7 +24,7 @@ use compozy_engine::time::Timestamp;
 
 use crate::id::{ExecId, NodeId};
 use row::{
-    Changes, Declared, Demand, Fire, Idempotency, Journal, KvEntry, LoadedRun, NewRun, NewSignal, Node, Page,
+    Changes, Declared, Demand, EndedRun, Fire, Idempotency, Journal, KvEntry, LoadedRun, NewRun, NewSignal, Node, Page,
     Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage, Woken,
     WorkflowSummary,
 };
@@ -194,6 +194,9 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
         idempotency: Option<Idempotency>,
         now: Timestamp,
     ) -> Result<SignalOutcome, Error>;
+
+    /// Those of `runs` that have ended.
+    async fn ended(&self, runs: &[ExecId]) -> Result<Vec<EndedRun>, Error>;
 
     /// Signals of a run in the order they came; with `queued`, only those that nothing has taken yet.
     async fn signals(&self, exec_id: &ExecId, queued: bool) -> Result<Vec<Signal>, Error>;

@@ -111,6 +111,21 @@ pub struct NewRun {
     pub idempotency: Option<Idempotency>,
 }
 
+/// What became of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EndedRun {
+    /// Which run.
+    pub exec_id: ExecId,
+    /// A terminal status word.
+    pub status: String,
+    /// Output, JSON text.
+    pub output: Option<String>,
+    /// Error, JSON text.
+    pub error: Option<String>,
+    /// The error is worth another attempt.
+    pub retryable: bool,
+}
+
 /// An idempotency key.
 #[derive(Debug, Clone)]
 pub struct Idempotency {

@@ -84,8 +84,13 @@ fn branches(items: Option<Items>) -> Body {
 }
 
 fn state() -> RunState {
-    let facts =
-        Facts { exec_id: "run".into(), input: Json::from(&json!({"n": 1})), trigger: Json::null(), deadline: None };
+    let facts = Facts {
+        exec_id: "run".into(),
+        input: Json::from(&json!({"n": 1})),
+        trigger: Json::null(),
+        deadline: None,
+        depth: 0,
+    };
     let mut state = RunState::new(facts, 0);
     put(&mut state, "first", &[0], Some(json!("f")), None);
     let winner = Closing { winner: Some("left".into()), ..Closing::success() };

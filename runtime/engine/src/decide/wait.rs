@@ -87,10 +87,11 @@ impl Turn<'_> {
         self.out.settled.push((id, state));
     }
 
-    /// A wait ends without having looked at the signal it holds, which is kept for the next.
+    /// A wait ends without having looked at the signal it holds, which is kept for the next, in its old place.
     pub(super) fn keep_signal(&mut self, key: &StepKey) {
         if let Some(signal) = self.give_up_signal(key) {
-            self.state.inbox.push_front(signal);
+            let at = self.state.inbox.partition_point(|kept| kept.position < signal.position);
+            self.state.inbox.insert(at, signal);
         }
     }
 

@@ -40,7 +40,7 @@ pub(crate) fn workflow(tasks: Vec<Task>, explicit: bool, max_executions: u64) ->
 }
 
 pub(crate) fn facts() -> Facts {
-    Facts { exec_id: "run".into(), input: Json::parse("{}").unwrap(), trigger: Json::null(), deadline: None }
+    Facts { exec_id: "run".into(), input: Json::parse("{}").unwrap(), trigger: Json::null(), deadline: None, depth: 0 }
 }
 
 pub(crate) fn reread<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {

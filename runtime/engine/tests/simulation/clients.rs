@@ -50,6 +50,7 @@ impl World {
     fn new_signal(&mut self) -> SignalRow {
         let matches = self.rng.mille(600);
         SignalRow {
+            position: 0,
             id: format!("s{}", self.id()),
             name: if self.rng.mille(500) { "a" } else { "b" }.to_owned(),
             payload: format!("{{\"match\":{matches}}}"),
@@ -121,6 +122,7 @@ impl World {
     /// A signal that matches.
     fn new_signal_for(&self, exec_id: &str, known: &[SignalRow]) -> SignalRow {
         SignalRow {
+            position: 0,
             id: format!("g{}.{}.{exec_id}", self.now, known.len()),
             name: String::new(),
             payload: "{\"match\":true}".to_owned(),

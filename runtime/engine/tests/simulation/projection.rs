@@ -33,6 +33,7 @@ pub(crate) fn changes(state: &RunState, decision: &Decision, now: i64) -> Change
     let settled = decision.settled.iter().map(|(id, state)| (id.clone(), state.word()));
     let sent = decision.signals.iter().map(|sent| {
         let row = SignalRow {
+            position: 0,
             id: sent.signal_id.clone(),
             name: sent.name.clone(),
             payload: sent.payload.to_string(),
@@ -113,6 +114,7 @@ pub(crate) fn facts(exec_id: &str, deadline: Option<i64>) -> Facts {
         input: Json::from_valid("{}"),
         trigger: Json::null(),
         deadline: deadline.map(Timestamp),
+        depth: 0,
     }
 }
 
@@ -143,11 +145,11 @@ pub(crate) fn restore(program: &Program, run: &Run, fault: Option<Fault>) -> Run
     let row = &run.row;
     let stored = serde_json::from_str(&row.state).unwrap();
     let mut state = RunState::new(facts(&row.exec_id, row.deadline), 0);
-    state.restore(&stored);
     state.status = row.status.parse().unwrap();
     state.started_at = row.started_at.map(Timestamp);
     state.output = row.output.as_deref().map(Json::from_valid);
     state.error = row.error.as_deref().map(|text| serde_json::from_str(text).unwrap());
+    state.restore(&stored);
     state.last_seq = row.last_seq;
     let mut steps: Vec<&StepRow> = run.steps.values().collect();
     steps.sort_by_key(|step| step.position);
@@ -172,6 +174,7 @@ pub(crate) fn held(state: &RunState) -> impl Iterator<Item = &Signal> {
 pub(crate) fn signal(row: &SignalRow) -> Signal {
     Signal {
         id: row.id.clone(),
+        position: row.position,
         name: row.name.clone(),
         payload: Json::from_valid(row.payload.as_str()),
         metadata: Json::null(),
@@ -219,8 +222,7 @@ pub(crate) fn fingerprint(state: &RunState) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{:?} {tally:?} {error:?}", step_row(step));
     }
-    // Signals that canceled waits give back are kept before all others, in the order of the cancels.
-    let inbox: BTreeSet<&str> = state.inbox.iter().map(|signal| signal.id.as_str()).collect();
+    let inbox: Vec<&str> = state.inbox.iter().map(|signal| signal.id.as_str()).collect();
     let _ = writeln!(text, "{inbox:?} {:?} {:?}", state.output, state.error.as_ref().map(error_text));
     text
 }

@@ -61,6 +61,8 @@ pub(crate) struct JournalRow {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SignalRow {
     pub(crate) id: String,
+    /// Place in the order in which signals came.
+    pub(crate) position: i64,
     pub(crate) name: String,
     pub(crate) payload: String,
     /// `sent` until the run has heard of it, then `queued`, `consumed` or `ignored`.
@@ -346,7 +348,8 @@ impl Store {
         if run.is_terminal() || run.signals.iter().any(|known| known.id == signal.id) {
             return Vec::new();
         }
-        run.signals.push(signal.clone());
+        let position = i64::try_from(run.signals.len()).unwrap_or(i64::MAX);
+        run.signals.push(SignalRow { position, ..signal.clone() });
         vec![exec_id.to_owned()]
     }
 

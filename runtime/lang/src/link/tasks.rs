@@ -176,10 +176,7 @@ impl Linker<'_> {
                 Some(TaskKind::Signal(*signal))
             }
             Body::Memory(memory) => self.memory(*memory, task, used),
-            Body::Workflow(call) => {
-                self.not_yet("workflow tasks", task.place.clone());
-                self.sub_workflow(&call.workflow, call.wait, around.workflow)
-            }
+            Body::Workflow(call) => self.sub_workflow(&call.workflow, call.wait, around.workflow),
         }
     }
 

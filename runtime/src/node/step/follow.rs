@@ -7,6 +7,7 @@ use compozy_engine::event::{Done, Rendered, Target};
 use compozy_engine::json::{Json, MAX_DEPTH};
 use compozy_lang::duration::{self as durations, Bare};
 use compozy_lang::plan::{Next, Task, TaskKind, Transition, Typed, Workflow};
+use compozy_lang::suggest;
 use serde_json::Value;
 
 use super::condition::truth;
@@ -54,6 +55,12 @@ impl Executor {
             TypedShape::Rendered(shape) => duration(task, "sleep", &values.fill(shape))?,
         };
         let transition = self.transition(attempt, &task.on_success, scope).await?;
+        // A failure like any other, which `on_error` may handle. What a router leads to is its route.
+        if let Some(Target::Unknown(id)) = &transition.next
+            && !matches!(task.kind, TaskKind::Router(_))
+        {
+            return Err(unknown_next(attempt, id));
+        }
         let input = Some(Json::from(with));
         Ok(Done { input, ends_list, sleep, transition, usage: raw.usage, ..Done::new(output) })
     }
@@ -139,6 +146,17 @@ impl Executor {
 }
 
 /// A rendered `next`; empty or null is absent.
+/// `next` was rendered to an id that the list does not have.
+fn unknown_next(attempt: &Attempt<'_>, id: &str) -> StepError {
+    let message = format!("task '{}': next task '{id}' does not exist", attempt.task.id);
+    let mut error = StepError::new("CZ0307", ErrorKind::Template, message);
+    error.help = Some(match suggest::nearest(id, attempt.siblings().iter().map(|task| task.id.as_str())) {
+        Some(near) => format!("did you mean '{near}'?"),
+        None => "give the id of a task of the same list".to_owned(),
+    });
+    error
+}
+
 fn target(siblings: &[Task], value: &Value) -> Option<Target> {
     let id = match value {
         Value::Null => return None,

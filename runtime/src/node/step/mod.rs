@@ -12,6 +12,7 @@ pub(crate) mod render;
 mod router;
 mod tool;
 mod wait;
+mod workflow;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,10 +29,12 @@ use compozy_lang::plan::{Task, TaskKind, Template, Workflow};
 use compozy_lang::schema_check;
 use serde_json::{Map, Value};
 
+use super::definitions::Definitions;
 use super::kept::Kept;
 use super::schemas::Schemas;
 use super::state::Shared;
 use super::watchers::Watchers;
+use crate::clock::Clock;
 use crate::plugin::cancel::CancelToken;
 use crate::plugin::template::Renderer;
 use crate::provider::Providers;
@@ -50,6 +53,8 @@ pub struct Executor {
     /// `llm.provider_timeout`.
     prompt_timeout: Duration,
     pub(crate) schemas: Arc<Schemas>,
+    definitions: Arc<Definitions>,
+    clock: Clock,
     /// CEL by its text.
     expressions: Kept<String, Result<cel::Compiled, StepError>>,
 }
@@ -98,7 +103,7 @@ struct Scope<'a> {
 
 impl Executor {
     /// An executor of a node with these options.
-    pub(crate) fn new(options: &super::Options, watchers: Arc<Watchers>) -> Self {
+    pub(crate) fn new(options: &super::Options, watchers: Arc<Watchers>, definitions: Arc<Definitions>) -> Self {
         Self {
             renderer: options.renderer.clone(),
             providers: options.providers.clone(),
@@ -107,6 +112,8 @@ impl Executor {
             watchers,
             prompt_timeout: options.prompt_timeout,
             schemas: Arc::default(),
+            definitions,
+            clock: options.clock.clone(),
             expressions: Kept::default(),
         }
     }
@@ -210,7 +217,11 @@ impl Executor {
                 let done = Box::pin(self.send(attempt, signal, &with)).await;
                 return done.map(Outcome::Done).map_err(|error| keep_input(error.into()));
             }
-            TaskKind::Memory(_) | TaskKind::Workflow(_) => Err(Lost::from(not_yet(task))),
+            TaskKind::Workflow(sub) => {
+                let begun = Box::pin(self.sub_workflow(attempt, sub, &with)).await;
+                return begun.map_err(|error| keep_input(error.into()));
+            }
+            TaskKind::Memory(_) => Err(Lost::from(not_yet(task))),
         };
         let raw = raw.map_err(keep_input)?;
         let usage = raw.usage.clone();

@@ -330,3 +330,30 @@ async fn timers_that_come_due_together_share_a_commit() {
     assert_eq!(starts.len(), 50);
     assert!(commits.len() < 25, "{} commits", commits.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_next_that_names_no_task_is_a_failure_like_any_other() {
+    let next = |text: &str| Some(Next::Template(template(text, &["output.sum"], TemplateMode::Value)));
+    let mut first = add("first", 1, 2);
+    first.on_success.next = next("tree{{ .output.sum }}");
+    first.on_error.next = Some(Next::Task(2));
+    let mut mend = task("tree5", "add", &Value::Null);
+    mend.with = Some(map(vec![
+        ("a", value("{{ len .error.code }}", &["error.code"])),
+        ("b", value("{{ len .error.kind }}", &["error.kind"])),
+    ]));
+    mend.targeted = true;
+    for (handled, status) in [(true, "SUCCESS"), (false, "FAILED")] {
+        let mut first = first.clone();
+        if !handled {
+            first.on_error.next = None;
+        }
+        let node = node(memory().await, workflow(vec![first, add("never", 1, 1), mend.clone()])).await;
+        let run = ended(&node).await;
+        assert_eq!(run.status, status, "{:?}", run.error);
+        let steps = node.storage().steps(&run.exec_id).await.unwrap();
+        let error = steps[0].error.as_deref().unwrap();
+        assert!(error.contains("CZ0307") && error.contains("did you mean 'tree5'?"), "{error}");
+        assert_eq!((steps[0].status.as_str(), steps[0].attempt, steps.len()), ("FAILED", 1, 1 + usize::from(handled)));
+    }
+}

@@ -2,6 +2,7 @@
 
 mod containers;
 mod control;
+mod sub_runs;
 mod waits;
 
 use std::collections::BTreeMap;

@@ -33,6 +33,7 @@ impl<'a> Run<'a> {
             input: Json::parse(r#"{"id": 7}"#).unwrap(),
             trigger: Json::null(),
             deadline: None,
+            depth: 0,
         };
         let state = Shared::new(RunState::new(facts, 0));
         let mut run = Self { node, plan, state, decided: Decision::default() };
@@ -63,7 +64,7 @@ impl<'a> Run<'a> {
 
     async fn signal(&mut self, id: &str, payload: Value) {
         let (payload, metadata) = (Json::from(&payload), Json::from(&json!({"signal_id": id})));
-        self.feed(Event::Signal(Received { id: id.into(), name: "paid".into(), payload, metadata })).await;
+        self.feed(Event::Signal(Received { id: id.into(), position: 0, name: "paid".into(), payload, metadata })).await;
     }
 
     fn output(&self, path: &str) -> Value {

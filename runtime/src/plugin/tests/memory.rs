@@ -93,6 +93,10 @@ impl Storage for Memory {
     ) -> Result<SignalOutcome, Error> {
         none()
     }
+    async fn ended(&self, _runs: &[ExecId]) -> Result<Vec<EndedRun>, Error> {
+        none()
+    }
+
     async fn signals(&self, _: &ExecId, _: bool) -> Result<Vec<Signal>, Error> {
         none()
     }

@@ -42,7 +42,7 @@ use self::operation::Operation;
 use self::outward::EncodedSignal;
 use self::writer::Outcome;
 use super::row::{
-    Changes, Declared, Demand, Fire, Idempotency, Journal, KvEntry, LoadedRun, NewRun, NewSignal, Node, Page,
+    Changes, Declared, Demand, EndedRun, Fire, Idempotency, Journal, KvEntry, LoadedRun, NewRun, NewSignal, Node, Page,
     Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage, Woken,
     WorkflowSummary,
 };
@@ -136,6 +136,10 @@ impl Storage for SqliteStorage {
             Outcome::Signal(outcome) => Ok(outcome),
             other => unexpected(&other),
         }
+    }
+
+    async fn ended(&self, runs: &[ExecId]) -> Result<Vec<EndedRun>, Error> {
+        read::ended(&mut *self.reader.get().await?, runs).await
     }
 
     async fn signals(&self, exec_id: &ExecId, queued: bool) -> Result<Vec<Signal>, Error> {

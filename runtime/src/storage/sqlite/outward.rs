@@ -72,6 +72,23 @@ impl Outward {
     }
 }
 
+impl Outward {
+    /// The runs that have something to look at once this is written, those that it started apart.
+    pub(super) fn woken(&self, connection: &Connection, woken: &mut Vec<Woken>) -> rusqlite::Result<()> {
+        let targets = self.sent.iter().filter_map(|(target, _)| target.clone());
+        let mut runs: Vec<ExecId> = targets.chain(self.demands.iter().map(|demand| demand.exec_id.clone())).collect();
+        for (_, signal) in self.sent.iter().filter(|(target, _)| target.is_none()) {
+            runs.extend(waiting_for(connection, signal)?);
+        }
+        let mut owner = connection.prepare_cached("SELECT owner_node FROM executions WHERE exec_id = ?")?;
+        for exec_id in runs {
+            let found: Option<Option<String>> = owner.query_row([exec_id.as_str()], |row| row.get(0)).optional()?;
+            woken.extend(found.map(|owner| Woken { exec_id, owner: owner.map(NodeId::from) }));
+        }
+        Ok(())
+    }
+}
+
 /// The level that `starts` need, at least `own`.
 pub(super) fn level_of(starts: &[Encoded], own: Durability) -> Durability {
     starts.iter().filter_map(|start| Some(start.started.as_ref()?.durability)).fold(own, Durability::max)
@@ -157,17 +174,22 @@ pub(super) fn broadcast(
     now: Timestamp,
     woken: &mut Vec<Woken>,
 ) -> rusqlite::Result<()> {
+    for exec_id in waiting_for(connection, signal)? {
+        woken.extend(deliver(connection, &exec_id, signal, now)?);
+    }
+    Ok(())
+}
+
+/// Every run that waits for the signal's name.
+fn waiting_for(connection: &Connection, signal: &EncodedSignal) -> rusqlite::Result<Vec<ExecId>> {
     let sql = concat!(
         "SELECT DISTINCT s.exec_id FROM steps AS s WHERE ",
         waiting!(),
         " AND s.waiting_for ->> '$.kind' = 'signal' AND s.waiting_for ->> '$.detail' = ? ORDER BY s.exec_id"
     );
     let mut statement = connection.prepare_cached(sql)?;
-    let ids = statement.query_map([&signal.name], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-    for exec_id in ids {
-        woken.extend(deliver(connection, &exec_id.into(), signal, now)?);
-    }
-    Ok(())
+    let ids = statement.query_map([&signal.name], |row| row.get::<_, String>(0))?;
+    ids.map(|id| id.map(ExecId::from)).collect()
 }
 
 /// The parent of a run that has just ended, if it goes on.

@@ -10,8 +10,9 @@ use sqlx::{AssertSqlSafe, Connection as _, Row, Sqlite, SqliteConnection, Sqlite
 use tokio::sync::OwnedMutexGuard;
 
 use super::super::Error;
-use super::super::row::{Durability, Journal, LoadedRun, Run, Signal, Step, Timer, Usage};
+use super::super::row::{Durability, EndedRun, Journal, LoadedRun, Run, Signal, Step, Timer, Usage};
 use super::error::from_sqlx;
+use super::operation;
 use super::writer::Gate;
 use crate::id::{ExecId, NodeId};
 
@@ -116,6 +117,28 @@ pub(super) async fn runs_of(connection: &mut SqliteConnection, ids: &str) -> Res
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await.map_err(from_sqlx)?;
     rows.iter().map(run_row).collect()
+}
+
+/// Those of `runs` that have ended.
+pub(super) async fn ended(connection: &mut SqliteConnection, runs: &[ExecId]) -> Result<Vec<EndedRun>, Error> {
+    let sql = concat!(
+        "SELECT e.exec_id, e.status, ",
+        json!("output"),
+        ", ",
+        json!("error"),
+        ", coalesce(e.state ->> '$.retryable', 0) FROM json_each(?) AS wanted CROSS JOIN executions AS e ON e.exec_id = wanted.value ",
+        "WHERE e.finished_at IS NOT NULL"
+    );
+    let ids: Vec<&str> = runs.iter().map(ExecId::as_str).collect();
+    let query = sqlx::query(sql).bind(operation::list(&ids));
+    let rows = query.fetch_all(connection).await.map_err(from_sqlx)?;
+    let run = |row: &SqliteRow| {
+        let exec_id: String = row.try_get_unchecked(0)?;
+        let (status, output, error) = (row.try_get_unchecked(1)?, row.try_get_unchecked(2)?, row.try_get_unchecked(3)?);
+        let retryable = row.try_get_unchecked(4)?;
+        Ok(EndedRun { exec_id: exec_id.into(), status, output, error, retryable })
+    };
+    rows.iter().map(|row| run(row).map_err(from_sqlx)).collect()
 }
 
 /// A run, its steps, its timers and its queued signals at one moment.

@@ -330,8 +330,8 @@ impl Writer {
             if let Some(encoded) = work.rows()
                 && repeat::is_recorded(connection, encoded).map_err(from_sqlite)?
             {
-                // Whom it woke was told then, or looks for itself when it is claimed.
-                outcome = Ok(encoded.outcome(Vec::new()));
+                let woken = repeat::woken(connection, encoded).map_err(from_sqlite)?;
+                outcome = Ok(encoded.outcome(woken));
             }
         }
         execute(connection, "RELEASE member").map_err(from_sqlite)?;
