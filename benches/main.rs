@@ -3,10 +3,14 @@
 //! One question per file. Without arguments all of them; names of questions choose. What a question needs of the built
 //! binary is measured on `target/release/compozy`, which is built first; the rest calls the library in this process.
 
+mod busy;
 mod calls;
+mod chain;
 mod disk;
 mod flight;
 mod growth;
+mod history;
+mod http;
 mod latency;
 mod machine;
 mod node;
@@ -14,6 +18,8 @@ mod process;
 mod report;
 mod sample;
 mod starts;
+mod waiting;
+mod wide;
 
 use std::process::ExitCode;
 
@@ -30,6 +36,11 @@ const QUESTIONS: &[Question] = &[
     ("calls", calls::measure),
     ("process", process::measure),
     ("starts", starts::measure),
+    ("chain", chain::measure),
+    ("busy", busy::measure),
+    ("wide", wide::measure),
+    ("waiting", waiting::measure),
+    ("history", history::measure),
 ];
 
 /// The allocator of the program that is measured.

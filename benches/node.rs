@@ -18,9 +18,9 @@ use crate::machine;
 
 /// Tools of the projects measured here.
 pub(crate) const PROJECT: &str = "database: {driver: sqlite, path: ./data/compozy.db}
-limits: {max_task_executions: 1000000}
+limits: {max_task_executions: 1000000, max_collection_items: 100000}
 plugins: [{id: zoo, source: ./plugins/zoo.wasm}]
-tools: [{id: add, plugin: zoo, function: add}]
+tools: [{id: add, plugin: zoo, function: add}, {id: count_down, plugin: zoo, function: count_down}]
 ";
 
 /// A chain of `length` steps, each adding one to what the last gave.

@@ -152,13 +152,23 @@ impl Server {
     }
 
     fn resident_mebibytes(&self) -> Result<f64> {
+        self.status_mebibytes("VmRSS:")
+    }
+
+    /// The most memory that was resident since its start.
+    pub(crate) fn peak_mebibytes(&self) -> Result<f64> {
+        self.status_mebibytes("VmHWM:")
+    }
+
+    fn status_mebibytes(&self, name: &str) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("read its status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("find VmRSS")?;
-        let kibibytes: f64 = line.split_whitespace().next().unwrap_or_default().parse().context("read VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("find {name}"))?;
+        let kibibytes: f64 =
+            line.split_whitespace().next().unwrap_or_default().parse().with_context(|| format!("read {name}"))?;
         Ok(kibibytes / 1024.0)
     }
 
-    fn request(&self, method: &str, path: &str, body: &str) -> Result<Value> {
+    pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> Result<Value> {
         let mut stream = TcpStream::connect(&self.address).context("connect")?;
         let text = format!(
             "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",

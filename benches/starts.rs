@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use anyhow::{Context, Result};
 
+use crate::http::Connection;
 use crate::process::Server;
 use crate::report::Report;
 use crate::sample::Sample;
@@ -54,15 +53,8 @@ async fn load(address: &str, rate: u32) -> Result<(Sample, f64)> {
 }
 
 async fn lane(address: String, next: Arc<AtomicU32>, total: u32, rate: u32, begun: Instant) -> Result<Sample> {
-    let body = "{}";
-    let request = format!(
-        "POST /api/v0/workflows/one/executions HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let mut stream = TcpStream::connect(&address).await.context("connect")?;
-    stream.set_nodelay(true).context("connect")?;
+    let mut connection = Connection::open(&address).await?;
     let mut sample = Sample::default();
-    let mut buffer = vec![0; 8192];
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= total {
@@ -70,30 +62,7 @@ async fn lane(address: String, next: Arc<AtomicU32>, total: u32, rate: u32, begu
         }
         let due = begun + Duration::from_secs_f64(f64::from(number) / f64::from(rate));
         tokio::time::sleep_until(due.into()).await;
-        stream.write_all(request.as_bytes()).await.context("send")?;
-        receive(&mut stream, &mut buffer).await?;
+        connection.send("POST", "/api/v0/workflows/one/executions", "{}").await?.expect(202)?;
         sample.push(due.elapsed());
-    }
-}
-
-/// Reads one answer with a length and fails unless it is 202.
-async fn receive(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<()> {
-    let mut filled = 0;
-    loop {
-        let read = stream
-            .read(buffer.get_mut(filled..).context("an answer longer than the buffer")?)
-            .await
-            .context("receive")?;
-        ensure!(read > 0, "receive: the connection was closed");
-        filled += read;
-        let text = String::from_utf8_lossy(buffer.get(..filled).unwrap_or_default()).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head
-            .lines()
-            .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
-        if length.is_some_and(|length: usize| body.len() >= length) {
-            ensure!(head.starts_with("HTTP/1.1 202"), "start a run: {text}");
-            return Ok(());
-        }
     }
 }
