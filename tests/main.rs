@@ -10,6 +10,7 @@ mod cli;
 mod conformance;
 mod control;
 mod crash;
+mod disk;
 mod docs;
 mod hostile;
 mod secrets;

@@ -10,16 +10,16 @@ use crate::support::{Project, Server, wait};
 
 /// Which starts were acknowledged, and which steps were seen recorded with how many effects.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     /// Number of the program by run.
-    pub(super) acknowledged: BTreeMap<String, usize>,
+    pub(crate) acknowledged: BTreeMap<String, usize>,
     /// Effects of a step at the moment it was first seen recorded.
     frozen: BTreeMap<String, u32>,
 }
 
 impl Ledger {
     /// Compares a database whose process has just died with what the outside knows.
-    pub(super) fn check(&mut self, project: &Project, effects: &Effects) {
+    pub(crate) fn check(&mut self, project: &Project, effects: &Effects) {
         if !project.database().exists() {
             assert!(self.acknowledged.is_empty(), "a start was acknowledged without a database");
             return;
@@ -41,13 +41,13 @@ impl Ledger {
 }
 
 /// `doctor --deep` finds nothing to complain about.
-pub(super) fn doctor(project: &Project) {
+pub(crate) fn doctor(project: &Project) {
     // The usual port may be taken on this machine, which is not the question.
     project.compozy(&["doctor", "--deep", "--local", "--port", "0"]).ok();
 }
 
 /// Between two deaths no step is executed twice, as none of the steps with an effect fails.
-pub(super) fn check_effects(effects: &Effects) {
+pub(crate) fn check_effects(effects: &Effects) {
     for (key, lives) in effects.counts() {
         for (life, count) in lives {
             assert_eq!(count, 1, "{key} ran {count} times in life {life} of the server");
@@ -56,7 +56,7 @@ pub(super) fn check_effects(effects: &Effects) {
 }
 
 /// The run's id once the start is acknowledged; `None` if the server died before.
-pub(super) fn start(server: &Server, workflow: &str, input: &Value, key: &str) -> Option<String> {
+pub(crate) fn start(server: &Server, workflow: &str, input: &Value, key: &str) -> Option<String> {
     let path = format!("/api/v0/workflows/{workflow}/executions");
     let response = server.try_send("POST", &path, &[("idempotency-key", key)], Some(&json!({"input": input}))).ok()?;
     assert_eq!(response.status, 202, "{}", response.text());
@@ -64,7 +64,7 @@ pub(super) fn start(server: &Server, workflow: &str, input: &Value, key: &str) -
 }
 
 /// Ids of runs that have not ended, at most 500; `None` if the server is dead.
-pub(super) fn active(server: &Server) -> Option<Vec<String>> {
+pub(crate) fn active(server: &Server) -> Option<Vec<String>> {
     let path = "/api/v0/executions/workflows?status=active&limit=500";
     let page = server.try_send("GET", path, &[], None).ok().filter(|page| page.status == 200)?.data();
     let executions = page["executions"].as_array().expect("executions").iter();
@@ -72,13 +72,13 @@ pub(super) fn active(server: &Server) -> Option<Vec<String>> {
 }
 
 /// Waits until no run is under way and returns every run's document.
-pub(super) fn wait_all(server: &Server) -> BTreeMap<String, Value> {
+pub(crate) fn wait_all(server: &Server) -> BTreeMap<String, Value> {
     wait::until("the end of all runs", || active(server).expect("a living server").is_empty().then_some(()));
     documents(server)
 }
 
 /// Every run's document.
-pub(super) fn documents(server: &Server) -> BTreeMap<String, Value> {
+pub(crate) fn documents(server: &Server) -> BTreeMap<String, Value> {
     let mut documents = BTreeMap::new();
     let mut cursor = String::new();
     loop {

@@ -5,6 +5,6 @@
 
 mod cases;
 mod kills;
-mod ledger;
+pub(crate) mod ledger;
 mod points;
 mod process;

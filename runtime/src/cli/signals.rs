@@ -1,6 +1,10 @@
-//! SIGINT and SIGTERM, as events.
+//! SIGINT and SIGTERM, as events; SIGXFSZ, as the error of a write that it comes with.
 
 use super::failure::Failure;
+
+/// Its number on Linux (signal(7), but for MIPS).
+#[cfg(target_os = "linux")]
+const SIGXFSZ: i32 = 25;
 
 /// What asked the process to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +22,9 @@ pub struct Signals {
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    /// A limit on the size of files must fail writes, which are waited out, and not end the process.
+    #[cfg(target_os = "linux")]
+    _file_size: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -33,6 +40,8 @@ impl Signals {
             Ok(Self {
                 interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
                 terminate: signal(SignalKind::terminate()).map_err(failed)?,
+                #[cfg(target_os = "linux")]
+                _file_size: signal(SignalKind::from_raw(SIGXFSZ)).map_err(failed)?,
             })
         }
         #[cfg(not(unix))]
