@@ -2,6 +2,7 @@
 //!
 //! `COMPOZY_TEST_KILLS=300` kills more often than the usual 30, `COMPOZY_TEST_SEED` chooses other programs.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -27,6 +28,7 @@ fn setting(name: &str, usual: u64) -> u64 {
 pub(super) fn project_of(programs: &[Program], effects: &Effects) -> Project {
     let project = Project::sqlite(&program::project_file(&effects.grant()));
     project.component("guests/zoo");
+    project.file(&format!("workflows/{}.yaml", program::SUB), program::sub_workflow(&effects.url()));
     for program in programs {
         project.file(&format!("workflows/{}.yaml", program.id), program.workflow(&effects.url()));
     }
@@ -62,7 +64,14 @@ fn killed_at_random_moments() {
         ledger.acknowledged.len()
     );
     for (exec_id, run) in &ended {
+        if run["workflow_id"] == program::SUB {
+            check_sub_run(exec_id, run, &ended, &effects);
+            continue;
+        }
         check_result(exec_id, run, &programs, &effects);
+        let expected = programs.iter().find(|program| run["workflow_id"] == program.id.as_str()).map(oracle::sub_runs);
+        let started = ended.values().filter(|sub| sub["parent_exec_id"] == exec_id.as_str()).count();
+        assert_eq!(Some(started), expected, "sub-runs of {exec_id}: {run:#}");
     }
     for exec_id in ledger.acknowledged.keys() {
         assert!(ended.contains_key(exec_id), "{exec_id} has not ended");
@@ -99,6 +108,14 @@ fn starts_until_killed(server: Server, programs: &[Program], random: &mut Random
 /// The run's id once the start is acknowledged; `None` if the server died before.
 pub(super) fn start(server: &Server, program: &Program, key: &str) -> Option<String> {
     super::ledger::start(server, &program.id, &json!({"n": program.input}), key)
+}
+
+/// A sub-run gives what it was asked for, and somebody asked for it.
+fn check_sub_run(exec_id: &str, run: &Value, all: &BTreeMap<String, Value>, effects: &Effects) {
+    assert!(run["parent_exec_id"].as_str().is_some_and(|parent| all.contains_key(parent)), "{run:#}");
+    let n = run["input"]["n"].as_i64().zip(run["input"]["add"].as_i64()).map(|(n, add)| n + add);
+    assert_eq!((&run["status"], run["output"]["n"].as_i64()), (&json!("SUCCESS"), n), "{run:#}");
+    assert!(effects.count(&format!("{exec_id}:trace:1")) >= 1, "the effect of {exec_id} never happened");
 }
 
 pub(super) fn check_result(exec_id: &str, run: &Value, programs: &[Program], effects: &Effects) {

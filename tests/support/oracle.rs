@@ -23,6 +23,7 @@ pub(crate) fn after(step: Step, number: i64) -> Option<i64> {
         | Step::FailFast(add)
         | Step::Again(add)
         | Step::Router(add)
+        | Step::SubRun(add)
         | Step::Timeout(add) => Some(number + add),
         Step::Effect => Some(number),
         Step::Loop(times, add) | Step::Parallel(times, add, _) => Some(number + i64::from(times) * add),
@@ -65,6 +66,11 @@ pub(crate) fn effects(program: &Program, exec_id: &str) -> Vec<String> {
         number = after(*step, number).unwrap_or(number);
     }
     keys
+}
+
+/// How many runs of [`super::program::SUB`] a run of the program starts.
+pub(crate) fn sub_runs(program: &Program) -> usize {
+    program.steps.iter().filter(|step| matches!(step, Step::SubRun(_))).count()
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub(crate) enum Step {
     Timeout(i64),
     /// A collection of lists beside a branch that is tried again, adding once for each of the three.
     Nested(i64),
+    /// Adds in a run of its own, which leaves a trace.
+    SubRun(i64),
     /// Fails for good and nobody handles it; always the last.
     Fail,
 }
@@ -70,6 +72,18 @@ pub(crate) fn project_file(grant: &str) -> String {
         "plugins:\n  - id: zoo\n    source: ./plugins/zoo.wasm\n    permissions: {{http: [\"{grant}\"]}}\n\
          tools:\n  - {{id: add, plugin: zoo, function: add}}\n  - {{id: fail, plugin: zoo, function: fail}}\n  \
          - {{id: effect, plugin: zoo, function: effect}}\n  - {{id: nap, plugin: zoo, function: sleep}}\n"
+    )
+}
+
+/// Id of the workflow that [`Step::SubRun`] runs.
+pub(crate) const SUB: &str = "sub";
+
+/// The workflow file of [`SUB`]: adds `add` to `n`. Effects are posted to `url`.
+pub(crate) fn sub_workflow(url: &str) -> String {
+    format!(
+        "id: {SUB}\ntasks:\n  - {{id: trace, tool: effect, with: {{url: \"{url}\", value: \"{{{{ .input.n }}}}\"}}}}\n  \
+         - {{id: sum, tool: add, with: {{a: \"{{{{ .tasks.trace.output.value }}}}\", b: \"{{{{ .input.add }}}}\"}}}}\n\
+         output: {{n: \"{{{{ .tasks.sum.output.sum }}}}\"}}\n"
     )
 }
 
@@ -108,7 +122,7 @@ fn step(random: &mut Random) -> Step {
     let add = i64::try_from(random.between(1, 9)).expect("small");
     let few = u32::try_from(random.between(2, 4)).expect("small");
     let waves = [Waves::One, Waves::Two, Waves::Sequential][random.between(0, 2) as usize];
-    match random.between(0, 18) {
+    match random.between(0, 20) {
         0 => Step::Add(add),
         1 => Step::AddAndSleep(add, random.between(1, 40)),
         2 => Step::Effect,
@@ -125,6 +139,7 @@ fn step(random: &mut Random) -> Step {
         15 => Step::Again(add),
         16 => Step::Router(add),
         17 => Step::Timeout(add),
+        18 | 19 => Step::SubRun(add),
         _ => Step::Nested(add),
     }
 }
@@ -151,6 +166,13 @@ impl Place<'_> {
             Step::AddAndSleep(add, milliseconds) => self.sum(text, id, add, &format!("sleep: {milliseconds}ms")),
             Step::Effect => {
                 self.task(text, id, "effect", &format!("url: \"{url}\", value: {given}"), ".output.value", "")
+            }
+            Step::SubRun(add) => {
+                let follow = self.follow();
+                let _ = write!(
+                    text,
+                    "  - id: {id}\n    type: workflow\n    workflow: {SUB}\n    with: {{n: {given}, add: {add}}}\n{follow}"
+                );
             }
             Step::Retry(times, add) => {
                 let policy = format!("retry_policy: {{maximum_attempts: {}, initial_interval: 5ms}}", times + 1);
