@@ -399,3 +399,23 @@ fn ten_thousand_children_at_once_are_decided_one_by_one() {
     }
     assert_eq!(resume(&state), [Command::Close(StepKey { path: "all".into(), execution: 1 })]);
 }
+
+/// A collection that could not end is not begun.
+#[test]
+fn more_children_than_executions_are_left_are_told_before_the_first() {
+    for (strategy, children, status) in [
+        (Strategy::WaitAll, 999, Status::Running),
+        (Strategy::WaitAll, 1_000, Status::Failed),
+        (Strategy::BestEffort, 1_000, Status::Failed),
+        (Strategy::Race, 1_000, Status::Running),
+    ] {
+        let tasks = (0..children).map(|number| build::task(&format!("t{number}"), 1)).collect();
+        let mut run = Run::new(vec![parallel(strategy, tasks)]);
+        run.start();
+        run.opens("all#1", branches(), None);
+        assert_eq!(run.state.status, status, "{strategy:?} {children}");
+        let code = run.state.error.as_ref().map(|error| error.code.as_str());
+        assert_eq!(code, (status == Status::Failed).then_some("CZ0311"));
+        assert_eq!(run.state.steps.iter().count() > 1, status == Status::Running);
+    }
+}

@@ -1,6 +1,6 @@
 //! Steps that hold something: they open, their children go on side by side, their end is decided and rendered.
 
-use compozy_lang::plan::{Strategy, TaskKind};
+use compozy_lang::plan::{Strategy, Task, TaskKind};
 
 use super::Turn;
 use super::step::Begin;
@@ -40,6 +40,12 @@ impl Turn<'_> {
                 Body::Run(Awaited { exec_id })
             }
         };
+        if let Body::Branches(branches) = &body
+            && self.cannot_end(task, branches.total)
+        {
+            let id = task.id.clone();
+            return self.too_many(&id);
+        }
         let list_is_empty = matches!(body, Body::List) && children == 0;
         let begins_list = matches!(body, Body::List) && children > 0;
         let timeout = opened.timeout.map(|timeout| self.now.after(timeout));
@@ -66,6 +72,18 @@ impl Turn<'_> {
             None if waiting => self.offer(),
             None => self.go_on(key, None),
         }
+    }
+
+    /// All children are to run, and there are more than the run may still start: better said before the first.
+    fn cannot_end(&self, task: &Task, children: usize) -> bool {
+        let strategy = match &task.kind {
+            TaskKind::Parallel(parallel) => parallel.strategy,
+            TaskKind::Collection(collection) => collection.strategy,
+            _ => return false,
+        };
+        let left = self.plan.limits.max_task_executions.saturating_sub(self.state.executions);
+        let may_end_early = matches!(strategy, Strategy::Race | Strategy::FailFast);
+        !may_end_early && u64::try_from(children).is_ok_and(|children| children > left)
     }
 
     fn start_child(&mut self, key: &StepKey, child: SubRun) {

@@ -38,14 +38,19 @@ pub(super) enum Holder {
 }
 
 impl Turn<'_> {
+    /// The run has used up its task executions, or is about to.
+    pub(super) fn too_many(&mut self, id: &str) {
+        let limit = self.plan.limits.max_task_executions;
+        let message = format!("more than {limit} task executions; stopped at '{id}'");
+        let mut error = StepError::new("CZ0311", ErrorKind::Internal, message);
+        error.help = Some("break the loop, or raise limits.max_task_executions".into());
+        self.end(Status::Failed, error);
+    }
+
     /// Starts the next execution of a task. While the run is paused it is only recorded.
     pub(super) fn begin(&mut self, begin: Begin) {
-        let limit = self.plan.limits.max_task_executions;
-        if self.state.executions >= limit {
-            let message = format!("more than {limit} task executions; stopped at '{}'", begin.id);
-            let mut error = StepError::new("CZ0311", ErrorKind::Internal, message);
-            error.help = Some("break the loop, or raise limits.max_task_executions".into());
-            return self.end(Status::Failed, error);
+        if self.state.executions >= self.plan.limits.max_task_executions {
+            return self.too_many(&begin.id);
         }
         self.state.executions += 1;
         let path = match &begin.parent {
