@@ -30,7 +30,7 @@ pub(super) struct Started {
     pub(super) status: &'static str,
     /// Steps whose effect must have happened in each of them.
     pub(super) effects: &'static [&'static str],
-    /// How many each run of the case starts.
+    /// How many each run of the case starts; at most so many if it is canceled.
     pub(super) count: usize,
 }
 
