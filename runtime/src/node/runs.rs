@@ -23,6 +23,7 @@ use super::sub_runs::{Awaiting, Family};
 use super::worker::Worker;
 use super::{projection, signals};
 use crate::id::ExecId;
+use crate::storage;
 use crate::storage::row::{Changes, Durability, Journal, LoadedRun, Run, RunUpdate, Signal, Step};
 
 /// How long a run that could not be driven rests before it is taken up again.
@@ -102,7 +103,18 @@ pub(crate) async fn take_over(worker: &Arc<Worker>, runs: Vec<Run>) {
 
 async fn adopt(worker: &Arc<Worker>, loaded: LoadedRun, control: mpsc::UnboundedReceiver<Control>) {
     let run = &loaded.run;
-    let restored = match definition(worker, run).await {
+    // Not being able to read is no reason to fail a run.
+    let plan = loop {
+        match definition(worker, run).await {
+            Ok(plan) => break plan,
+            Err(error) => tracing::warn!(run.id = %run.exec_id, "failed to read the definition of a run: {error}"),
+        }
+        if worker.stopping.load(Ordering::Relaxed) {
+            return worker.forget(&run.exec_id);
+        }
+        worker.clock.sleep(REST).await;
+    };
+    let restored = match plan {
         Some(plan) => projection::restore(&plan, &loaded).map(|state| (plan, state)).map_err(|error| error.to_string()),
         None => {
             Err(format!("definition {} of workflow '{}' is gone or unreadable", run.definition_digest, run.workflow_id))
@@ -163,17 +175,38 @@ async fn claim_again(worker: &Worker, run: &Run, state: &RunState) -> bool {
         finished_at: None,
     };
     let changes = Changes { run: Some(update), at: worker.clock.now(), ..Changes::default() };
-    worker.storage.commit(&run.exec_id, &worker.id, run.epoch, &changes).await.is_ok()
+    commit_patiently(worker, run, &changes).await.is_ok()
 }
 
-async fn definition(worker: &Worker, run: &Run) -> Option<Arc<Workflow>> {
-    if let Some(plan) = worker.definitions.known(&run.workflow_id, &run.definition_digest) {
-        return Some(plan);
+/// Commits, waiting out a database that takes nothing for a while.
+async fn commit_patiently(worker: &Worker, run: &Run, changes: &Changes) -> Result<(), storage::Error> {
+    loop {
+        let error = match worker.storage.commit(&run.exec_id, &worker.id, run.epoch, changes).await {
+            Ok(woken) => {
+                worker.wake_up(&woken);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let passes =
+            matches!(error, storage::Error::DiskFull | storage::Error::Busy(_) | storage::Error::Unavailable(_));
+        if !passes || worker.stopping.load(Ordering::Relaxed) {
+            return Err(error);
+        }
+        tracing::warn!(run.id = %run.exec_id, "commit waits: {error}");
+        worker.clock.sleep(REST).await;
     }
-    let text = worker.storage.definition(&run.definition_digest).await.ok()??;
-    let plan = projection::plan(&text).ok()?;
-    worker.definitions.remember(&plan);
-    Some(plan)
+}
+
+/// The definition a run began with; `None`: it is gone, or not readable by this version.
+async fn definition(worker: &Worker, run: &Run) -> Result<Option<Arc<Workflow>>, storage::Error> {
+    if let Some(plan) = worker.definitions.known(&run.workflow_id, &run.definition_digest) {
+        return Ok(Some(plan));
+    }
+    let text = worker.storage.definition(&run.definition_digest).await?;
+    let plan = text.and_then(|text| projection::plan(&text).ok());
+    plan.iter().for_each(|plan| worker.definitions.remember(plan));
+    Ok(plan)
 }
 
 /// A run whose definition cannot be read any more fails in the open; it never silently changes.
@@ -219,7 +252,7 @@ async fn fail_unreadable(worker: &Worker, loaded: &LoadedRun, reason: &str) {
         at: now,
         ..Changes::default()
     };
-    if let Err(error) = worker.storage.commit(&run.exec_id, &worker.id, run.epoch, &changes).await {
+    if let Err(error) = commit_patiently(worker, run, &changes).await {
         tracing::error!(run.id = %run.exec_id, "failed to end a run that cannot be read: {error}");
     }
 }
