@@ -114,17 +114,22 @@ pub(crate) struct Server {
     /// `127.0.0.1:PORT`.
     pub(crate) address: String,
     ready: Duration,
+    /// What it logs.
+    log: std::path::PathBuf,
 }
 
 impl Server {
     /// Starts one on a free port and waits for its ready line.
     pub(crate) fn start(binary: &Path, folder: &Path) -> Result<Self> {
+        let log = folder.join("server.log");
+        let stderr = std::fs::File::create(&log).context("make its log")?;
         let begun = Instant::now();
         let mut child = Command::new(binary)
             .current_dir(folder)
             .args(["start", "--port", "0", "--log-level", "error"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .context("start the server")?;
         let stdout = child.stdout.take().context("read its lines")?;
@@ -132,7 +137,8 @@ impl Server {
             let line = line.context("read its lines")?;
             if let Some(place) = line.strip_prefix("Server listening on ") {
                 let port = place.rsplit(':').next().unwrap_or_default();
-                return Ok(Self { child, address: format!("127.0.0.1:{port}"), ready: begun.elapsed() });
+                let address = format!("127.0.0.1:{port}");
+                return Ok(Self { child, address, ready: begun.elapsed(), log });
             }
         }
         Err(anyhow!("the server ended before it was ready: {}", child.wait().context("wait for it")?))
@@ -147,7 +153,9 @@ impl Server {
         let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().context("stop it")?;
         ensure!(status.success(), "stop it");
         let ended = self.child.wait().context("wait for its end")?;
-        ensure!(ended.success(), "stop it: {ended}");
+        let log = std::fs::read_to_string(&self.log).context("read its log")?;
+        ensure!(ended.success(), "stop it: {ended}: {log}");
+        ensure!(!log.contains("database is locked"), "do without a locked database: {log}");
         Ok(())
     }
 
