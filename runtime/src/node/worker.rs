@@ -9,6 +9,7 @@ use compozy_lang::plan::{Project, Workflow};
 use tokio::sync::{Notify, mpsc};
 
 use super::driver::Control;
+use super::schedules::Schedules;
 use super::schemas::Schemas;
 use super::secrets::Secrets;
 use super::slots::Slots;
@@ -30,6 +31,7 @@ pub(crate) struct Worker {
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) slots: Slots,
     pub(crate) schemas: Arc<Schemas>,
+    pub(crate) schedules: Schedules,
     pub(crate) lease: Duration,
     pub(crate) max_pending: u64,
     /// Runs recorded but not yet claimed, as far as this node knows.
@@ -60,6 +62,7 @@ impl Worker {
             watchers,
             slots: Slots::new(options.max_concurrent_runs),
             schemas: steps.schemas.clone(),
+            schedules: Schedules::default(),
             steps,
             lease: options.lease,
             max_pending: options.max_pending as u64,
@@ -81,6 +84,7 @@ impl Worker {
 
     pub(crate) fn replace_project(&self, project: Arc<Project>) {
         *lock(&self.project) = project;
+        self.schedules.project_changed();
     }
 
     pub(crate) fn secrets(&self) -> Arc<Secrets> {
