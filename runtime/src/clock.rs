@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use compozy_engine::time::Timestamp;
 use tokio::sync::watch;
@@ -16,6 +16,8 @@ use crate::id::{ExecId, NodeId, ulid};
 pub struct Clock {
     /// The last time handed out: it never runs backwards within the process.
     last: Arc<AtomicI64>,
+    /// When this clock was made.
+    begun: Instant,
     /// What stands in the machine's place.
     simulated: Option<Arc<watch::Sender<Simulated>>>,
 }
@@ -39,14 +41,14 @@ impl Clock {
     /// The clock of this machine.
     #[must_use]
     pub fn system() -> Self {
-        Self { last: Arc::new(AtomicI64::new(0)), simulated: None }
+        Self { last: Arc::new(AtomicI64::new(0)), begun: Instant::now(), simulated: None }
     }
 
     /// A clock that shows `wall` until it is told otherwise.
     #[must_use]
     pub fn simulated(wall: Timestamp) -> Self {
         let machine = watch::Sender::new(Simulated { wall: wall.0, up: Duration::ZERO });
-        Self { last: Arc::new(AtomicI64::new(0)), simulated: Some(Arc::new(machine)) }
+        Self { last: Arc::new(AtomicI64::new(0)), begun: Instant::now(), simulated: Some(Arc::new(machine)) }
     }
 
     /// Lets time pass on a simulated machine; without effect on a real one.
@@ -69,7 +71,7 @@ impl Clock {
     /// The same machine seen by a process that starts now: its time may be earlier than that of the one before.
     #[must_use]
     pub fn of_another_process(&self) -> Self {
-        Self { last: Arc::new(AtomicI64::new(0)), simulated: self.simulated.clone() }
+        Self { last: Arc::new(AtomicI64::new(0)), begun: Instant::now(), simulated: self.simulated.clone() }
     }
 
     /// Now; never earlier than any time this clock gave before, also when the machine's clock is set back.
@@ -85,6 +87,12 @@ impl Clock {
         };
         let last = self.last.fetch_max(wall, Ordering::Relaxed);
         Timestamp(wall.max(last))
+    }
+
+    /// How long the machine has been awake since some moment: it never jumps, and stands still while the machine sleeps.
+    #[must_use]
+    pub fn awake(&self) -> Duration {
+        self.simulated.as_ref().map_or_else(|| self.begun.elapsed(), |machine| machine.borrow().up)
     }
 
     /// Waits for `duration`.

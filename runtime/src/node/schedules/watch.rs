@@ -21,7 +21,7 @@ use crate::storage::row::{Fire, NewRun, Schedule};
 /// Longest pause while something is planned, so that a clock that was set is noticed.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// Time that passes beyond a pause without anyone looking: the machine slept, or its clock was set forward.
+/// Time by which a clock may gain on the machine's own count before it was set, or the machine has slept.
 const JUMP: Duration = Duration::from_secs(30);
 
 /// Pause after the database has failed.
@@ -62,14 +62,14 @@ impl Watch {
         let clock = &self.worker.clock;
         let woken = self.worker.schedules.wake.notified();
         let Some(until) = until else { return woken.await };
-        let begun = clock.now();
+        let (begun, awake) = (clock.now(), clock.awake());
         let pause = until.since(begun).min(LOOK);
         tokio::select! {
             () = woken => {}
             () = clock.sleep(pause) => {}
         }
-        let ended = clock.now();
-        if ended.since(begun) > pause.saturating_add(JUMP) {
+        let (ended, awake) = (clock.now(), clock.awake().saturating_sub(awake));
+        if ended.since(begun) > awake.saturating_add(JUMP) {
             tracing::warn!(
                 seconds = ended.since(begun).as_secs(),
                 "the clock was set forward or the machine slept; times of schedules meanwhile count as missed"

@@ -2,6 +2,7 @@
 
 mod containers;
 mod control;
+mod schedules;
 mod waits;
 
 use std::collections::BTreeMap;
