@@ -12,6 +12,7 @@ mod control;
 mod crash;
 mod docs;
 mod hostile;
+mod schedules;
 mod secrets;
 mod support;
 mod tidy;

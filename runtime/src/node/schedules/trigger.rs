@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{find, is_overloaded, request, workflow_of};
+use super::{declarations, find, is_overloaded, request, workflow_of};
 use crate::id::ExecId;
 use crate::node::worker::Worker;
 use crate::node::{Accepted, Error, Kind, Node, StartRequest, start};
@@ -55,9 +55,13 @@ async fn start_now(worker: &Arc<Worker>, id: &str, request: StartRequest) -> Res
             Ok(Some(_)) => break,
             // Of this microsecond there is one already.
             Ok(None) => fire_at = fire_at.after(Duration::from_micros(1)),
-            // The key was used before, and by which run is what a start is told. No server has declared the schedule
-            // yet: then only the run is recorded.
-            Err(storage::Error::Conflict(_) | storage::Error::NotFound(_)) => match worker.storage.start(new).await {
+            // No server has written this project's schedules down yet.
+            Err(storage::Error::NotFound(_)) => {
+                let declared = declarations(&worker.project());
+                worker.storage.declare_schedules(declared, worker.clock.now()).await?;
+            }
+            // The key was used before, and by which run is what a start is told.
+            Err(storage::Error::Conflict(_)) => match worker.storage.start(new).await {
                 Ok(Started::New) => break,
                 Ok(Started::Replayed(exec_id)) => return Ok((exec_id, true)),
                 Err(storage::Error::Conflict(_)) => return Err(Error::IdempotencyMismatch),
