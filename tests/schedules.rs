@@ -53,6 +53,7 @@ fn a_document_does_not_depend_on_who_answers() {
         &["schedules", "get", "report"],
         &["schedule", "get", "twice/2"],
         &["schedule", "next", "twice/1", "-n", "3"],
+        &["workflow", "get", "twice"],
     ];
     let all = |project: &Project| -> Vec<String> {
         let read = |read: &&[&str]| project.compozy(&[*read, &["-o", "json"]].concat()).ok().stdout;
@@ -93,6 +94,8 @@ fn commands_say_what_they_did() {
     let get = line(&["schedule", "get", "report"]);
     assert!(get.contains("Enabled: no\n") && get.contains("Set at run time: {\"enabled\":false,"), "{get}");
     assert!(get.contains("Jitter: 30.0s\nCatch up: 1h00m\n"), "{get}");
+    let workflow = line(&["workflow", "get", "report"]);
+    assert!(workflow.contains("Schedule report: 0 9 1 1 * UTC (disabled)\n"), "{workflow}");
     let next = project.compozy(&["schedule", "next", "report"]).ok();
     assert_eq!((next.stdout.as_str(), next.stderr.as_str()), ("", "The schedule is disabled.\n"));
     let reset = line(&["schedule", "reset", "report"]);

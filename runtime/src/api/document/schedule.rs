@@ -64,6 +64,21 @@ pub struct ScheduleDocument {
     pub next_run_times: Option<Vec<String>>,
 }
 
+/// A schedule in the document of its workflow.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Brief {
+    /// `<workflow>`, or `<workflow>/<number>`.
+    pub id: String,
+    /// Its expression.
+    pub cron: String,
+    /// IANA name.
+    pub timezone: String,
+    /// Switched on.
+    pub enabled: bool,
+    /// Something differs from what the project says.
+    pub is_override: bool,
+}
+
 /// What became of a time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LastFire {
@@ -144,6 +159,29 @@ pub async fn load(
     Ok(document(storage, declared, row, times, now).await?)
 }
 
+/// The schedules of a workflow in short, with what was set at run time.
+///
+/// # Errors
+/// Those of the storage.
+pub async fn brief(storage: &dyn Storage, declared: &[plan::Schedule]) -> Result<Vec<Brief>, Error> {
+    if declared.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = storage.schedules().await?;
+    let brief = |schedule: &plan::Schedule| {
+        let row = rows.iter().find(|row| row.schedule_id == schedule.id);
+        let set = Override::read(row.and_then(|row| row.overriding.as_deref()));
+        Brief {
+            id: schedule.id.clone(),
+            is_override: set != Override::default(),
+            cron: set.cron.unwrap_or_else(|| schedule.cron.clone()),
+            timezone: set.timezone.unwrap_or_else(|| schedule.timezone.clone()),
+            enabled: set.enabled.unwrap_or(schedule.enabled),
+        }
+    };
+    Ok(declared.iter().map(brief).collect())
+}
+
 async fn document(
     storage: &dyn Storage,
     declared: &plan::Schedule,
@@ -167,11 +205,11 @@ fn describe(
 ) -> ScheduleDocument {
     let set = Override::read(row.and_then(|row| row.overriding.as_deref()));
     let effective = Effective::new(declared, &set);
-    // What is planned may be a little past: it is about to be dealt with.
     let planned = row.and_then(|row| row.next_fire_at);
     let next = effective.as_ref().ok().and_then(|effective| {
-        let next = planned.filter(|_| effective.enabled).or_else(|| effective.planned(now))?;
-        Some((effective, next))
+        // A plan that is past, or of another revision, is not what comes next.
+        let planned = planned.filter(|time| effective.enabled && effective.has(*time) && effective.due(*time) >= now);
+        Some((effective, planned.or_else(|| effective.planned(now))?))
     });
     let upcoming = |count: u32| {
         let times = next.into_iter().flat_map(|(effective, first)| {

@@ -67,7 +67,7 @@ pub async fn remove(storage: &dyn Storage, project: &Project, id: &str, now: Tim
     };
     let nothing = Override::default();
     let set = match stored(storage, id).await? {
-        set if set == nothing => Override { enabled: Some(false), ..nothing },
+        set if set == nothing => Override { enabled: declared.enabled.then_some(false), ..nothing },
         _ => nothing,
     };
     put(storage, project, declared, &set, now).await

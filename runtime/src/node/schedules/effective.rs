@@ -134,7 +134,8 @@ impl Effective {
     }
 
     /// Whether `time` is one of its times.
-    pub(crate) fn has(&self, time: Timestamp) -> bool {
+    #[must_use]
+    pub fn has(&self, time: Timestamp) -> bool {
         self.next(before(time)) == Some(time)
     }
 

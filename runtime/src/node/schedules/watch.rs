@@ -1,6 +1,7 @@
 //! The loop of a server's node: what [`super::plan`] decides is written down, in order, and looked at again.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use compozy_engine::status::Status;
 use compozy_engine::time::Timestamp;
 use compozy_lang::plan;
+use futures_util::FutureExt as _;
 
 use super::effective::{Effective, Override};
 use super::plan::{Decision, Outcome, Seen, asks_for_the_run, decide};
@@ -53,7 +55,12 @@ impl Watch {
             if self.worker.stopping.load(Ordering::Relaxed) {
                 return;
             }
-            until = self.look().await;
+            // A panic is a defect of ours; it must not cost every schedule its times.
+            let looked = AssertUnwindSafe(self.look()).catch_unwind().await;
+            until = looked.unwrap_or_else(|_| {
+                tracing::error!("looking after schedules panicked; it is tried again");
+                Some(self.worker.clock.now().after(LOOK))
+            });
         }
     }
 

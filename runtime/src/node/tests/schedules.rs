@@ -255,7 +255,7 @@ async fn a_clock_that_is_set_forward_is_downtime() {
         let stage = Stage::at("11:30:00", workflow).await;
         stage.planned("12:00:00").await;
         // The node has to be asleep when the clock is set.
-        Clock::system().sleep(Duration::from_millis(50)).await;
+        Clock::system().sleep(Duration::from_millis(300)).await;
         stage.clock.set(at("15:10:00"));
         stage.clock.advance(Duration::from_secs(30));
         stage.planned("16:00:00").await;
