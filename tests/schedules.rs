@@ -228,7 +228,7 @@ fn a_server_may_leave_schedules_alone() {
     server.stop();
     // A variable of a schedule matters to those who fire it.
     project.file("workflows/tick.yaml", TICK.replace("'@every 1s'", "'${TICK_CRON}'"));
-    let refused = project.try_start(&[], &[]).err().expect("it does not start");
+    let refused = project.try_start(&[], &[]).expect_err("it does not start");
     assert_eq!(refused.code, 3, "{refused}");
     assert!(refused.stderr.contains("CZ0113") && refused.stderr.contains("TICK_CRON"), "{refused}");
     project.start_with(&["--no-schedules"], &[]).stop();

@@ -37,7 +37,8 @@ pub(super) async fn begin(worker: &Arc<Worker>, fire: bool) {
     // Only one process serves a database: nobody has watched before this one.
     let watched_since = worker.clock.now();
     worker.schedules.declare_again.store(true, Ordering::Relaxed);
-    let watch = Watch { worker: worker.clone(), fire, watched_since };
+    let mark = (watched_since, worker.clock.awake());
+    let watch = Watch { worker: worker.clone(), fire, watched_since, mark };
     let until = watch.look().await;
     tokio::spawn(watch.run(until));
 }
@@ -46,6 +47,8 @@ struct Watch {
     worker: Arc<Worker>,
     fire: bool,
     watched_since: Timestamp,
+    /// What the clock showed after the last rest, and the machine's own count.
+    mark: (Timestamp, Duration),
 }
 
 impl Watch {
@@ -68,20 +71,22 @@ impl Watch {
     async fn rest(&mut self, until: Option<Timestamp>) {
         let clock = &self.worker.clock;
         let woken = self.worker.schedules.wake.notified();
-        let Some(until) = until else { return woken.await };
-        let (begun, awake) = (clock.now(), clock.awake());
-        let pause = until.since(begun).min(LOOK);
-        tokio::select! {
-            () = woken => {}
-            () = clock.sleep(pause) => {}
+        match until {
+            Some(until) => tokio::select! {
+                () = woken => {}
+                () = clock.sleep(until.since(clock.now()).min(LOOK)) => {}
+            },
+            None => woken.await,
         }
-        let (ended, awake) = (clock.now(), clock.awake().saturating_sub(awake));
-        if ended.since(begun) > awake.saturating_add(JUMP) {
+        let now = (clock.now(), clock.awake());
+        let (passed, awake) = (now.0.since(self.mark.0), now.1.saturating_sub(self.mark.1));
+        self.mark = now;
+        if passed > awake.saturating_add(JUMP) {
             tracing::warn!(
-                seconds = ended.since(begun).as_secs(),
+                seconds = passed.saturating_sub(awake).as_secs(),
                 "the clock was set forward or the machine slept; times of schedules meanwhile count as missed"
             );
-            self.watched_since = ended;
+            self.watched_since = now.0;
         }
     }
 
