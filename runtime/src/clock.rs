@@ -76,23 +76,23 @@ impl Clock {
 
     /// Now; never earlier than any time this clock gave before, also when the machine's clock is set back.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     pub fn now(&self) -> Timestamp {
-        let wall = match &self.simulated {
-            Some(machine) => machine.borrow().wall,
-            None => {
-                let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                i64::try_from(wall.as_micros()).unwrap_or(i64::MAX)
-            }
-        };
-        let last = self.last.fetch_max(wall, Ordering::Relaxed);
-        Timestamp(wall.max(last))
+        let wall = self.reading().0;
+        let last = self.last.fetch_max(wall.0, Ordering::Relaxed);
+        wall.max(Timestamp(last))
     }
 
-    /// How long the machine has been awake since some moment: it never jumps, and stands still while the machine sleeps.
+    /// What the machine's clock shows, also after it was set back, and how long the machine has been awake since some
+    /// moment: that never jumps, and stands still while the machine sleeps.
     #[must_use]
-    pub fn awake(&self) -> Duration {
-        self.simulated.as_ref().map_or_else(|| self.begun.elapsed(), |machine| machine.borrow().up)
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    pub fn reading(&self) -> (Timestamp, Duration) {
+        if let Some(machine) = &self.simulated {
+            let machine = machine.borrow();
+            return (Timestamp(machine.wall), machine.up);
+        }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        (Timestamp(i64::try_from(wall.as_micros()).unwrap_or(i64::MAX)), self.begun.elapsed())
     }
 
     /// Waits for `duration`.

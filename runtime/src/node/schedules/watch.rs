@@ -35,9 +35,8 @@ const MOST: usize = 64;
 /// Writes down what the project says, and begins to watch.
 pub(super) async fn begin(worker: &Arc<Worker>, fire: bool) {
     // Only one process serves a database: nobody has watched before this one.
-    let watched_since = worker.clock.now();
+    let (watched_since, mark) = (worker.clock.now(), worker.clock.reading());
     worker.schedules.declare_again.store(true, Ordering::Relaxed);
-    let mark = (watched_since, worker.clock.awake());
     let watch = Watch { worker: worker.clone(), fire, watched_since, mark };
     let until = watch.look().await;
     tokio::spawn(watch.run(until));
@@ -78,15 +77,15 @@ impl Watch {
             },
             None => woken.await,
         }
-        let now = (clock.now(), clock.awake());
-        let (passed, awake) = (now.0.since(self.mark.0), now.1.saturating_sub(self.mark.1));
-        self.mark = now;
+        let mark = clock.reading();
+        let (passed, awake) = (mark.0.since(self.mark.0), mark.1.saturating_sub(self.mark.1));
+        self.mark = mark;
         if passed > awake.saturating_add(JUMP) {
             tracing::warn!(
                 seconds = passed.saturating_sub(awake).as_secs(),
                 "the clock was set forward or the machine slept; times of schedules meanwhile count as missed"
             );
-            self.watched_since = now.0;
+            self.watched_since = clock.now();
         }
     }
 
