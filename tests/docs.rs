@@ -18,6 +18,7 @@ const TYPED: &[&str] = &[
     "examples/database/sqlite-memory/README.md",
     "examples/database/sqlite-quickstart/README.md",
     "examples/plugins/text-stats/README.md",
+    "examples/schedules/README.md",
     "examples/tasks/aggregate/README.md",
     "examples/tasks/basic/README.md",
     "examples/tasks/collection/README.md",
@@ -86,6 +87,34 @@ fn the_workflow_reference_runs() {
     let run = project.compozy(&["workflow", "run", "order", "--param", "text=three plain words"]);
     assert_eq!(run.code, 0, "{run}");
     assert!(run.stdout.contains(r#""words": 3"#), "{run}");
+}
+
+/// The schedules of docs/workflows.md are valid without a warning, and the commands beside them do what they say.
+#[test]
+fn the_schedules_of_the_reference_fire() {
+    let text = std::fs::read_to_string(root().join("docs/workflows.md")).expect("docs/workflows.md");
+    let blocks = blocks(&text);
+    let yaml = blocks.iter().find(|block| block.language == "yaml" && block.text.contains("schedule:"));
+    let project = Project::sqlite("");
+    project.file("workflows/report.yaml", &yaml.expect("a schedule").text);
+    let validated = project.compozy(&["validate", "--strict"]);
+    assert_eq!((validated.code, validated.stderr.as_str()), (0, ""), "{validated}");
+    let server = project.start();
+    let typed: Vec<&str> = blocks.iter().flat_map(|block| block.text.lines()).collect();
+    let typed: Vec<&&str> = typed.iter().filter(|line| line.starts_with("compozy schedule ")).collect();
+    assert!(typed.len() >= 4, "{typed:?}");
+    for line in typed {
+        let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().skip(1).collect();
+        project.compozy(&words).ok();
+    }
+    for line in text.lines().filter(|line| line.contains(" /api/v0/schedules")) {
+        let mut words = line.split_whitespace();
+        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let body = line.find('{').map(|at| line[at..].split(';').next().unwrap_or_default());
+        let body = body.map(|body| serde_json::from_str(body).expect("the body is JSON"));
+        let answer = server.send(method, path, &[], body.as_ref());
+        assert!((200..300).contains(&answer.status), "{line}: {}", answer.text());
+    }
 }
 
 /// Links between files of the repository lead somewhere, anchors included.

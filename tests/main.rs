@@ -13,6 +13,7 @@ mod crash;
 mod disk;
 mod docs;
 mod hostile;
+mod schedules;
 mod secrets;
 mod support;
 mod tidy;

@@ -193,6 +193,14 @@ fn every_type_of_task() {
 }
 
 #[test]
+fn schedules_are_listed_set_and_triggered() {
+    let example = "examples/schedules";
+    let mut terminal = Terminal::with_example(example);
+    as_written(&terminal.type_readme(&format!("{example}/README.md"), |_| true));
+    assert_eq!(terminal.stop_server().code, 0);
+}
+
+#[test]
 fn a_wait_is_ended_by_a_signal() {
     let example = "examples/tasks/wait";
     let mut terminal = Terminal::with_example(example);

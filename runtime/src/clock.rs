@@ -4,17 +4,31 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use compozy_engine::time::Timestamp;
+use tokio::sync::watch;
 
 use crate::id::{ExecId, NodeId, ulid};
 
 /// A clock and a source of ids. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Clock {
-    /// The last time handed out: two calls never give the same microsecond nor run backwards within the process.
+    /// The last time handed out: it never runs backwards within the process.
     last: Arc<AtomicI64>,
+    /// When this clock was made.
+    begun: Instant,
+    /// What stands in the machine's place.
+    simulated: Option<Arc<watch::Sender<Simulated>>>,
+}
+
+/// A machine whose time passes only when it is told so.
+#[derive(Debug, Clone, Copy)]
+struct Simulated {
+    /// What a wall clock shows, microseconds since 1970.
+    wall: i64,
+    /// How long the machine has been up; sleeps are measured by it.
+    up: Duration,
 }
 
 impl Default for Clock {
@@ -27,23 +41,68 @@ impl Clock {
     /// The clock of this machine.
     #[must_use]
     pub fn system() -> Self {
-        Self { last: Arc::new(AtomicI64::new(0)) }
+        Self { last: Arc::new(AtomicI64::new(0)), begun: Instant::now(), simulated: None }
+    }
+
+    /// A clock that shows `wall` until it is told otherwise.
+    #[must_use]
+    pub fn simulated(wall: Timestamp) -> Self {
+        let machine = watch::Sender::new(Simulated { wall: wall.0, up: Duration::ZERO });
+        Self { last: Arc::new(AtomicI64::new(0)), begun: Instant::now(), simulated: Some(Arc::new(machine)) }
+    }
+
+    /// Lets time pass on a simulated machine; without effect on a real one.
+    pub fn advance(&self, duration: Duration) {
+        if let Some(machine) = &self.simulated {
+            machine.send_modify(|machine| {
+                machine.wall = Timestamp(machine.wall).after(duration).0;
+                machine.up = machine.up.saturating_add(duration);
+            });
+        }
+    }
+
+    /// Sets the wall clock of a simulated machine, forwards or backwards; no time passes.
+    pub fn set(&self, wall: Timestamp) {
+        if let Some(machine) = &self.simulated {
+            machine.send_modify(|machine| machine.wall = wall.0);
+        }
+    }
+
+    /// The same machine seen by a process that starts now: its time may be earlier than that of the one before.
+    #[must_use]
+    pub fn of_another_process(&self) -> Self {
+        Self { last: Arc::new(AtomicI64::new(0)), begun: Instant::now(), simulated: self.simulated.clone() }
     }
 
     /// Now; never earlier than any time this clock gave before, also when the machine's clock is set back.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     pub fn now(&self) -> Timestamp {
+        let wall = self.reading().0;
+        let last = self.last.fetch_max(wall.0, Ordering::Relaxed);
+        wall.max(Timestamp(last))
+    }
+
+    /// What the machine's clock shows, also after it was set back, and how long the machine has been awake since some
+    /// moment: that never jumps, and stands still while the machine sleeps.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    pub fn reading(&self) -> (Timestamp, Duration) {
+        if let Some(machine) = &self.simulated {
+            let machine = machine.borrow();
+            return (Timestamp(machine.wall), machine.up);
+        }
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = i64::try_from(wall.as_micros()).unwrap_or(i64::MAX);
-        let last = self.last.fetch_max(wall, Ordering::Relaxed);
-        Timestamp(wall.max(last))
+        (Timestamp(i64::try_from(wall.as_micros()).unwrap_or(i64::MAX)), self.begun.elapsed())
     }
 
     /// Waits for `duration`.
     #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
     pub async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
+        let Some(machine) = &self.simulated else { return tokio::time::sleep(duration).await };
+        let mut machine = machine.subscribe();
+        let until = machine.borrow().up.saturating_add(duration);
+        // The sender lives as long as this clock.
+        let _woken = machine.wait_for(|machine| machine.up >= until).await.map(|_| ());
     }
 
     /// Waits until `time`, in pieces of at most a minute so that a clock that is set forward is noticed.
@@ -86,4 +145,27 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     )]
     getrandom::fill(&mut bytes).expect("the operating system's random generator answers");
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn simulated_time_passes_when_told() {
+        let clock = Clock::simulated(Timestamp(1_000_000));
+        let sleeper = clock.clone();
+        let asleep = tokio::spawn(async move { sleeper.sleep(Duration::from_secs(2)).await });
+        tokio::task::yield_now().await;
+        clock.set(Timestamp(99_000_000));
+        clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+        assert!(!asleep.is_finished(), "setting the clock is not waiting");
+        clock.advance(Duration::from_secs(1));
+        asleep.await.unwrap();
+        assert_eq!(clock.now(), Timestamp(101_000_000));
+        clock.set(Timestamp(5));
+        assert_eq!(clock.now(), Timestamp(101_000_000), "never backwards within a process");
+        assert_eq!(clock.of_another_process().now(), Timestamp(5));
+    }
 }

@@ -34,7 +34,8 @@ const RULES: &[(&str, &str)] = &[
         "SELECT exec_id FROM executions e WHERE status NOT IN {terminal} AND status <> 'PAUSED'
          AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.exec_id = e.exec_id AND s.status NOT IN {terminal})
          AND NOT EXISTS (SELECT 1 FROM timers t WHERE t.exec_id = e.exec_id)
-         AND NOT (e.status = 'PENDING' AND EXISTS (SELECT 1 FROM ready r WHERE r.exec_id = e.exec_id))",
+         AND NOT (e.status = 'PENDING' AND (e.owner_node IS NOT NULL
+         OR EXISTS (SELECT 1 FROM ready r WHERE r.exec_id = e.exec_id)))",
     ),
     (
         "a run that ended has neither owner nor open step, timer or place in the queue",
@@ -52,6 +53,13 @@ const RULES: &[(&str, &str)] = &[
         "a signal is queued only for a run that goes on",
         "SELECT exec_id || ' ' || signal_id FROM signals JOIN executions USING (exec_id)
          WHERE signals.state = 'queued' AND status IN {terminal}",
+    ),
+    (
+        "a time of a schedule starts a run of its own",
+        "SELECT min(schedule_id) || ' ' || exec_id FROM schedule_fires WHERE exec_id IS NOT NULL
+         GROUP BY exec_id HAVING count(*) > 1
+         UNION ALL SELECT schedule_id || ' ' || exec_id FROM schedule_fires
+         WHERE exec_id IS NOT NULL AND exec_id NOT IN (SELECT exec_id FROM executions)",
     ),
     (
         "a step that ended says where in the journal",

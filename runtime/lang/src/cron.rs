@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
+pub use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZoneDatabase};
 use jiff::{Timestamp, Zoned};
 
 /// Longest text that is read.

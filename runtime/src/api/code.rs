@@ -96,6 +96,7 @@ codes! {
     WORKFLOW_NOT_FOUND "workflow_not_found"
     EXECUTION_NOT_FOUND "execution_not_found"
     TASK_NOT_FOUND "task_not_found"
+    SCHEDULE_NOT_FOUND "schedule_not_found"
     PROBLEM_NOT_FOUND "problem_not_found"
     ROUTE_NOT_FOUND "route_not_found"
     METHOD_NOT_ALLOWED "method_not_allowed"

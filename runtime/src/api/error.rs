@@ -93,9 +93,16 @@ impl Problem {
 
     /// The same with one defect more.
     #[must_use]
-    pub fn at(mut self, pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        let code = self.0.code.word.to_owned();
-        self.0.errors.push(Violation { pointer: pointer.into(), code, message: message.into() });
+    pub fn at(self, pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        let code = self.0.code.word;
+        self.defect(pointer, code, message)
+    }
+
+    /// The same with one defect more, which has a code of its own.
+    #[must_use]
+    pub fn defect(mut self, pointer: impl Into<String>, code: &str, message: impl Into<String>) -> Self {
+        let (pointer, code, message) = (pointer.into(), code.to_owned(), message.into());
+        self.0.errors.push(Violation { pointer, code, message });
         self
     }
 
@@ -248,6 +255,14 @@ impl From<node::Error> for Problem {
                     problem.at(format!("/input{}", violation.pointer), violation.message)
                 })
             }
+            Error::ScheduleNotFound { suggestions, .. } => {
+                Self::new(code::SCHEDULE_NOT_FOUND, text).maybe_hint(did_you_mean(&suggestions))
+            }
+            Error::ScheduleInvalid { invalid } => {
+                invalid.into_iter().fold(Self::new(code::DEFINITION_INVALID, text), |problem, invalid| {
+                    problem.defect(format!("/{}", invalid.part), invalid.code, invalid.message)
+                })
+            }
             Error::InputTooLarge { .. } => Self::new(code::PAYLOAD_TOO_LARGE, text),
             Error::Overloaded => Self::new(code::OVERLOADED, text).retry_after_ms(1_000),
             Error::ShuttingDown => Self::new(code::SHUTTING_DOWN, text).retry_after_ms(5_000),
@@ -335,6 +350,8 @@ mod tests {
             ),
             (node::Error::TaskNotFound { workflow: "w".into(), task: "t".into() }, "task_not_found"),
             (node::Error::InputInvalid { workflow: "w".into(), violations: vec![breach] }, "input_invalid"),
+            (node::Error::ScheduleNotFound { id: "s".into(), suggestions: Vec::new() }, "schedule_not_found"),
+            (node::Error::ScheduleInvalid { invalid: Vec::new() }, "definition_invalid"),
             (node::Error::InputTooLarge { size: 2, limit: 1 }, "payload_too_large"),
             (node::Error::Overloaded, "overloaded"),
             (node::Error::ShuttingDown, "shutting_down"),

@@ -17,6 +17,7 @@ pub mod identity;
 mod patience;
 mod project;
 pub mod query;
+mod schedules;
 pub mod serve;
 mod server;
 mod settings;
@@ -137,6 +138,7 @@ const ENDPOINTS: &[&str] = &[
     "/api/v0/project",
     "/api/v0/workflows",
     "/api/v0/executions/workflows",
+    "/api/v0/schedules",
     "/api/v0/admin/reload",
     "/problems/{code}",
 ];
@@ -166,6 +168,11 @@ fn router(app: Arc<AppState>) -> Router {
         .route("/api/v0/executions/workflows/{exec}/pause", post(executions::pause::pause))
         .route("/api/v0/executions/workflows/{exec}/resume", post(executions::pause::resume))
         .route("/api/v0/executions/workflows/{exec}/signals", post(executions::signals::send))
+        .route("/api/v0/schedules", get(schedules::list::list))
+        .route("/api/v0/schedules/{workflow}", schedules::one())
+        .route("/api/v0/schedules/{workflow}/trigger", post(schedules::trigger::trigger))
+        .route("/api/v0/schedules/{workflow}/{number}", schedules::one())
+        .route("/api/v0/schedules/{workflow}/{number}/trigger", post(schedules::trigger::trigger))
         .fallback(server::index::not_found)
         .method_not_allowed_fallback(server::index::other_method)
         .with_state(app)

@@ -177,6 +177,9 @@ pub enum Command {
     /// Send signals to runs
     #[command(subcommand, after_help = super::signal::HELP)]
     Signal(super::signal::SignalCommand),
+    /// Inspect, change and trigger schedules
+    #[command(subcommand, alias = "schedules", after_help = super::schedule::HELP)]
+    Schedule(super::schedule::ScheduleCommand),
     /// Report every problem of a project at once
     #[command(after_help = super::validate::HELP)]
     Validate(super::validate::ValidateArgs),

@@ -34,6 +34,8 @@ pub enum Need {
     History,
     /// Stored runs, and to write down what is asked of them.
     Change,
+    /// To write down what hangs on no run; the database is made if there is none.
+    Set,
     /// A node that runs workflows.
     Run,
     /// A place to store a run that another process will take up.

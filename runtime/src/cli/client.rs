@@ -78,6 +78,14 @@ impl Client {
         self.send(Method::POST, path, &[], Some(body), key).await
     }
 
+    /// `data` of a PATCH.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        self.send(Method::PATCH, path, &[], Some(body), None).await
+    }
+
     async fn send(
         &self,
         method: Method,

@@ -1,6 +1,7 @@
 //! The backend without a server: the documents come from the database, runs from a node inside this process.
 
 mod ask;
+mod schedules;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +58,7 @@ impl Embedded {
     pub async fn open(session: &Session, loaded: Loaded, need: Need) -> Result<Self, Failure> {
         let ephemeral = compose::is_ephemeral(&loaded.project);
         match (need, ephemeral) {
-            (Need::History | Need::Change | Need::Queue, true) => {
+            (Need::History | Need::Change | Need::Set | Need::Queue, true) => {
                 return Err(Failure::new(
                     "memory_server_unreachable",
                     "the project keeps its executions in the memory of a server, and none is running",
@@ -76,7 +77,7 @@ impl Embedded {
                 let limit = if need == Need::Run { None } else { Some(0) };
                 Some(compose::launch(session, &loaded, &storage, node::Kind::Embedded, limit).await?.node)
             }
-            Need::Read | Need::History | Need::Change => None,
+            Need::Read | Need::History | Need::Change | Need::Set => None,
         };
         Ok(Self { loaded, storage, node, clock: session.clock.clone(), queue_only: need == Need::Queue })
     }
@@ -240,7 +241,7 @@ impl Embedded {
 /// How the database is opened. Where nothing was stored yet there is nothing to change, and no file is made.
 fn role(need: Need, exists: bool) -> Role {
     match need {
-        Need::Run | Need::Queue => Role::Embedded,
+        Need::Run | Need::Queue | Need::Set => Role::Embedded,
         Need::Change if exists => Role::Embedded,
         Need::Read | Need::History | Need::Change => Role::ReadOnly,
     }

@@ -25,6 +25,7 @@ pub mod output;
 pub mod probe;
 pub mod record;
 pub mod report;
+pub mod schedule;
 pub mod schema;
 pub mod session;
 pub mod signal;
@@ -107,6 +108,7 @@ async fn carry_out(session: Session, command: Command) -> Result<u8, Failure> {
         Command::Workflow(command) => Box::pin(workflow::run(&session, command)).await,
         Command::Execution(command) => Box::pin(execution::run(&session, command)).await,
         Command::Signal(command) => signal::run(&session, command).await,
+        Command::Schedule(command) => Box::pin(schedule::run(&session, command)).await,
         Command::Validate(args) => Box::pin(validate::run(&session, args)).await,
         Command::Config(command) => Box::pin(config::run(&session, command)).await,
         Command::Doctor(args) => Box::pin(doctor::run(&session, args)).await,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use compozy_lang::diagnostic::Diagnostic;
 use compozy_lang::duration::Bare;
 use compozy_lang::plan::Project;
 use serde_json::json;
@@ -61,7 +62,7 @@ pub async fn run(session: &Session, args: StartArgs) -> Result<u8, Failure> {
     let mut signals = Signals::new()?;
     let config = session.config_file().ok_or_else(|| nowhere(&std::env::current_dir().unwrap_or_default()))?;
     let loaded = compose::load(&session, &config, Plugins::Called).await?;
-    let server = Server::start(&session, loaded).await?;
+    let server = Server::start(&session, loaded, !args.no_schedules).await?;
     server.until(&session, &mut signals).await;
     // A second signal leaves now; what is not handed back is taken over by the next server.
     tokio::select! {
@@ -94,6 +95,7 @@ struct Server {
     loaded: Loaded,
     storage: Arc<dyn Storage>,
     launched: Launched,
+    schedules: bool,
     app: Arc<AppState>,
     serving: tokio::task::JoinHandle<()>,
     /// Removed last.
@@ -101,10 +103,11 @@ struct Server {
 }
 
 impl Server {
-    /// Run record, socket, database, recovery, serving, ready: in this order.
-    async fn start(session: &Session, loaded: Loaded) -> Result<Self, Failure> {
+    /// Run record, socket, database, recovery, serving, schedules, ready: in this order.
+    async fn start(session: &Session, loaded: Loaded, schedules: bool) -> Result<Self, Failure> {
         let project = Arc::clone(&loaded.project);
         project.settings.require("server").map_err(|missing| compose::missing_variables(&project, missing))?;
+        require_schedules(&project, schedules).map_err(|missing| compose::missing_variables(&project, missing))?;
         refuse_open_host(&project)?;
         say(session, "Starting Compozy server...");
         let instance = session.clock.node_id().to_string();
@@ -120,10 +123,12 @@ impl Server {
         say(session, &format!("Database initialized: driver={} {}", info.driver, location(&info.location)));
         let launched = compose::launch(session, &loaded, &storage, node::Kind::Server, None).await?;
         dump::listen(&launched.node);
-        let app = app(session, &loaded, &launched, settings, &instance, port);
+        let reload = reload_hook(session, &loaded, &launched, schedules);
+        let app = app(session, &loaded, &launched, settings, (instance, port), reload);
         let address = address(&listener);
         let serving = tokio::spawn(api::serve(listener, Arc::clone(&app)));
         announce(&*storage, record.as_mut(), &url, &info.identity_key);
+        launched.node.watch_schedules(schedules).await;
         ready(session, address).await?;
         say(session, &format!("Server listening on {}", shown_address(&project.settings.server.host, port)));
         tracing::info!(
@@ -134,7 +139,7 @@ impl Server {
             mock_llm = session.mock_llm,
             "ready"
         );
-        Ok(Self { loaded, storage, launched, app, serving, record })
+        Ok(Self { loaded, storage, launched, schedules, app, serving, record })
     }
 
     /// Waits for a signal that ends the server; SIGHUP reads the definitions again.
@@ -146,7 +151,7 @@ impl Server {
                     tracing::info!(?signal, "shutting down");
                     return;
                 }
-                () = hangup.next() => match reload(session, &self.loaded, &self.launched).await {
+                () = hangup.next() => match reload(session, &self.loaded, &self.launched, self.schedules).await {
                     Ok(project) => tracing::info!(digest = project.definitions_digest, "definitions read again"),
                     Err(problem) => tracing::error!("the old definitions stay: {problem}"),
                 },
@@ -317,39 +322,58 @@ fn app(
     loaded: &Loaded,
     launched: &Launched,
     settings: api::Settings,
-    instance: &str,
-    port: u16,
+    (instance, port): (String, u16),
+    reload: api::Reload,
 ) -> Arc<AppState> {
-    let instance = Instance { id: instance.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), port };
+    let instance = Instance { id: instance, version: env!("CARGO_PKG_VERSION").to_owned(), port };
     let probe = compose::database_file(&loaded.project).map(|path| {
         let file = DatabaseFile::opened(path);
         let storage = Arc::clone(launched.node.storage());
         Arc::new(move || file.trouble(storage.shrunk_to())) as api::Probe
     });
-    let parts = (session.clone(), loaded.clone(), launched.clone());
-    let reload: api::Reload = Arc::new(move || {
-        let (session, loaded, launched) = parts.clone();
-        Box::pin(async move { reload(&session, &loaded, &launched).await })
-    });
     let hooks = api::Hooks { reload: Some(reload), probe };
     AppState::new(Arc::clone(&launched.node), settings, session.clock.clone(), instance, hooks)
 }
 
+/// Variables that a schedule lacks matter as soon as schedules are to fire.
+fn require_schedules(project: &Project, schedules: bool) -> Result<(), Vec<Diagnostic>> {
+    if schedules { project.settings.require("schedule") } else { Ok(()) }
+}
+
+fn reload_hook(session: &Session, loaded: &Loaded, launched: &Launched, schedules: bool) -> api::Reload {
+    let parts = (session.clone(), loaded.clone(), launched.clone());
+    Arc::new(move || {
+        let (session, loaded, launched) = parts.clone();
+        Box::pin(async move { reload(&session, &loaded, &launched, schedules).await })
+    })
+}
+
 /// Reads the definitions again; all files are valid or nothing changes.
-async fn reload(session: &Session, loaded: &Loaded, launched: &Launched) -> Result<ProjectDocument, Problem> {
+async fn reload(
+    session: &Session,
+    loaded: &Loaded,
+    launched: &Launched,
+    schedules: bool,
+) -> Result<ProjectDocument, Problem> {
     let read = compose::read_with(session, &loaded.project.config_file, false, &loaded.host, &loaded.renderer).await;
     let read = usable::check(read.map_err(|failure| Problem::internal(failure.document()))?, Plugins::Called).await;
     match read.loaded {
         Some(fresh) => {
+            require_schedules(&fresh.project, schedules).map_err(|missing| not_valid(&missing))?;
             launched.replace(session, &fresh).await;
             Ok(ProjectDocument::new(&fresh.project))
         }
         None => {
-            let first = read.found.errors().next().map(ToString::to_string).unwrap_or_default();
-            let problem = Problem::new(api::code::INPUT_INVALID, format!("the project is not valid: {first}"));
-            Err(read.found.errors().fold(problem, |problem, error| problem.at("", error.to_string())))
+            let errors: Vec<Diagnostic> = read.found.errors().cloned().collect();
+            Err(not_valid(&errors))
         }
     }
+}
+
+fn not_valid(errors: &[Diagnostic]) -> Problem {
+    let first = errors.first().map(ToString::to_string).unwrap_or_default();
+    let problem = Problem::new(api::code::INPUT_INVALID, format!("the project is not valid: {first}"));
+    errors.iter().fold(problem, |problem, error| problem.at("", error.to_string()))
 }
 
 fn address(listener: &Listener) -> SocketAddr {

@@ -102,6 +102,7 @@ pub(crate) async fn change_loop(worker: Arc<Worker>) {
     while !worker.stopping.load(Ordering::Relaxed) {
         worker.storage.changed_elsewhere().await;
         worker.wake.notify_one();
+        worker.schedules.look();
         match worker.storage.news(&worker.id).await {
             Ok(runs) => runs.iter().for_each(|exec_id| {
                 let _ended_meanwhile = worker.tell(exec_id, Control::Look);

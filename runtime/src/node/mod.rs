@@ -13,6 +13,7 @@ pub mod project;
 mod projection;
 mod retention;
 mod runs;
+pub mod schedules;
 mod schemas;
 mod secrets;
 mod signals;
@@ -158,7 +159,7 @@ impl Node {
 
     /// Gives new runs other definitions; runs under way keep theirs.
     pub fn replace_project(&self, project: Arc<Project>) {
-        self.worker.definitions.replace(project);
+        self.worker.replace_project(project);
     }
 
     /// Keeps these values, instead of those of the launch, out of what is recorded from now on.
@@ -173,6 +174,7 @@ impl Node {
         Status {
             ready: !self.worker.stopping.load(Ordering::Relaxed),
             running: self.worker.running(),
+            schedules_reconciled: self.worker.schedules.reconciled(),
             lease_ok: self.worker.clock.now().since(renewed) < self.worker.lease,
             trouble: self.worker.trouble(),
         }
@@ -235,6 +237,7 @@ impl Node {
         let worker = &self.worker;
         worker.stopping.store(true, Ordering::Relaxed);
         worker.wake.notify_one();
+        worker.schedules.look();
         worker.tell_all(|| Control::Drain);
         self.emptied(drain).await;
         worker.tell_all(|| Control::Stop);
@@ -334,6 +337,20 @@ pub enum Error {
         /// Every violation.
         violations: Vec<Violation>,
     },
+    /// No such schedule.
+    #[error("schedule '{id}' not found")]
+    ScheduleNotFound {
+        /// What was asked for.
+        id: String,
+        /// Ids that may be meant.
+        suggestions: Vec<String>,
+    },
+    /// A schedule cannot be what is asked for. Nothing was stored.
+    #[error("the schedule is not valid")]
+    ScheduleInvalid {
+        /// Every part that is wrong.
+        invalid: Vec<schedules::Invalid>,
+    },
     /// The input is larger than `limits.max_input_size`.
     #[error("input is {size} bytes; the limit is {limit}")]
     InputTooLarge {
@@ -387,6 +404,8 @@ pub struct Status {
     pub ready: bool,
     /// Runs owned and held in memory.
     pub running: usize,
+    /// The project's schedules were written down and looked at.
+    pub schedules_reconciled: bool,
     /// The node's lease holds.
     pub lease_ok: bool,
     /// Why the database did not take the last renewal of the lease; `None`: it did.

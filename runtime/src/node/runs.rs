@@ -58,6 +58,7 @@ pub(crate) fn drive(
         let ended = std::panic::AssertUnwindSafe(driver.run(news, commands)).catch_unwind().await;
         worker.forget(&exec_id);
         worker.wake.notify_one();
+        worker.schedules.ended(&exec_id);
         let again = match ended {
             Ok(Ended::Terminal | Ended::Fenced) => false,
             Ok(Ended::HandedBack) => !worker.stopping.load(Ordering::Relaxed),

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::definitions::Definitions;
 use super::driver::Control;
+use super::schedules::Schedules;
 use super::schemas::Schemas;
 use super::secrets::Secrets;
 use super::slots::Slots;
@@ -31,6 +32,7 @@ pub(crate) struct Worker {
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) slots: Slots,
     pub(crate) schemas: Arc<Schemas>,
+    pub(crate) schedules: Schedules,
     pub(crate) lease: Duration,
     pub(crate) max_pending: u64,
     /// Runs recorded but not yet claimed, as far as this node knows.
@@ -63,6 +65,7 @@ impl Worker {
             watchers,
             slots: Slots::new(options.max_concurrent_runs),
             schemas: steps.schemas.clone(),
+            schedules: Schedules::default(),
             steps,
             lease: options.lease,
             max_pending: options.max_pending as u64,
@@ -78,6 +81,11 @@ impl Worker {
 
     pub(crate) fn project(&self) -> Arc<Project> {
         self.definitions.project()
+    }
+
+    pub(crate) fn replace_project(&self, project: Arc<Project>) {
+        self.definitions.replace(project);
+        self.schedules.project_changed();
     }
 
     pub(crate) fn secrets(&self) -> Arc<Secrets> {

@@ -7,6 +7,7 @@
 pub mod event;
 pub mod execution;
 pub mod project;
+pub mod schedule;
 mod waiting;
 pub mod workflow;
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Page;
 use super::execution::{Expand, Summary, Viewer, summary};
+use super::schedule::{self, Brief};
 use crate::api::code;
 use crate::api::error::Problem;
 use crate::storage::row::{Run, WorkflowSummary};
@@ -76,6 +77,9 @@ pub struct WorkflowDocument {
     pub output_schema: Option<Value>,
     /// Limit of a whole run.
     pub timeout_ms: Option<u64>,
+    /// When it starts by itself.
+    #[serde(default)]
+    pub schedules: Vec<Brief>,
     /// Tasks in the order written.
     pub tasks: Vec<TaskDocument>,
     /// Stored runs.
@@ -211,6 +215,7 @@ pub async fn load(
         input_schema: workflow.input_schema.clone(),
         output_schema: workflow.output_schema.clone(),
         timeout_ms: workflow.timeout.map(whole_millis),
+        schedules: schedule::brief(storage, &workflow.schedules).await?,
         tasks: workflow.tasks.iter().map(|task| TaskDocument::new(task, &workflow.tasks)).collect(),
         runs,
         latest_execution,

@@ -1,6 +1,7 @@
 //! `GET /healthz`, `GET /readyz`, `GET /health`.
 //!
-//! Ready is: a database round trip, a database whose file is in its place and takes writes, migrated, the lease, the engine's loop, and no shutdown. Nothing optional counts.
+//! Ready is: a database round trip, a database whose file is in its place and takes writes, migrated, the lease, the engine's loop, and no shutdown.
+//! Nothing optional counts; schedules that are not looked after yet only make it degraded.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -36,6 +37,7 @@ struct Report<'a> {
     mock_llm: bool,
     database: Database,
     worker: Worker,
+    schedules: Schedules,
     cluster: Cluster,
 }
 
@@ -54,6 +56,11 @@ struct Database {
 struct Worker {
     ready: bool,
     running: usize,
+}
+
+#[derive(Serialize)]
+struct Schedules {
+    reconciled: bool,
 }
 
 #[derive(Serialize)]
@@ -91,10 +98,16 @@ pub(in crate::api) async fn health(State(app): State<Arc<AppState>>, Extension(c
             migrated: info.schema_version > 0,
         },
         worker: Worker { ready: node.ready, running: node.running },
+        schedules: Schedules { reconciled: node.schedules_reconciled },
         cluster: Cluster { lease_ok: node.lease_ok },
     };
     let report = (caller.principal != Principal::Anonymous).then_some(report);
-    let health = Health { status: if ready { "healthy" } else { "not_ready" }, ready, report };
+    let status = match (ready, node.schedules_reconciled) {
+        (false, _) => "not_ready",
+        (true, false) => "degraded",
+        (true, true) => "healthy",
+    };
+    let health = Health { status, ready, report };
     respond(ready, &health)
 }
 

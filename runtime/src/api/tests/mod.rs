@@ -3,6 +3,7 @@
 mod connections;
 mod executions;
 mod problems;
+mod schedules;
 mod start;
 mod stopping;
 mod stream;

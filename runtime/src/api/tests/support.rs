@@ -61,6 +61,7 @@ pub(in crate::api) async fn server_with(settings: Settings) -> Server {
     let options = sqlite::Options::new(":memory:", Role::Server, clock.clone());
     let storage: Arc<dyn Storage> = Arc::new(sqlite::open(options).await.unwrap());
     let node = node::tests::launch(Arc::clone(&storage), clock.clone(), project()).await;
+    node.watch_schedules(true).await;
     let settings = Settings { port: 0, ..settings };
     let listener = bind(&settings).await.unwrap();
     let instance = Instance { id: "instance-1".into(), version: "1.2.3".into(), port: listener.port() };

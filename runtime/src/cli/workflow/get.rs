@@ -51,6 +51,11 @@ pub async fn run(session: &Session, args: GetArgs) -> Result<u8, Failure> {
             Some(text) => output.line(&format!("{label}: {}", escaped(text)))?,
         }
     }
+    for schedule in document.get("schedules").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name: &str| schedule.get(name).and_then(Value::as_str).map_or_else(String::new, escaped);
+        let off = if schedule.get("enabled") == Some(&Value::Bool(false)) { " (disabled)" } else { "" };
+        output.line(&format!("Schedule {}: {} {}{off}", text("id"), text("cron"), text("timezone")))?;
+    }
     if args.show_tasks {
         output.line("")?;
         output.table(&tasks(&document))?;

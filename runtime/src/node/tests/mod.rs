@@ -2,6 +2,7 @@
 
 mod containers;
 mod control;
+mod schedules;
 mod sub_runs;
 mod waits;
 

@@ -35,6 +35,8 @@ pub struct Schedule {
     pub last_exec_id: Option<ExecId>,
     /// The oldest fire that was kept until the run before it ends.
     pub buffered_at: Option<Timestamp>,
+    /// The latest fire and what became of it, a word of [`Fire::state`].
+    pub last: Option<(Timestamp, String)>,
 }
 
 /// A time of a schedule that has come.

@@ -142,10 +142,12 @@ fn cancel(connection: &Connection, exec_id: &ExecId, now: Timestamp) -> Result<O
 
 /// Every schedule, by id.
 pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Schedule>, Error> {
-    let sql = "SELECT schedule_id, workflow_id, declared, override, next_fire_at, last_fire_at, last_exec_id, \
+    let sql = "SELECT s.schedule_id, workflow_id, declared, override, next_fire_at, last_fire_at, last_exec_id, \
                (SELECT min(f.fire_at) FROM schedule_fires AS f \
-                WHERE f.schedule_id = s.schedule_id AND f.state = 'buffered') \
-               FROM schedules AS s ORDER BY schedule_id";
+                WHERE f.schedule_id = s.schedule_id AND f.state = 'buffered'), l.fire_at, l.state \
+               FROM schedules AS s LEFT JOIN schedule_fires AS l ON l.schedule_id = s.schedule_id AND l.fire_at = \
+               (SELECT max(f.fire_at) FROM schedule_fires AS f WHERE f.schedule_id = s.schedule_id) \
+               ORDER BY s.schedule_id";
     let rows = sqlx::query(sql).fetch_all(connection).await.map_err(from_sqlx)?;
     rows.iter().map(schedule_row).collect()
 }
@@ -161,5 +163,6 @@ fn schedule_row(row: &SqliteRow) -> Result<Schedule, Error> {
         last_fire_at: columns.time_option()?,
         last_exec_id: columns.text_option()?.map(Into::into),
         buffered_at: columns.time_option()?,
+        last: columns.time_option()?.zip(columns.text_option()?),
     })
 }

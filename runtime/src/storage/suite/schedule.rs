@@ -97,7 +97,8 @@ async fn a_buffered_time_fires_later(bench: &Bench) {
     storage.declare_schedules(vec![declared("a", "1")], now).await.unwrap();
     assert!(storage.fire(fire(bench, 10, "buffered")).await.unwrap().is_some());
     assert!(storage.fire(fire(bench, 10, "buffered")).await.unwrap().is_none());
-    assert_eq!(storage.schedules().await.unwrap()[0].buffered_at, Some(Timestamp(10)));
+    let kept = &storage.schedules().await.unwrap()[0];
+    assert_eq!((kept.buffered_at, kept.last.clone()), (Some(Timestamp(10)), Some((Timestamp(10), "buffered".into()))));
     assert!(storage.fire(fire(bench, 10, "started")).await.unwrap().is_some());
     assert!(storage.fire(fire(bench, 10, "started")).await.unwrap().is_none());
     assert_eq!(storage.schedules().await.unwrap()[0].buffered_at, None);
