@@ -12,10 +12,12 @@ pub mod error;
 mod events;
 mod executions;
 mod guard;
+mod hooks;
 pub mod idempotency;
 pub mod identity;
 mod patience;
 mod project;
+mod publish;
 pub mod query;
 pub mod serve;
 mod server;
@@ -137,6 +139,8 @@ const ENDPOINTS: &[&str] = &[
     "/api/v0/project",
     "/api/v0/workflows",
     "/api/v0/executions/workflows",
+    "/api/v0/events",
+    "/api/v0/hooks/{slug}",
     "/api/v0/admin/reload",
     "/problems/{code}",
 ];
@@ -166,6 +170,8 @@ fn router(app: Arc<AppState>) -> Router {
         .route("/api/v0/executions/workflows/{exec}/pause", post(executions::pause::pause))
         .route("/api/v0/executions/workflows/{exec}/resume", post(executions::pause::resume))
         .route("/api/v0/executions/workflows/{exec}/signals", post(executions::signals::send))
+        .route("/api/v0/events", post(publish::publish))
+        .route("/api/v0/hooks/{slug}", post(hooks::receive).put(hooks::receive).patch(hooks::receive))
         .fallback(server::index::not_found)
         .method_not_allowed_fallback(server::index::other_method)
         .with_state(app)

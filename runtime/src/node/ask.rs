@@ -60,8 +60,10 @@ impl Node {
     /// Keeps a signal for a run, durable when this returns, and tells the run.
     ///
     /// # Errors
-    /// [`Error::ExecutionNotFound`], [`Error::ExecutionFinished`], [`Error::IdempotencyMismatch`], [`Error::Storage`].
+    /// [`Error::ExecutionNotFound`], [`Error::ExecutionFinished`], [`Error::IdempotencyMismatch`],
+    /// [`Error::PayloadInvalid`], [`Error::Storage`].
     pub async fn signal(&self, exec_id: &ExecId, request: SignalRequest) -> Result<SignalAccepted, Error> {
+        self.worker.definitions().check_payload(&self.worker.schemas, &request.name, &request.payload)?;
         let accepted = put_signal(&*self.worker.storage, &self.worker.clock, exec_id, request).await?;
         self.worker.tell(exec_id, Control::Look);
         self.worker.wake.notify_one();
@@ -95,7 +97,7 @@ pub struct SignalAccepted {
     pub replayed: bool,
 }
 
-/// Keeps a signal for a run, also where no node runs.
+/// Keeps a signal for a run, also where no node runs. [`check_signal`](super::check_signal) comes first.
 ///
 /// # Errors
 /// As [`Node::signal`].

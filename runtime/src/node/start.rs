@@ -10,13 +10,13 @@ use compozy_engine::json::{Json, MAX_DEPTH};
 use compozy_engine::state::{Facts, RunState};
 use compozy_engine::time::Timestamp;
 use compozy_lang::plan::{TaskIndex, Workflow};
-use compozy_lang::schema_check::Violation;
 use compozy_lang::suggest;
 use serde_json::Value;
 
 use tokio::sync::mpsc;
 
 use super::driver::Control;
+use super::schemas::Schemas;
 use super::slots::Slot;
 use super::worker::Worker;
 use super::{Accepted, Error, Kind, StartRequest, Violation as Refused, projection, runs};
@@ -49,8 +49,13 @@ pub(crate) struct Begun {
 /// Finds the workflow and checks the input. Nothing is stored.
 pub(crate) fn check(worker: &Worker, request: StartRequest) -> Result<Checked, Error> {
     let plan = find_workflow(worker, &request.workflow_id)?;
+    check_plan(worker, plan, request)
+}
+
+/// As [`check`], with the workflow found already.
+pub(crate) fn check_plan(worker: &Worker, plan: Arc<Workflow>, request: StartRequest) -> Result<Checked, Error> {
     let entry = find_entry(&plan, request.task.as_deref())?;
-    let input = check_input(worker, &plan, &request.input)?;
+    let input = check_input(&worker.schemas, &plan, &request.input)?;
     let at = worker.clock.now();
     let facts = Facts {
         exec_id: worker.clock.exec_id().as_str().to_owned(),
@@ -178,7 +183,7 @@ fn find_entry(plan: &Workflow, task: Option<&str>) -> Result<TaskIndex, Error> {
 }
 
 /// Fills in the schema's defaults and checks the input against it.
-fn check_input(worker: &Worker, plan: &Workflow, input: &Value) -> Result<Json, Error> {
+pub(crate) fn check_input(schemas: &Schemas, plan: &Workflow, input: &Value) -> Result<Json, Error> {
     let invalid = |violations| Error::InputInvalid { workflow: plan.id.clone(), violations };
     if !input.is_object() {
         return Err(invalid(vec![Refused { pointer: String::new(), message: "the input must be an object".into() }]));
@@ -187,10 +192,8 @@ fn check_input(worker: &Worker, plan: &Workflow, input: &Value) -> Result<Json, 
         None => Json::from(input),
         Some(schema) => {
             let mut filled = input.clone();
-            worker.schemas.accept(&plan.digest, "input", schema, &mut filled).map_err(|violations| {
-                let violations = violations.into_iter();
-                invalid(violations.map(|Violation { pointer, message }| Refused { pointer, message }).collect())
-            })?;
+            let accepted = schemas.accept(&plan.digest, "input", schema, &mut filled);
+            accepted.map_err(|violations| invalid(violations.into_iter().map(Refused::from).collect()))?;
             Json::from(&filled)
         }
     };

@@ -13,6 +13,7 @@ use super::schemas::Schemas;
 use super::secrets::Secrets;
 use super::slots::Slots;
 use super::step::Executor;
+use super::triggers::{Definitions, Present};
 use super::watchers::Watchers;
 use crate::clock::Clock;
 use crate::id::{ExecId, NodeId};
@@ -41,7 +42,7 @@ pub(crate) struct Worker {
     pub(crate) renewed_at: AtomicI64,
     /// Why the last renewal, the one write that is always made, failed.
     trouble: Mutex<Option<&'static str>>,
-    project: Mutex<Arc<Project>>,
+    present: Arc<Present>,
     runs: Mutex<HashMap<ExecId, mpsc::UnboundedSender<Control>>>,
     /// Definitions of runs under way, by digest; old revisions stay as long as a run uses them.
     plans: Mutex<HashMap<String, std::sync::Weak<Workflow>>>,
@@ -52,6 +53,7 @@ pub(crate) struct Worker {
 impl Worker {
     /// The parts of `options`, nothing running yet.
     pub(crate) fn new(options: super::Options, id: NodeId, steps: Arc<Executor>, watchers: Arc<Watchers>) -> Self {
+        let present = steps.present.clone();
         Self {
             id,
             kind: options.kind,
@@ -68,7 +70,7 @@ impl Worker {
             stopping: AtomicBool::new(false),
             renewed_at: AtomicI64::new(0),
             trouble: Mutex::default(),
-            project: Mutex::new(options.project),
+            present,
             runs: Mutex::default(),
             plans: Mutex::default(),
             stored: Mutex::default(),
@@ -76,11 +78,15 @@ impl Worker {
     }
 
     pub(crate) fn project(&self) -> Arc<Project> {
-        lock(&self.project).clone()
+        self.present.get().project.clone()
+    }
+
+    pub(crate) fn definitions(&self) -> Arc<Definitions> {
+        self.present.get()
     }
 
     pub(crate) fn replace_project(&self, project: Arc<Project>) {
-        *lock(&self.project) = project;
+        self.present.replace(project);
     }
 
     pub(crate) fn secrets(&self) -> Arc<Secrets> {

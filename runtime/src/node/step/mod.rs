@@ -9,7 +9,9 @@ mod follow;
 mod items;
 mod prompt;
 pub(crate) mod render;
+pub(crate) mod request;
 mod router;
+mod signal;
 mod tool;
 mod wait;
 
@@ -31,6 +33,7 @@ use serde_json::{Map, Value};
 use super::kept::Kept;
 use super::schemas::Schemas;
 use super::state::Shared;
+use super::triggers::Present;
 use super::watchers::Watchers;
 use crate::plugin::cancel::CancelToken;
 use crate::plugin::template::Renderer;
@@ -50,6 +53,8 @@ pub struct Executor {
     /// `llm.provider_timeout`.
     prompt_timeout: Duration,
     pub(crate) schemas: Arc<Schemas>,
+    /// What listens to the signals that are sent.
+    pub(crate) present: Arc<Present>,
     /// CEL by its text.
     expressions: Kept<String, Result<cel::Compiled, StepError>>,
 }
@@ -107,6 +112,7 @@ impl Executor {
             watchers,
             prompt_timeout: options.prompt_timeout,
             schemas: Arc::default(),
+            present: Arc::new(Present::new(options.project.clone())),
             expressions: Kept::default(),
         }
     }

@@ -43,7 +43,7 @@ use self::outward::EncodedSignal;
 use self::writer::Outcome;
 use super::row::{
     Changes, Declared, Demand, Fire, Idempotency, Journal, KvEntry, LoadedRun, NewRun, NewSignal, Node, Page,
-    Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage, Woken,
+    PublishOutcome, Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage, Woken,
     WorkflowSummary,
 };
 use super::{Error, Info, RequestOutcome, Storage};
@@ -146,7 +146,7 @@ impl Storage for SqliteStorage {
         list::news(&mut *self.reader.get().await?, node).await
     }
 
-    async fn publish(&self, event: Published, starts: Vec<NewRun>) -> Result<Option<Vec<Woken>>, Error> {
+    async fn publish(&self, event: Published, starts: Vec<NewRun>) -> Result<PublishOutcome, Error> {
         let signal = EncodedSignal::new(&NewSignal {
             signal_id: event.event_id.clone(),
             name: event.name.clone(),
@@ -155,7 +155,10 @@ impl Storage for SqliteStorage {
             dedupe_key: None,
         });
         let starts = starts.into_iter().map(encode::start).collect::<Result<_, _>>()?;
-        self.told(Operation::Publish(Box::new(Publication { event, signal, starts }))).await
+        match self.operation(Operation::Publish(Box::new(Publication { event, signal, starts }))).await? {
+            Outcome::Published(outcome) => Ok(outcome),
+            other => unexpected(&other),
+        }
     }
 
     async fn declare_schedules(&self, declared: Vec<Declared>, now: Timestamp) -> Result<(), Error> {
