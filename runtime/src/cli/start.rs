@@ -105,6 +105,10 @@ impl Server {
     async fn start(session: &Session, loaded: Loaded) -> Result<Self, Failure> {
         let project = Arc::clone(&loaded.project);
         project.settings.require("server").map_err(|missing| compose::missing_variables(&project, missing))?;
+        let missing = usable::served(&loaded);
+        if !missing.is_empty() {
+            return Err(compose::missing_variables(&project, missing));
+        }
         refuse_open_host(&project)?;
         say(session, "Starting Compozy server...");
         let instance = session.clock.node_id().to_string();
@@ -339,15 +343,17 @@ fn app(
 async fn reload(session: &Session, loaded: &Loaded, launched: &Launched) -> Result<ProjectDocument, Problem> {
     let read = compose::read_with(session, &loaded.project.config_file, false, &loaded.host, &loaded.renderer).await;
     let read = usable::check(read.map_err(|failure| Problem::internal(failure.document()))?, Plugins::Called).await;
+    let missing = read.loaded.as_ref().map(usable::served).unwrap_or_default();
     match read.loaded {
-        Some(fresh) => {
+        Some(fresh) if missing.is_empty() => {
             launched.replace(session, &fresh).await;
             Ok(ProjectDocument::new(&fresh.project))
         }
-        None => {
-            let first = read.found.errors().next().map(ToString::to_string).unwrap_or_default();
+        _ => {
+            let wrong = || read.found.errors().chain(&missing);
+            let first = wrong().next().map(ToString::to_string).unwrap_or_default();
             let problem = Problem::new(api::code::INPUT_INVALID, format!("the project is not valid: {first}"));
-            Err(read.found.errors().fold(problem, |problem, error| problem.at("", error.to_string())))
+            Err(wrong().fold(problem, |problem, error| problem.at("", error.to_string())))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod containers;
 mod control;
+mod signals;
 mod waits;
 
 use std::collections::BTreeMap;
