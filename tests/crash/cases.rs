@@ -15,9 +15,23 @@ pub(super) struct Case {
     pub(super) effects: &'static [&'static str],
     /// Cancel is asked for as soon as this effect has happened.
     pub(super) cancel: Option<&'static str>,
+    /// Workflows of which each run starts one run each.
+    pub(super) started: &'static [Started],
 }
 
-const SUCCESS: Case = Case { id: "", workflow: "", status: "SUCCESS", output: "", effects: &[], cancel: None };
+/// A workflow that is started by the runs of a case.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Started {
+    /// Id of the workflow.
+    pub(super) id: &'static str,
+    /// What follows the id in its file, as in a case. Its output is the id of the run that started it.
+    pub(super) workflow: &'static str,
+    /// Steps whose effect must have happened.
+    pub(super) effects: &'static [&'static str],
+}
+
+const SUCCESS: Case =
+    Case { id: "", workflow: "", status: "SUCCESS", output: "", effects: &[], cancel: None, started: &[] };
 
 /// All of them.
 pub(super) const CASES: &[Case] = &[
@@ -368,6 +382,38 @@ tasks:
   - {id: never, tool: effect, with: {url: "URL", value: 2}}
 "#,
         status: "TIMED_OUT",
+        ..SUCCESS
+    },
+    Case {
+        id: "signals",
+        workflow: r#"
+tasks:
+  - id: all
+    type: parallel
+    tasks:
+      - {id: hold, type: wait, wait_for: go, timeout: 1h, condition: 'signal.payload.run == workflow.exec_id'}
+      - id: inner
+        type: composite
+        tasks:
+          - {id: first, tool: effect, with: {url: "URL", value: 1}, sleep: 150ms}
+          - {id: tell, type: signal, signal: {id: go, payload: {run: "{{ .workflow.exec_id }}", n: 5}}}
+  - {id: own, type: signal, signal: {id: kept, payload: 2, target: "{{ .workflow.exec_id }}"}}
+  - {id: last, tool: effect, with: {url: "URL", value: 3}}
+  - {id: take, type: wait, wait_for: kept, timeout: 1h}
+output: {n: "{{ .tasks.hold.output.signal.payload.n }}", kept: "{{ .tasks.take.output.signal.payload }}"}
+"#,
+        output: r#"{"n": 5, "kept": 2}"#,
+        effects: &["all/inner/first:1", "last:1"],
+        started: &[Started {
+            id: "listener",
+            workflow: r#"
+triggers: [{type: signal, name: go, schema: {type: object, required: [run]}}]
+tasks:
+  - {id: note, tool: effect, with: {url: "URL", value: 4}}
+output: "{{ .input.run }}"
+"#,
+            effects: &["note:1"],
+        }],
         ..SUCCESS
     },
 ];

@@ -38,6 +38,10 @@ impl Bench {
         project.component("guests/zoo");
         let text = format!("id: {}{}", case.id, case.workflow.replace("URL", &effects.url()));
         project.file(&format!("workflows/{}.yaml", case.id), text);
+        for started in case.started {
+            let text = format!("id: {}{}", started.id, started.workflow.replace("URL", &effects.url()));
+            project.file(&format!("workflows/{}.yaml", started.id), text);
+        }
         Self { case: *case, project, effects, ledger: Ledger::default() }
     }
 
@@ -89,7 +93,18 @@ impl Bench {
             assert!(documents.contains_key(exec_id), "{exec_id} is lost");
         }
         let case = &self.case;
-        for (exec_id, run) in documents {
+        let (own, others): (Vec<_>, Vec<_>) = documents.iter().partition(|(_, run)| run["workflow_id"] == case.id);
+        for started in case.started {
+            let theirs: Vec<_> = others.iter().filter(|(_, run)| run["workflow_id"] == started.id).collect();
+            let mut by: Vec<_> = theirs.iter().map(|(_, run)| run["output"].as_str().unwrap_or_default()).collect();
+            by.sort_unstable();
+            let all: Vec<_> = own.iter().map(|(exec_id, _)| exec_id.as_str()).collect();
+            assert_eq!(by, all, "each run starts one of {}", started.id);
+            for (exec_id, key) in theirs.iter().flat_map(|(id, _)| started.effects.iter().map(move |key| (id, key))) {
+                assert!(self.effects.count(&format!("{exec_id}:{key}")) > 0, "the effect {key} never happened");
+            }
+        }
+        for (exec_id, run) in own {
             assert_eq!(run["status"], case.status, "{}: {run:#}", case.id);
             if !case.output.is_empty() {
                 let expected: Value = serde_json::from_str(case.output).expect("the case's output is JSON");
@@ -100,7 +115,8 @@ impl Bench {
             }
         }
         for key in self.effects.counts().keys() {
-            let known = case.effects.iter().any(|effect| key.ends_with(&format!(":{effect}")));
+            let mut all = case.effects.iter().chain(case.started.iter().flat_map(|started| started.effects));
+            let known = all.any(|effect| key.ends_with(&format!(":{effect}")));
             assert!(known, "the effect {key} of {} should never have happened", case.id);
         }
         ledger::check_effects(&self.effects);
@@ -148,7 +164,7 @@ fn loses_the_answer_to_every_commit(case: &Case) {
         if lost < number {
             assert!(number > 3, "commit {number} was never reached: COMPOZY_CRASH_POINT does nothing here");
             let documents = ledger::documents(&server);
-            assert_eq!(documents.len(), number, "one start, one run");
+            assert_eq!(documents.len(), number * (1 + bench.case.started.len()), "one start, one run");
             assert_eq!(server.stop().code, 0);
             bench.inspect(0);
             return bench.check(&documents);
