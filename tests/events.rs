@@ -346,7 +346,13 @@ fn a_repeated_delivery_starts_nothing() {
         let headers: Vec<_> = key.iter().map(|key| ("X-Idempotency-Key", *key)).collect();
         http::send(&server.address, "PUT", "/api/v0/hooks/open", &headers, Some(body.as_bytes())).expect("an answer")
     };
-    let statuses = [put(Some("k1"), "{}"), put(Some("k1"), r#"{"n": 1}"#), put(Some("k2"), "{}"), put(None, "{}"), put(None, "{}")];
+    let statuses = [
+        put(Some("k1"), "{}"),
+        put(Some("k1"), r#"{"n": 1}"#),
+        put(Some("k2"), "{}"),
+        put(None, "{}"),
+        put(None, "{}"),
+    ];
     assert_eq!(statuses.map(|response| response.status), [202, 409, 202, 202, 202]);
     assert_eq!(code(&put(Some("a b"), "{}")), (400, "invalid_request".to_owned()));
     let again = [(); 2].map(|()| deliver(&server, "again", &[("X-Idempotency-Key", "k1")], "{}").status);

@@ -1,7 +1,7 @@
 //! Every workflow of `cases` dies before and after each of its commits, and loses the answer to each of them.
 //!
 //! A life of the server first ends what the last one left behind and then begins the run that it dies with, so that one
-//! start of a process serves one point.
+//! start of a process serves one point. `COMPOZY_TEST_CASE=signals` looks at one case only.
 
 use std::collections::BTreeMap;
 
@@ -176,11 +176,14 @@ fn loses_the_answer_to_every_commit(case: &Case) {
 /// Four at a time: a life mostly waits.
 fn at_every_commit(case: impl Fn(&Case) + Sync) {
     let next = std::sync::atomic::AtomicUsize::new(0);
+    let only = std::env::var("COMPOZY_TEST_CASE").ok();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 while let Some(chosen) = CASES.get(next.fetch_add(1, std::sync::atomic::Ordering::SeqCst)) {
-                    case(chosen);
+                    if only.as_deref().is_none_or(|only| only == chosen.id) {
+                        case(chosen);
+                    }
                 }
             });
         }

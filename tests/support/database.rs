@@ -34,7 +34,8 @@ const RULES: &[(&str, &str)] = &[
         "SELECT exec_id FROM executions e WHERE status NOT IN {terminal} AND status <> 'PAUSED'
          AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.exec_id = e.exec_id AND s.status NOT IN {terminal})
          AND NOT EXISTS (SELECT 1 FROM timers t WHERE t.exec_id = e.exec_id)
-         AND NOT (e.status = 'PENDING' AND EXISTS (SELECT 1 FROM ready r WHERE r.exec_id = e.exec_id))",
+         AND NOT (e.status = 'PENDING'
+                  AND (e.owner_node IS NOT NULL OR EXISTS (SELECT 1 FROM ready r WHERE r.exec_id = e.exec_id)))",
     ),
     (
         "a run that ended has neither owner nor open step, timer or place in the queue",

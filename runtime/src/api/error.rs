@@ -101,12 +101,7 @@ impl Problem {
 
     /// The same with one defect more that has a code of its own.
     #[must_use]
-    pub fn at_with(
-        mut self,
-        pointer: impl Into<String>,
-        code: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
+    pub fn at_with(mut self, pointer: impl Into<String>, code: impl Into<String>, message: impl Into<String>) -> Self {
         self.0.errors.push(Violation { pointer: pointer.into(), code: code.into(), message: message.into() });
         self
     }
@@ -360,10 +355,7 @@ mod tests {
             ),
             (node::Error::TaskNotFound { workflow: "w".into(), task: "t".into() }, "task_not_found"),
             (node::Error::InputInvalid { workflow: "w".into(), violations: vec![breach.clone()] }, "input_invalid"),
-            (
-                node::Error::PayloadInvalid { name: "s".into(), violations: vec![breach.clone()] },
-                "input_invalid",
-            ),
+            (node::Error::PayloadInvalid { name: "s".into(), violations: vec![breach.clone()] }, "input_invalid"),
             (node::Error::EventInvalid { event: "e".into(), violations: vec![breach] }, "input_invalid"),
             (node::Error::Unverified, "unauthorized"),
             (node::Error::WebhookUnusable(secret.into()), "internal"),

@@ -33,11 +33,7 @@ struct NoMatch {
     status: &'static str,
 }
 
-pub(super) async fn receive(
-    State(app): State<Arc<AppState>>,
-    Path(slug): Path<String>,
-    request: Request,
-) -> Answer {
+pub(super) async fn receive(State(app): State<Arc<AppState>>, Path(slug): Path<String>, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let hook = app.node.webhook(&slug).ok_or_else(|| {
         Problem::new(code::ROUTE_NOT_FOUND, "no webhook has this slug").hint("slugs stand in the triggers of workflows")

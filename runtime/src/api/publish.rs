@@ -43,8 +43,8 @@ pub(super) async fn publish(
         expires_at: app.clock.now().after(app.settings.idempotency_ttl),
     });
     let name = signals::name(&mut members, "name")?;
-    let name = name
-        .ok_or_else(|| Problem::new(code::INVALID_REQUEST, "'name' is missing").at("/name", "is missing"))?;
+    let name =
+        name.ok_or_else(|| Problem::new(code::INVALID_REQUEST, "'name' is missing").at("/name", "is missing"))?;
     let payload = members.remove("payload").unwrap_or_default();
     let request = EventRequest { name, payload, source: "api".to_owned(), idempotency };
     let accepted = app.node.publish(request).await?;

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
+use super::driver::Control;
 use super::{Error, Node, signals, triggers};
 use crate::storage;
 use crate::storage::row::{Idempotency, PublishOutcome, Published};
@@ -66,7 +67,12 @@ impl Node {
             }
             Ok(PublishOutcome::Repeated { event_id }) => Ok(EventAccepted { event_id, replayed: true }),
             Err(storage::Error::Conflict(_)) => Err(Error::IdempotencyMismatch),
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                // Nobody knows whether it is recorded: whoever it would have reached looks.
+                worker.tell_all(|| Control::Look);
+                worker.wake.notify_one();
+                Err(error.into())
+            }
         }
     }
 }

@@ -7,7 +7,9 @@ mod schedule;
 use compozy_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::control::{Demand, NewSignal, PublishOutcome, Published, Sent, Settled, Signal, SignalOutcome, Wanted, Woken};
+pub use self::control::{
+    Demand, NewSignal, PublishOutcome, Published, Sent, Settled, Signal, SignalOutcome, Wanted, Woken,
+};
 pub use self::retention::{Retention, Swept};
 pub use self::schedule::{Declared, Fire, Schedule};
 use crate::id::{ExecId, NodeId};

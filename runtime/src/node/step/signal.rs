@@ -45,9 +45,8 @@ fn refused(name: &str, error: Error) -> StepError {
     let reason = match error {
         Error::PayloadInvalid { violations, .. } => {
             let violations = violations.into_iter();
-            let violations: Vec<_> = violations
-                .map(|Violation { pointer, message }| schema_check::Violation { pointer, message })
-                .collect();
+            let violations: Vec<_> =
+                violations.map(|Violation { pointer, message }| schema_check::Violation { pointer, message }).collect();
             schema_check::describe(&violations)
         }
         other => other.to_string(),

@@ -22,7 +22,8 @@ fn tell(id: &str, target: bool) -> Task {
 
 fn hold(name: &str) -> Task {
     let wait_for = template(name, &[], TemplateMode::Text);
-    let mut hold = holding("hold", TaskKind::Wait(Wait { wait_for, condition: None, processor: None, on_timeout: None }));
+    let mut hold =
+        holding("hold", TaskKind::Wait(Wait { wait_for, condition: None, processor: None, on_timeout: None }));
     hold.timeout = Some(compozy_lang::plan::Typed::Fixed(Duration::from_secs(3_600)));
     hold
 }
@@ -32,10 +33,8 @@ fn named(id: &str, tasks: Vec<Task>) -> Workflow {
 }
 
 fn listening(id: &str, signal: &str, schema: Option<Value>) -> Workflow {
-    let outputs = map(vec![
-        ("input", value("{{ .input }}", &["input"])),
-        ("trigger", value("{{ .trigger }}", &["trigger"])),
-    ]);
+    let outputs =
+        map(vec![("input", value("{{ .input }}", &["input"])), ("trigger", value("{{ .trigger }}", &["trigger"]))]);
     let mut echo = holding("echo", TaskKind::Aggregate);
     echo.outputs = Some(outputs);
     let triggers = vec![Trigger::Signal { name: signal.into(), schema }];
@@ -73,8 +72,7 @@ async fn waiting(node: &Node, durability: Option<Durability>) -> crate::id::Exec
 
 /// The runs of a workflow, ended, oldest first.
 async fn all_of(node: &Node, workflow: &str) -> Vec<Run> {
-    let filter =
-        RunFilter { workflow_id: Some(workflow.into()), limit: 100, ascending: true, ..RunFilter::default() };
+    let filter = RunFilter { workflow_id: Some(workflow.into()), limit: 100, ascending: true, ..RunFilter::default() };
     let mut runs = Vec::new();
     for run in node.storage().runs(&filter).await.unwrap().items {
         runs.push(ends(node, &run.exec_id).await);
@@ -152,10 +150,9 @@ async fn a_payload_that_breaks_a_schema_goes_nowhere() {
     let schema = json!({"properties": {"from": {"type": "integer"}}});
     let mut picky = listening("picky", "go", None);
     picky.input_schema = Some(json!({"type": "object", "required": ["sku"]}));
-    for (listener, reason) in [
-        (listening("one", "go", Some(schema)), "/from: "),
-        (picky, "\"sku\" is a required property"),
-    ] {
+    for (listener, reason) in
+        [(listening("one", "go", Some(schema)), "/from: "), (picky, "\"sku\" is a required property")]
+    {
         let id = listener.id.clone();
         let workflows = vec![
             named("tell", vec![tell("tell", false)]),
@@ -172,12 +169,8 @@ async fn a_payload_that_breaks_a_schema_goes_nowhere() {
         let message = error["message"].as_str().unwrap();
         assert!(message.starts_with("signal 'go': payload does not match its schema: ") && message.contains(reason));
         // The API and the signals of one run are held to the same.
-        let event = EventRequest {
-            name: "go".into(),
-            payload: json!({"from": "x"}),
-            source: "api".into(),
-            idempotency: None,
-        };
+        let event =
+            EventRequest { name: "go".into(), payload: json!({"from": "x"}), source: "api".into(), idempotency: None };
         assert!(matches!(node.publish(event).await, Err(Error::PayloadInvalid { .. })));
         let signal = SignalRequest {
             name: "go".into(),

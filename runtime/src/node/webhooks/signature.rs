@@ -165,9 +165,8 @@ mod tests {
     fn one_flipped_bit_is_one_too_many() {
         let (secret, body) = ("s3cret", b"{\"id\": 7}".to_vec());
         let signature = hmac(secret.as_bytes(), &body);
-        let right = |signature: &str, body: &[u8]| {
-            check(&verify(VerifyStrategy::Hmac), secret, signature, body, NOW).is_ok()
-        };
+        let right =
+            |signature: &str, body: &[u8]| check(&verify(VerifyStrategy::Hmac), secret, signature, body, NOW).is_ok();
         assert!(right(&signature, &body));
         for bit in 0..body.len() * 8 {
             let mut body = body.clone();

@@ -43,8 +43,8 @@ use self::outward::EncodedSignal;
 use self::writer::Outcome;
 use super::row::{
     Changes, Declared, Demand, Fire, Idempotency, Journal, KvEntry, LoadedRun, NewRun, NewSignal, Node, Page,
-    PublishOutcome, Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage, Woken,
-    WorkflowSummary,
+    PublishOutcome, Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage,
+    Woken, WorkflowSummary,
 };
 use super::{Error, Info, RequestOutcome, Storage};
 use crate::id::{ExecId, NodeId};

@@ -72,6 +72,25 @@ impl Outward {
     }
 }
 
+impl Outward {
+    /// Adds the runs that it woke when it was written, as far as they go on and still wait.
+    pub(super) fn woken(&self, connection: &Connection, woken: &mut Vec<Woken>) -> rusqlite::Result<()> {
+        let targets = self.sent.iter().filter_map(|(target, _)| target.clone());
+        let mut ids: Vec<ExecId> = targets.chain(self.demands.iter().map(|demand| demand.exec_id.clone())).collect();
+        for (_, signal) in self.sent.iter().filter(|(target, _)| target.is_none()) {
+            ids.extend(waiting_for(connection, signal)?);
+        }
+        ids.sort();
+        ids.dedup();
+        for exec_id in ids {
+            if let Some(owner) = owner_of(connection, &exec_id)? {
+                woken.push(Woken { exec_id, owner });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The level that `starts` need, at least `own`.
 pub(super) fn level_of(starts: &[Encoded], own: Durability) -> Durability {
     starts.iter().filter_map(|start| Some(start.started.as_ref()?.durability)).fold(own, Durability::max)
@@ -128,18 +147,24 @@ fn deliver(
     signal: &EncodedSignal,
     now: Timestamp,
 ) -> rusqlite::Result<Option<Woken>> {
-    let sql = "SELECT status, owner_node FROM executions WHERE exec_id = ?";
-    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-    let mut statement = connection.prepare_cached(sql)?;
-    let found: Option<(String, Option<String>)> = statement.query_row([exec_id.as_str()], row).optional()?;
-    let Some((_, owner)) = found.filter(|(status, _)| !TERMINAL.contains(&status.as_str())) else { return Ok(None) };
+    let Some(owner) = owner_of(connection, exec_id)? else { return Ok(None) };
     if !signal.keep(connection, exec_id, now)? {
         return Ok(None);
     }
     if owner.is_none() {
         wake(connection, exec_id.as_str(), now)?;
     }
-    Ok(Some(Woken { exec_id: exec_id.clone(), owner: owner.map(NodeId::from) }))
+    Ok(Some(Woken { exec_id: exec_id.clone(), owner }))
+}
+
+/// Who owns a run; `None`: it has ended or is gone.
+fn owner_of(connection: &Connection, exec_id: &ExecId) -> rusqlite::Result<Option<Option<NodeId>>> {
+    let sql = "SELECT status, owner_node FROM executions WHERE exec_id = ?";
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let mut statement = connection.prepare_cached(sql)?;
+    let found: Option<(String, Option<String>)> = statement.query_row([exec_id.as_str()], row).optional()?;
+    let found = found.filter(|(status, _)| !TERMINAL.contains(&status.as_str()));
+    Ok(found.map(|(_, owner)| owner.map(NodeId::from)))
 }
 
 /// Steps that wait, as the index `steps_waiting` has them.
@@ -157,17 +182,22 @@ pub(super) fn broadcast(
     now: Timestamp,
     woken: &mut Vec<Woken>,
 ) -> rusqlite::Result<()> {
+    for exec_id in waiting_for(connection, signal)? {
+        woken.extend(deliver(connection, &exec_id, signal, now)?);
+    }
+    Ok(())
+}
+
+/// The runs that wait for the name of a signal.
+fn waiting_for(connection: &Connection, signal: &EncodedSignal) -> rusqlite::Result<Vec<ExecId>> {
     let sql = concat!(
         "SELECT DISTINCT s.exec_id FROM steps AS s WHERE ",
         waiting!(),
         " AND s.waiting_for ->> '$.kind' = 'signal' AND s.waiting_for ->> '$.detail' = ? ORDER BY s.exec_id"
     );
     let mut statement = connection.prepare_cached(sql)?;
-    let ids = statement.query_map([&signal.name], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-    for exec_id in ids {
-        woken.extend(deliver(connection, &exec_id.into(), signal, now)?);
-    }
-    Ok(())
+    let ids = statement.query_map([&signal.name], |row| row.get::<_, String>(0).map(ExecId::from))?;
+    ids.collect()
 }
 
 /// The parent of a run that has just ended, if it goes on.

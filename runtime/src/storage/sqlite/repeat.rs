@@ -2,8 +2,10 @@
 
 use rusqlite::{Connection, params, params_from_iter};
 
+use super::super::row::Woken;
 use super::encode::Encoded;
 use super::operation::Operation;
+use super::outward;
 use super::statement::Slot;
 
 /// Whether exactly the events of `member` are recorded already, under the epoch it writes with. Its other rows were
@@ -29,6 +31,19 @@ pub(super) fn is_recorded(connection: &Connection, member: &Encoded) -> rusqlite
         "SELECT 1 FROM journal WHERE exec_id = ? AND seq = ? AND at = ? AND event = ? AND task_id IS ? AND data = ?";
     let mut statement = connection.prepare_cached(sql)?;
     events.try_fold(true, |recorded, event| Ok(recorded && statement.exists(params_from_iter(event))?))
+}
+
+/// The runs that `member`, which is recorded already, gave something new to look at: nobody was told of them. To be told
+/// twice does no harm.
+pub(super) fn woken(connection: &Connection, member: &Encoded) -> rusqlite::Result<Vec<Woken>> {
+    let mut woken = Vec::new();
+    if let Some(outward) = &member.outward {
+        outward.woken(connection, &mut woken)?;
+    }
+    if let Some(update) = member.update.as_ref().filter(|update| update.ends) {
+        woken.extend(outward::tell_parent(connection, &member.exec_id, update.at)?);
+    }
+    Ok(woken)
 }
 
 impl Operation {

@@ -331,8 +331,7 @@ impl Writer {
             if let Some(encoded) = work.rows()
                 && repeat::is_recorded(connection, encoded).map_err(from_sqlite)?
             {
-                // Whom it woke was told then, or looks for itself when it is claimed.
-                outcome = Ok(encoded.outcome(Vec::new()));
+                outcome = Ok(encoded.outcome(repeat::woken(connection, encoded).map_err(from_sqlite)?));
             }
         }
         execute(connection, "RELEASE member").map_err(from_sqlite)?;
