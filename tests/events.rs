@@ -19,6 +19,12 @@ fn hmac(key: &str, message: &str) -> String {
     outer.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Seconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "the sender of a delivery has a clock of its own")]
+fn seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs()
+}
+
 /// The runs of a workflow, newest first, once all of them have ended.
 fn runs(server: &Server, workflow: &str) -> Vec<Value> {
     let path = format!("{RUNS}?workflow_id={workflow}&expand=input,output&limit=100");
@@ -291,7 +297,7 @@ fn forged_deliveries_are_not_even_read() {
 fn stripe_and_github_sign_in_their_own_way() {
     let project = hooks("");
     let server = project.start();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
+    let now = seconds();
     let stripe = |time: u64, body: &str| {
         let signature = format!("t={time},v1={},v0=0", hmac(SECRET, &format!("{time}.{body}")));
         deliver(&server, "stripe", &[("Stripe-Signature", &signature)], body).status
@@ -402,4 +408,43 @@ fn a_server_does_not_start_without_the_secrets_it_checks_with() {
         // Other commands do not serve.
         project.compozy(&["workflow", "run", "open", "--param", "n=1"]).ok();
     }
+}
+
+/// A request of which nobody knows whether it was carried out is sent again, until it is answered.
+fn insist(server: &Server, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+    wait::until("an answer", || {
+        let response = http::send(&server.address, "POST", path, headers, Some(body.as_bytes())).expect("an answer");
+        (response.status != 503).then_some(response)
+    })
+}
+
+/// Whichever commit loses its answer: everything happens, and once.
+#[test]
+fn lost_answers_lose_nothing_and_repeat_nothing() {
+    let mut lost = 0;
+    for number in 2..=12 {
+        let project = signals();
+        project.file("workflows/orders.yaml", ORDERS.replace("${HOOK_SECRET}", SECRET).replace("2s", "1h"));
+        let Ok(server) = project.try_start(&[], &[("COMPOZY_CRASH_POINT", &format!("unknown:{number}"))]) else {
+            continue;
+        };
+        let json = ("content-type", "application/json");
+        let started = insist(&server, "/api/v0/workflows/hold/executions", &[json, ("idempotency-key", "hold")], "{}");
+        let held = started.data()["exec_id"].as_str().expect("exec_id").to_owned();
+        waiting(&server, &held);
+        let event = r#"{"name": "stock-low", "payload": {"sku": "a-7"}}"#;
+        let answer = insist(&server, "/api/v0/events", &[json, ("idempotency-key", "event")], event);
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        assert_eq!(server.wait_run(&held)["output"]["sku"], "a-7", "unknown:{number}");
+        let body = r#"{"id": 7, "status": "paid"}"#;
+        let signature = hmac(SECRET, body);
+        let answer = insist(&server, "/api/v0/hooks/orders", &[("X-Shop-Signature", &signature)], body);
+        assert!(matches!(answer.status, 202 | 409), "{}", answer.text());
+        for workflow in ["hold", "listen", "also", "orders"] {
+            assert_eq!(runs(&server, workflow).len(), 1, "unknown:{number}: {workflow}");
+        }
+        lost += server.stderr().matches("nobody is told").count();
+        sound(&project, server);
+    }
+    assert!(lost >= 6, "{lost}: COMPOZY_CRASH_POINT does nothing here");
 }

@@ -195,9 +195,10 @@ pub(crate) fn recorded(worker: &Worker, starts: &[NewRun]) {
     worker.queued.fetch_add(starts.len() as u64, Ordering::Relaxed);
     worker.wake.notify_one();
     if worker.kind == Kind::Embedded {
+        let what = if worker.storage.info().ephemeral { "ends with this process" } else { "waits for a server" };
         for start in starts {
             let (exec_id, workflow) = (&start.run.exec_id, &start.run.workflow_id);
-            tracing::warn!(run.id = %exec_id, "a run of '{workflow}' was started by a signal and waits for a server");
+            tracing::warn!(run.id = %exec_id, "a run of '{workflow}' was started by a signal and {what}");
         }
     }
 }

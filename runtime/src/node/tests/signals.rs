@@ -66,7 +66,7 @@ async fn waiting(node: &Node, durability: Option<Durability>) -> crate::id::Exec
         if steps.iter().any(|step| step.status == "WAITING") {
             return accepted.exec_id;
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        Clock::system().sleep(Duration::from_millis(2)).await;
     }
 }
 
@@ -205,7 +205,7 @@ async fn an_event_is_published_once() {
             scope: "me".into(),
             key: "k".into(),
             request_hash: "h".into(),
-            expires_at: crate::clock::Clock::system().now().after(Duration::from_secs(60)),
+            expires_at: Clock::system().now().after(Duration::from_secs(60)),
         }),
     };
     let ten = (0..10).map(|_| node.publish(event(json!(null))));

@@ -380,7 +380,7 @@ async fn a_publication_keeps_the_key_of_its_request(bench: &Bench) {
     assert_eq!(storage.publish(keyed("e2", "h", Timestamp(now.0 + 9)), vec![bench.queued()]).await.unwrap(), repeated);
     let mismatch = storage.publish(keyed("e3", "other", now), Vec::new()).await;
     assert!(matches!(&mismatch, Err(Error::Conflict(code)) if code == "idempotency_mismatch"), "{mismatch:?}");
-    assert_eq!(claimable(bench).await, [start.run.exec_id.clone()]);
+    assert_eq!(claimable(bench).await, std::slice::from_ref(&start.run.exec_id));
     // Past its time the key is free again; the row that fails leaves it so.
     let later = Timestamp(now.0 + 11);
     let clash = storage.publish(keyed("e4", "other", later), vec![start.clone()]).await;
