@@ -15,23 +15,27 @@ pub(super) struct Case {
     pub(super) effects: &'static [&'static str],
     /// Cancel is asked for as soon as this effect has happened.
     pub(super) cancel: Option<&'static str>,
-    /// Workflows of which each run starts one run each.
-    pub(super) started: &'static [Started],
+    /// Workflows whose runs it starts.
+    pub(super) starts: &'static [Started],
 }
 
-/// A workflow that is started by the runs of a case.
+/// A workflow whose runs another one starts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Started {
     /// Id of the workflow.
     pub(super) id: &'static str,
-    /// What follows the id in its file, as in a case. Its output is the id of the run that started it.
+    /// What follows the id in its file.
     pub(super) workflow: &'static str,
-    /// Steps whose effect must have happened.
+    /// Status of its runs.
+    pub(super) status: &'static str,
+    /// Steps whose effect must have happened in each of them.
     pub(super) effects: &'static [&'static str],
+    /// How many each run of the case starts.
+    pub(super) count: usize,
 }
 
 const SUCCESS: Case =
-    Case { id: "", workflow: "", status: "SUCCESS", output: "", effects: &[], cancel: None, started: &[] };
+    Case { id: "", workflow: "", status: "SUCCESS", output: "", effects: &[], cancel: None, starts: &[] };
 
 /// All of them.
 pub(super) const CASES: &[Case] = &[
@@ -404,7 +408,7 @@ output: {n: "{{ .tasks.hold.output.signal.payload.n }}", kept: "{{ .tasks.take.o
 "#,
         output: r#"{"n": 5, "kept": 2}"#,
         effects: &["all/inner/first:1", "last:1"],
-        started: &[Started {
+        starts: &[Started {
             id: "listener",
             workflow: r#"
 triggers: [{type: signal, name: go, schema: {type: object, required: [run]}}]
@@ -412,7 +416,9 @@ tasks:
   - {id: note, tool: effect, with: {url: "URL", value: 4}}
 output: "{{ .input.run }}"
 "#,
+            status: "SUCCESS",
             effects: &["note:1"],
+            count: 1,
         }],
         ..SUCCESS
     },

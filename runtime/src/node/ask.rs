@@ -63,7 +63,7 @@ impl Node {
     /// [`Error::ExecutionNotFound`], [`Error::ExecutionFinished`], [`Error::IdempotencyMismatch`],
     /// [`Error::PayloadInvalid`], [`Error::Storage`].
     pub async fn signal(&self, exec_id: &ExecId, request: SignalRequest) -> Result<SignalAccepted, Error> {
-        self.worker.definitions().check_payload(&self.worker.schemas, &request.name, &request.payload)?;
+        self.worker.steps.listening().check_payload(&self.worker.schemas, &request.name, &request.payload)?;
         let kept = put_signal(&*self.worker.storage, &self.worker.clock, exec_id, request).await;
         // Also when nobody knows whether it was recorded.
         self.worker.tell(exec_id, Control::Look);

@@ -17,13 +17,13 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
-use super::held::{self, HANDED_BACK, Held};
+use super::held::{HANDED_BACK, Held};
 use super::slots::Slot;
 use super::spawned::Spawned;
 use super::state::Shared;
 use super::timers::Timers;
 use super::worker::Worker;
-use super::{projection, runs, triggers};
+use super::{projection, runs};
 use crate::id::ExecId;
 use crate::plugin::cancel::CancelToken;
 use crate::storage;
@@ -277,9 +277,9 @@ impl Driver {
         }
         let mut changes =
             projection::changes(&self.plan, &self.state.read(), &decision, &self.worker.id, self.epoch, now);
-        changes.starts.extend(triggers::runs_of_sent(&self.worker, &decision.signals));
+        changes.starts.extend(super::triggers::runs_of_sent(&self.worker, &decision.signals));
         let ended = match &mut self.held {
-            Some(held) if !self.state.read().status.is_terminal() && !held::is_seen(&changes) => {
+            Some(held) if !self.state.read().status.is_terminal() && !super::held::is_seen(&changes) => {
                 let events = changes.journal.clone();
                 let outward = changes.take_outward();
                 held.hold(changes);
@@ -333,7 +333,7 @@ impl Driver {
                 Ok(woken) => {
                     self.tell(changes.journal);
                     self.worker.wake_up(&woken);
-                    triggers::recorded(&self.worker, &changes.starts);
+                    super::triggers::recorded(&self.worker, &changes.starts);
                     return None;
                 }
                 Err(storage::Error::Fenced) => {

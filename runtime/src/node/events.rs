@@ -43,13 +43,13 @@ impl Node {
         if worker.stopping.load(Ordering::Relaxed) {
             return Err(Error::ShuttingDown);
         }
-        let definitions = worker.definitions();
+        let listening = worker.steps.listening();
         let EventRequest { name, payload, source, idempotency } = request;
-        if definitions.starts_runs(&name) && worker.queued.load(Ordering::Relaxed) >= worker.max_pending {
+        if listening.starts_runs(&name) && worker.queued.load(Ordering::Relaxed) >= worker.max_pending {
             return Err(Error::Overloaded);
         }
         let (event_id, at) = (worker.clock.ulid(), worker.clock.now());
-        let starts = triggers::runs_of(worker, &definitions, &name, &event_id, &payload)?;
+        let starts = triggers::runs_of(worker, &listening, &name, &event_id, &payload)?;
         let event = Published {
             metadata: signals::metadata(&event_id, None, &source, at),
             payload: payload.to_string(),

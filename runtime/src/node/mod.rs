@@ -5,6 +5,7 @@
 
 mod ask;
 mod claims;
+mod definitions;
 mod driver;
 mod events;
 mod held;
@@ -38,6 +39,7 @@ use compozy_engine::status::Status as RunStatus;
 use compozy_engine::time::Timestamp;
 use compozy_lang::environment::ProjectEnvironment;
 use compozy_lang::plan::Project;
+pub use compozy_lang::schema_check::Violation;
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
@@ -51,6 +53,7 @@ use crate::provider::Providers;
 use crate::storage;
 use crate::storage::Storage;
 use crate::storage::row::{Durability, Idempotency, Journal, Retention, Run};
+use definitions::Definitions;
 use driver::Control;
 use secrets::Secrets;
 use watchers::Watchers;
@@ -119,9 +122,10 @@ impl Node {
         let id = options.clock.node_id();
         let watchers = Arc::new(Watchers::default());
         watchers.replace_secrets(Secrets::new(&options.secrets));
-        let steps = Arc::new(step::Executor::new(&options, watchers.clone()));
+        let definitions = Arc::new(Definitions::new(options.project.clone()));
+        let steps = Arc::new(step::Executor::new(&options, watchers.clone(), definitions.clone()));
         let retention = options.retention;
-        let worker = Arc::new(Worker::new(options, id, steps, watchers));
+        let worker = Arc::new(Worker::new(options, id, steps, watchers, definitions));
         claims::renew(&worker).await?;
         if worker.kind == Kind::Server {
             let freed = worker.storage.recover(&worker.id, true, worker.clock.now()).await?;
@@ -153,12 +157,12 @@ impl Node {
     /// The definitions that new runs use.
     #[must_use]
     pub fn project(&self) -> Arc<Project> {
-        self.worker.project()
+        self.worker.definitions.project()
     }
 
     /// Gives new runs other definitions; runs under way keep theirs.
     pub fn replace_project(&self, project: Arc<Project>) {
-        self.worker.replace_project(project);
+        self.worker.definitions.replace(project);
     }
 
     /// Keeps these values, instead of those of the launch, out of what is recorded from now on.
@@ -305,15 +309,6 @@ pub struct Accepted {
     pub workflow_id: String,
     /// The idempotency key was used before; this is the run of that time.
     pub replayed: bool,
-}
-
-/// One way in which an input breaks its schema.
-#[derive(Debug, Clone)]
-pub struct Violation {
-    /// JSON pointer into the input, `/city`.
-    pub pointer: String,
-    /// What is wrong.
-    pub message: String,
 }
 
 /// Why the node refused.

@@ -161,12 +161,12 @@ async fn claim_again(worker: &Worker, run: &Run, state: &RunState) -> bool {
 }
 
 async fn definition(worker: &Worker, run: &Run) -> Option<Arc<Workflow>> {
-    if let Some(plan) = worker.known_plan(&run.workflow_id, &run.definition_digest) {
+    if let Some(plan) = worker.definitions.known(&run.workflow_id, &run.definition_digest) {
         return Some(plan);
     }
     let text = worker.storage.definition(&run.definition_digest).await.ok()??;
     let plan = projection::plan(&text).ok()?;
-    worker.remember_plan(&plan);
+    worker.definitions.remember(&plan);
     Some(plan)
 }
 

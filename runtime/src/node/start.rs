@@ -19,7 +19,7 @@ use super::driver::Control;
 use super::schemas::Schemas;
 use super::slots::Slot;
 use super::worker::Worker;
-use super::{Accepted, Error, Kind, StartRequest, Violation as Refused, projection, runs};
+use super::{Accepted, Error, Kind, StartRequest, Violation, projection, runs};
 use crate::id::ExecId;
 use crate::storage;
 use crate::storage::row::{Changes, Durability, Idempotency, NewRun, Run, Started};
@@ -49,11 +49,6 @@ pub(crate) struct Begun {
 /// Finds the workflow and checks the input. Nothing is stored.
 pub(crate) fn check(worker: &Worker, request: StartRequest) -> Result<Checked, Error> {
     let plan = find_workflow(worker, &request.workflow_id)?;
-    check_plan(worker, plan, request)
-}
-
-/// As [`check`], with the workflow found already.
-pub(crate) fn check_plan(worker: &Worker, plan: Arc<Workflow>, request: StartRequest) -> Result<Checked, Error> {
     let entry = find_entry(&plan, request.task.as_deref())?;
     let input = check_input(&worker.schemas, &plan, &request.input)?;
     let at = worker.clock.now();
@@ -99,7 +94,7 @@ impl Checked {
     }
 
     fn definition(&self, worker: &Worker) -> Result<Option<(String, String, String)>, Error> {
-        worker.must_store(&self.plan.digest).then(|| definition(&self.plan)).transpose()
+        worker.definitions.must_store(&self.plan.digest).then(|| definition(&self.plan)).transpose()
     }
 }
 
@@ -107,7 +102,7 @@ impl Begun {
     /// Drives the run, which is recorded by now.
     pub(crate) fn drive(self, worker: &Arc<Worker>, slot: Slot, control: mpsc::UnboundedReceiver<Control>) {
         let owned = runs::Owned { epoch: FIRST_EPOCH, durability: self.durability, slot };
-        worker.remember_plan(&self.plan);
+        worker.definitions.remember(&self.plan);
         runs::drive(worker, self.plan, self.state, owned, control, (Vec::new(), self.commands));
     }
 }
@@ -148,7 +143,7 @@ pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Resul
         Err(storage::Error::Conflict(_)) => return Err(Error::IdempotencyMismatch),
         Err(error) => return Err(error.into()),
     }
-    worker.has_stored(&digest);
+    worker.definitions.has_stored(&digest);
     match begun {
         Some((begun, slot, control)) => begun.drive(worker, slot, control),
         None => {
@@ -183,24 +178,26 @@ fn find_entry(plan: &Workflow, task: Option<&str>) -> Result<TaskIndex, Error> {
 }
 
 /// Fills in the schema's defaults and checks the input against it.
+///
+/// # Errors
+/// [`Error::InputInvalid`], [`Error::InputTooLarge`].
 pub(crate) fn check_input(schemas: &Schemas, plan: &Workflow, input: &Value) -> Result<Json, Error> {
     let invalid = |violations| Error::InputInvalid { workflow: plan.id.clone(), violations };
     if !input.is_object() {
-        return Err(invalid(vec![Refused { pointer: String::new(), message: "the input must be an object".into() }]));
+        return Err(invalid(vec![Violation { pointer: String::new(), message: "the input must be an object".into() }]));
     }
     let input = match &plan.input_schema {
         None => Json::from(input),
         Some(schema) => {
             let mut filled = input.clone();
-            let accepted = schemas.accept(&plan.digest, "input", schema, &mut filled);
-            accepted.map_err(|violations| invalid(violations.into_iter().map(Refused::from).collect()))?;
+            schemas.accept(&plan.digest, "input", schema, &mut filled).map_err(invalid)?;
             Json::from(&filled)
         }
     };
     let depth = input.depth();
     if depth > MAX_DEPTH {
         let message = format!("nested {depth} levels deep; the limit is {MAX_DEPTH}");
-        return Err(invalid(vec![Refused { pointer: String::new(), message }]));
+        return Err(invalid(vec![Violation { pointer: String::new(), message }]));
     }
     let (size, limit) = (input.as_str().len() as u64, plan.limits.max_input_bytes);
     if size > limit { Err(Error::InputTooLarge { size, limit }) } else { Ok(input) }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use compozy_engine::event::Sent;
 use compozy_lang::plan::{Project, Trigger, Webhook, Workflow};
-use compozy_lang::schema_check;
 use serde_json::{Map, Value, json};
 
 use super::schemas::Schemas;
@@ -15,10 +14,11 @@ use super::worker::Worker;
 use super::{Error, Kind, StartRequest, Violation};
 use crate::storage::row::NewRun;
 
-/// The definitions that new runs use.
+/// Who listens to what.
 #[derive(Debug)]
-pub(crate) struct Definitions {
-    pub(crate) project: Arc<Project>,
+pub(crate) struct Listening {
+    /// The definitions it was made of.
+    project: Arc<Project>,
     /// Signal triggers by name.
     signals: BTreeMap<String, Vec<Listener>>,
     /// Webhooks by slug.
@@ -39,7 +39,7 @@ pub struct Hook {
     pub(crate) webhook: Webhook,
 }
 
-impl Definitions {
+impl Listening {
     fn new(project: Arc<Project>) -> Self {
         let (mut signals, mut webhooks) = (BTreeMap::<String, Vec<Listener>>::new(), BTreeMap::new());
         for plan in project.workflows.values() {
@@ -81,7 +81,7 @@ impl Definitions {
         for Listener { plan, schema } in self.listeners(name) {
             let Some(schema) = schema else { continue };
             let checked = schemas.check(&plan.digest, &format!("signal '{name}'"), schema, payload);
-            checked.map_err(|violations| invalid(name, violations.into_iter().map(Violation::from)))?;
+            checked.map_err(|violations| invalid(name, violations))?;
         }
         Ok(())
     }
@@ -102,22 +102,18 @@ impl Definitions {
     }
 }
 
-/// The definitions in use, replaced as a whole.
-#[derive(Debug)]
-pub(crate) struct Present(Mutex<Arc<Definitions>>);
+/// Who listens by the latest definitions, made when somebody asks.
+#[derive(Debug, Default)]
+pub(crate) struct Triggers(Mutex<Option<Arc<Listening>>>);
 
-impl Present {
-    pub(crate) fn new(project: Arc<Project>) -> Self {
-        Self(Mutex::new(Arc::new(Definitions::new(project))))
-    }
-
-    pub(crate) fn get(&self) -> Arc<Definitions> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn replace(&self, project: Arc<Project>) {
-        let fresh = Arc::new(Definitions::new(project));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+impl Triggers {
+    /// Who listens by the definitions of `project`.
+    pub(crate) fn of(&self, project: &Arc<Project>) -> Arc<Listening> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some(listening) if Arc::ptr_eq(&listening.project, project) => listening.clone(),
+            _ => made.insert(Arc::new(Listening::new(project.clone()))).clone(),
+        }
     }
 }
 
@@ -126,17 +122,11 @@ impl Present {
 /// # Errors
 /// [`Error::PayloadInvalid`].
 pub fn check_signal(project: &Arc<Project>, name: &str, payload: &Value) -> Result<(), Error> {
-    Definitions::new(project.clone()).check_payload(&Schemas::default(), name, payload)
+    Listening::new(project.clone()).check_payload(&Schemas::default(), name, payload)
 }
 
-fn invalid(name: &str, violations: impl IntoIterator<Item = Violation>) -> Error {
-    Error::PayloadInvalid { name: name.to_owned(), violations: violations.into_iter().collect() }
-}
-
-impl From<schema_check::Violation> for Violation {
-    fn from(schema_check::Violation { pointer, message }: schema_check::Violation) -> Self {
-        Self { pointer, message }
-    }
+fn invalid(name: &str, violations: Vec<Violation>) -> Error {
+    Error::PayloadInvalid { name: name.to_owned(), violations }
 }
 
 /// The payload as an input: a signal that carries nothing gives an empty one.
@@ -147,16 +137,16 @@ fn as_input(payload: &Value) -> Value {
 /// The runs that a signal starts, one of every workflow that listens to its name.
 ///
 /// # Errors
-/// As [`Definitions::check_broadcast`]; a definition that cannot be stored.
+/// As [`Listening::check_broadcast`]; a definition that cannot be stored.
 pub(crate) fn runs_of(
     worker: &Worker,
-    definitions: &Definitions,
+    listening: &Listening,
     name: &str,
     signal_id: &str,
     payload: &Value,
 ) -> Result<Vec<NewRun>, Error> {
-    definitions.check_broadcast(&worker.schemas, name, payload)?;
-    let runs = definitions.listeners(name).iter().map(|Listener { plan, .. }| {
+    listening.check_broadcast(&worker.schemas, name, payload)?;
+    let runs = listening.listeners(name).iter().map(|Listener { plan, .. }| {
         let request = StartRequest {
             workflow_id: plan.id.clone(),
             input: as_input(payload),
@@ -167,7 +157,7 @@ pub(crate) fn runs_of(
             trigger: json!({"type": "signal", "name": name, "signal_id": signal_id}),
             idempotency: None,
         };
-        start::check_plan(worker, plan.clone(), request)?.queued(worker)
+        start::check(worker, request)?.queued(worker)
     });
     runs.collect()
 }
@@ -177,7 +167,7 @@ pub(crate) fn runs_of_sent(worker: &Worker, sent: &[Sent]) -> Vec<NewRun> {
     let broadcasts = sent.iter().filter(|sent| sent.target.is_none());
     let mut starts = Vec::new();
     for Sent { signal_id, name, payload, .. } in broadcasts {
-        match runs_of(worker, &worker.definitions(), name, signal_id, &payload.to_value()) {
+        match runs_of(worker, &worker.steps.listening(), name, signal_id, &payload.to_value()) {
             Ok(runs) => starts.extend(runs),
             // Possible only where definitions were replaced in between.
             Err(error) => tracing::error!(signal = name, "failed to start what a signal starts: {error}"),
@@ -191,7 +181,7 @@ pub(crate) fn recorded(worker: &Worker, starts: &[NewRun]) {
     if starts.is_empty() {
         return;
     }
-    starts.iter().for_each(|start| worker.has_stored(&start.run.definition_digest));
+    starts.iter().for_each(|start| worker.definitions.has_stored(&start.run.definition_digest));
     worker.queued.fetch_add(starts.len() as u64, Ordering::Relaxed);
     worker.wake.notify_one();
     if worker.kind == Kind::Embedded {

@@ -1,19 +1,19 @@
 //! What every part of a node shares.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use compozy_lang::plan::{Project, Workflow};
+use compozy_lang::plan::Project;
 use tokio::sync::{Notify, mpsc};
 
+use super::definitions::Definitions;
 use super::driver::Control;
 use super::schemas::Schemas;
 use super::secrets::Secrets;
 use super::slots::Slots;
 use super::step::Executor;
-use super::triggers::{Definitions, Present};
 use super::watchers::Watchers;
 use crate::clock::Clock;
 use crate::id::{ExecId, NodeId};
@@ -42,18 +42,19 @@ pub(crate) struct Worker {
     pub(crate) renewed_at: AtomicI64,
     /// Why the last renewal, the one write that is always made, failed.
     trouble: Mutex<Option<&'static str>>,
-    present: Arc<Present>,
+    pub(crate) definitions: Arc<Definitions>,
     runs: Mutex<HashMap<ExecId, mpsc::UnboundedSender<Control>>>,
-    /// Definitions of runs under way, by digest; old revisions stay as long as a run uses them.
-    plans: Mutex<HashMap<String, std::sync::Weak<Workflow>>>,
-    /// Digests known to be in the database.
-    stored: Mutex<HashSet<String>>,
 }
 
 impl Worker {
     /// The parts of `options`, nothing running yet.
-    pub(crate) fn new(options: super::Options, id: NodeId, steps: Arc<Executor>, watchers: Arc<Watchers>) -> Self {
-        let present = steps.present.clone();
+    pub(crate) fn new(
+        options: super::Options,
+        id: NodeId,
+        steps: Arc<Executor>,
+        watchers: Arc<Watchers>,
+        definitions: Arc<Definitions>,
+    ) -> Self {
         Self {
             id,
             kind: options.kind,
@@ -70,23 +71,13 @@ impl Worker {
             stopping: AtomicBool::new(false),
             renewed_at: AtomicI64::new(0),
             trouble: Mutex::default(),
-            present,
+            definitions,
             runs: Mutex::default(),
-            plans: Mutex::default(),
-            stored: Mutex::default(),
         }
     }
 
     pub(crate) fn project(&self) -> Arc<Project> {
-        self.present.get().project.clone()
-    }
-
-    pub(crate) fn definitions(&self) -> Arc<Definitions> {
-        self.present.get()
-    }
-
-    pub(crate) fn replace_project(&self, project: Arc<Project>) {
-        self.present.replace(project);
+        self.definitions.project()
     }
 
     pub(crate) fn secrets(&self) -> Arc<Secrets> {
@@ -144,27 +135,6 @@ impl Worker {
 
     pub(crate) fn running(&self) -> usize {
         lock(&self.runs).len()
-    }
-
-    /// The definition of `digest`, if it is the present one or some run uses it.
-    pub(crate) fn known_plan(&self, workflow_id: &str, digest: &str) -> Option<Arc<Workflow>> {
-        let present = self.project().workflows.get(workflow_id).filter(|plan| plan.digest == digest).cloned();
-        present.or_else(|| lock(&self.plans).get(digest)?.upgrade())
-    }
-
-    pub(crate) fn remember_plan(&self, plan: &Arc<Workflow>) {
-        let mut plans = lock(&self.plans);
-        plans.retain(|_, known| known.strong_count() > 0);
-        plans.insert(plan.digest.clone(), Arc::downgrade(plan));
-    }
-
-    /// Whether the definition still has to be written with the start.
-    pub(crate) fn must_store(&self, digest: &str) -> bool {
-        !lock(&self.stored).contains(digest)
-    }
-
-    pub(crate) fn has_stored(&self, digest: &str) {
-        lock(&self.stored).insert(digest.to_owned());
     }
 }
 

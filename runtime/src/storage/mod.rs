@@ -25,8 +25,8 @@ use compozy_engine::time::Timestamp;
 use crate::id::{ExecId, NodeId};
 use row::{
     Changes, Declared, Demand, Fire, Idempotency, Journal, KvEntry, LoadedRun, NewRun, NewSignal, Node, Page,
-    PublishOutcome, Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage,
-    Woken, WorkflowSummary,
+    Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage, Woken,
+    WorkflowSummary,
 };
 
 /// Why storage refused or failed, split by what the caller can do.
@@ -206,7 +206,7 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// [`Error::Conflict`] when its idempotency key was used with another request hash, or a run to start does not fit.
-    async fn publish(&self, event: Published, starts: Vec<NewRun>) -> Result<PublishOutcome, Error>;
+    async fn publish(&self, event: Published, starts: Vec<NewRun>) -> Result<row::PublishOutcome, Error>;
 
     /// Makes `declared` what the project says; schedules it no longer names and that were not set at run time go.
     async fn declare_schedules(&self, declared: Vec<Declared>, now: Timestamp) -> Result<(), Error>;

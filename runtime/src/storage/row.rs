@@ -8,7 +8,7 @@ use compozy_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::control::{
-    Demand, NewSignal, PublishOutcome, Published, Sent, Settled, Signal, SignalOutcome, Wanted, Woken,
+    DELIVERY, Demand, NewSignal, PublishOutcome, Published, Sent, Settled, Signal, SignalOutcome, Wanted, Woken,
 };
 pub use self::retention::{Retention, Swept};
 pub use self::schedule::{Declared, Fire, Schedule};
@@ -112,9 +112,6 @@ pub struct NewRun {
     /// Idempotency key of the request.
     pub idempotency: Option<Idempotency>,
 }
-
-/// What the scope of a delivery's key begins with: it is forgotten at its time, whatever has become of the run.
-pub const DELIVERY: &str = "delivery|";
 
 /// An idempotency key.
 #[derive(Debug, Clone)]

@@ -30,11 +30,13 @@ use compozy_lang::plan::{Task, TaskKind, Template, Workflow};
 use compozy_lang::schema_check;
 use serde_json::{Map, Value};
 
+use super::definitions::Definitions;
 use super::kept::Kept;
 use super::schemas::Schemas;
 use super::state::Shared;
-use super::triggers::Present;
+use super::triggers::{Listening, Triggers};
 use super::watchers::Watchers;
+use crate::clock::Clock;
 use crate::plugin::cancel::CancelToken;
 use crate::plugin::template::Renderer;
 use crate::provider::Providers;
@@ -53,10 +55,11 @@ pub struct Executor {
     /// `llm.provider_timeout`.
     prompt_timeout: Duration,
     pub(crate) schemas: Arc<Schemas>,
-    /// What listens to the signals that are sent.
-    pub(crate) present: Arc<Present>,
+    definitions: Arc<Definitions>,
+    clock: Clock,
     /// CEL by its text.
     expressions: Kept<String, Result<cel::Compiled, StepError>>,
+    triggers: Triggers,
 }
 
 /// One attempt of one step.
@@ -103,7 +106,7 @@ struct Scope<'a> {
 
 impl Executor {
     /// An executor of a node with these options.
-    pub(crate) fn new(options: &super::Options, watchers: Arc<Watchers>) -> Self {
+    pub(crate) fn new(options: &super::Options, watchers: Arc<Watchers>, definitions: Arc<Definitions>) -> Self {
         Self {
             renderer: options.renderer.clone(),
             providers: options.providers.clone(),
@@ -112,9 +115,16 @@ impl Executor {
             watchers,
             prompt_timeout: options.prompt_timeout,
             schemas: Arc::default(),
-            present: Arc::new(Present::new(options.project.clone())),
+            definitions,
+            clock: options.clock.clone(),
             expressions: Kept::default(),
+            triggers: Triggers::default(),
         }
+    }
+
+    /// Who listens to what, by the present definitions.
+    pub(crate) fn listening(&self) -> Arc<Listening> {
+        self.triggers.of(&self.definitions.project())
     }
 
     /// Runs the present attempt of a step, or ends one that is open.

@@ -21,6 +21,11 @@ pub(crate) struct Seen<'a> {
 }
 
 impl Executor {
+    /// A request that has come now.
+    pub(crate) fn seen<'a>(&self, plan: &'a Workflow, request: &'a Map<String, Value>, id: &'a str) -> Seen<'a> {
+        Seen { plan, request, at: self.clock.now(), id }
+    }
+
     /// Whether a filter is true.
     pub(crate) fn passes(&self, seen: &Seen<'_>, filter: &Cel) -> Result<bool, StepError> {
         let context = self.request_context(seen, filter.references.iter())?;

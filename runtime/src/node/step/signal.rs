@@ -7,7 +7,7 @@ use compozy_lang::plan::Signal;
 use compozy_lang::schema_check;
 use serde_json::{Value, json};
 
-use super::super::{Error, Violation};
+use super::super::Error;
 use super::render::Batch;
 use super::{Attempt, Executor, Raw, Scope};
 
@@ -25,10 +25,10 @@ impl Executor {
             let message = format!("signal.target of task '{}': expected an execution id, got nothing", attempt.task.id);
             return Err(StepError::new("CZ0110", ErrorKind::Template, message));
         }
-        let definitions = self.present.get();
+        let listening = self.listening();
         let checked = match target {
-            Some(_) => definitions.check_payload(&self.schemas, &name, &payload),
-            None => definitions.check_broadcast(&self.schemas, &name, &payload),
+            Some(_) => listening.check_payload(&self.schemas, &name, &payload),
+            None => listening.check_broadcast(&self.schemas, &name, &payload),
         };
         checked.map_err(|error| refused(&name, error))?;
         // The step's own id: every attempt sends the same signal.
@@ -43,12 +43,7 @@ impl Executor {
 
 fn refused(name: &str, error: Error) -> StepError {
     let reason = match error {
-        Error::PayloadInvalid { violations, .. } => {
-            let violations = violations.into_iter();
-            let violations: Vec<_> =
-                violations.map(|Violation { pointer, message }| schema_check::Violation { pointer, message }).collect();
-            schema_check::describe(&violations)
-        }
+        Error::PayloadInvalid { violations, .. } => schema_check::describe(&violations),
         other => other.to_string(),
     };
     let message = format!("signal '{name}': payload does not match its schema: {reason}");

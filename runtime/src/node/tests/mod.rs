@@ -1,8 +1,8 @@
 //! The worker with real SQLite and a real component; definitions are made by hand.
 
+mod broadcasts;
 mod containers;
 mod control;
-mod signals;
 mod waits;
 
 use std::collections::BTreeMap;

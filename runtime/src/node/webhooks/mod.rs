@@ -70,7 +70,7 @@ impl Node {
     /// The webhook with this slug.
     #[must_use]
     pub fn webhook(&self, slug: &str) -> Option<Arc<Hook>> {
-        self.worker.definitions().webhook(slug).cloned()
+        self.worker.steps.listening().webhook(slug).cloned()
     }
 
     /// Checks the signature of a raw body. `header` gives the values of a header.
@@ -86,8 +86,7 @@ impl Node {
         let Some(verify) = &hook.webhook.verify else { return Ok(()) };
         let slug = &hook.webhook.slug;
         let (worker, nothing) = (&self.worker, Map::new());
-        let now = worker.clock.now();
-        let seen = Seen { plan: &hook.plan, request: &nothing, at: now, id: slug };
+        let seen = worker.steps.seen(&hook.plan, &nothing, slug);
         let secret = worker.steps.text_of_request(&seen, &verify.secret).await;
         let secret = secret.map_err(|error| unusable(slug, "verify.secret", &error))?;
         // Everybody knows how to sign with an empty key.
@@ -97,7 +96,7 @@ impl Node {
         let checked = match header(signature::header(verify)).as_slice() {
             [one] => std::str::from_utf8(one)
                 .map_err(|_| Forged::Unreadable)
-                .and_then(|text| signature::check(verify, &secret, text, body, now)),
+                .and_then(|text| signature::check(verify, &secret, text, body, seen.at)),
             _ => Err(Forged::Missing),
         };
         checked.map_err(|forged| {
@@ -117,7 +116,7 @@ impl Node {
         request.insert("headers".to_owned(), Value::Object(headers));
         request.insert("query".to_owned(), Value::Object(query));
         let id = self.worker.clock.ulid();
-        let seen = Seen { plan: &hook.plan, request: &request, at: self.worker.clock.now(), id: &id };
+        let seen = self.worker.steps.seen(&hook.plan, &request, &id);
         let Some(event) = hook.webhook.events.iter().find(|event| self.is_it(hook, &seen, event)) else {
             return Ok(Delivered::NoMatch);
         };
@@ -165,7 +164,7 @@ impl Node {
         if let Some(schema) = &event.schema {
             let site = format!("event '{}'", event.name);
             let checked = self.worker.schemas.check(&hook.plan.digest, &site, schema, &input);
-            checked.map_err(|violations| invalid(violations.into_iter().map(Violation::from).collect()))?;
+            checked.map_err(invalid)?;
         }
         Ok(if input.is_null() { Value::Object(Map::new()) } else { input })
     }

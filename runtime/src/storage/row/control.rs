@@ -113,6 +113,9 @@ pub struct Woken {
     pub owner: Option<NodeId>,
 }
 
+/// What the scope of a delivery's idempotency key begins with: it is forgotten at its time, whatever has become of the run.
+pub const DELIVERY: &str = "delivery|";
+
 /// Something published to whoever listens.
 #[derive(Debug, Clone)]
 pub struct Published {

@@ -43,8 +43,8 @@ use self::outward::EncodedSignal;
 use self::writer::Outcome;
 use super::row::{
     Changes, Declared, Demand, Fire, Idempotency, Journal, KvEntry, LoadedRun, NewRun, NewSignal, Node, Page,
-    PublishOutcome, Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage,
-    Woken, WorkflowSummary,
+    Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage, Woken,
+    WorkflowSummary,
 };
 use super::{Error, Info, RequestOutcome, Storage};
 use crate::id::{ExecId, NodeId};
@@ -146,7 +146,7 @@ impl Storage for SqliteStorage {
         list::news(&mut *self.reader.get().await?, node).await
     }
 
-    async fn publish(&self, event: Published, starts: Vec<NewRun>) -> Result<PublishOutcome, Error> {
+    async fn publish(&self, event: Published, starts: Vec<NewRun>) -> Result<super::row::PublishOutcome, Error> {
         let signal = EncodedSignal::new(&NewSignal {
             signal_id: event.event_id.clone(),
             name: event.name.clone(),

@@ -73,19 +73,17 @@ impl Outward {
 }
 
 impl Outward {
-    /// Adds the runs that it woke when it was written, as far as they go on and still wait.
+    /// The runs that have something to look at once this is written, those that it started apart.
     pub(super) fn woken(&self, connection: &Connection, woken: &mut Vec<Woken>) -> rusqlite::Result<()> {
         let targets = self.sent.iter().filter_map(|(target, _)| target.clone());
-        let mut ids: Vec<ExecId> = targets.chain(self.demands.iter().map(|demand| demand.exec_id.clone())).collect();
+        let mut runs: Vec<ExecId> = targets.chain(self.demands.iter().map(|demand| demand.exec_id.clone())).collect();
         for (_, signal) in self.sent.iter().filter(|(target, _)| target.is_none()) {
-            ids.extend(waiting_for(connection, signal)?);
+            runs.extend(waiting_for(connection, signal)?);
         }
-        ids.sort();
-        ids.dedup();
-        for exec_id in ids {
-            if let Some(owner) = owner_of(connection, &exec_id)? {
-                woken.push(Woken { exec_id, owner });
-            }
+        let mut owner = connection.prepare_cached("SELECT owner_node FROM executions WHERE exec_id = ?")?;
+        for exec_id in runs {
+            let found: Option<Option<String>> = owner.query_row([exec_id.as_str()], |row| row.get(0)).optional()?;
+            woken.extend(found.map(|owner| Woken { exec_id, owner: owner.map(NodeId::from) }));
         }
         Ok(())
     }
@@ -147,24 +145,18 @@ fn deliver(
     signal: &EncodedSignal,
     now: Timestamp,
 ) -> rusqlite::Result<Option<Woken>> {
-    let Some(owner) = owner_of(connection, exec_id)? else { return Ok(None) };
+    let sql = "SELECT status, owner_node FROM executions WHERE exec_id = ?";
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let mut statement = connection.prepare_cached(sql)?;
+    let found: Option<(String, Option<String>)> = statement.query_row([exec_id.as_str()], row).optional()?;
+    let Some((_, owner)) = found.filter(|(status, _)| !TERMINAL.contains(&status.as_str())) else { return Ok(None) };
     if !signal.keep(connection, exec_id, now)? {
         return Ok(None);
     }
     if owner.is_none() {
         wake(connection, exec_id.as_str(), now)?;
     }
-    Ok(Some(Woken { exec_id: exec_id.clone(), owner }))
-}
-
-/// Who owns a run; `None`: it has ended or is gone.
-fn owner_of(connection: &Connection, exec_id: &ExecId) -> rusqlite::Result<Option<Option<NodeId>>> {
-    let sql = "SELECT status, owner_node FROM executions WHERE exec_id = ?";
-    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-    let mut statement = connection.prepare_cached(sql)?;
-    let found: Option<(String, Option<String>)> = statement.query_row([exec_id.as_str()], row).optional()?;
-    let found = found.filter(|(status, _)| !TERMINAL.contains(&status.as_str()));
-    Ok(found.map(|(_, owner)| owner.map(NodeId::from)))
+    Ok(Some(Woken { exec_id: exec_id.clone(), owner: owner.map(NodeId::from) }))
 }
 
 /// Steps that wait, as the index `steps_waiting` has them.
@@ -188,7 +180,7 @@ pub(super) fn broadcast(
     Ok(())
 }
 
-/// The runs that wait for the name of a signal.
+/// Every run that waits for the signal's name.
 fn waiting_for(connection: &Connection, signal: &EncodedSignal) -> rusqlite::Result<Vec<ExecId>> {
     let sql = concat!(
         "SELECT DISTINCT s.exec_id FROM steps AS s WHERE ",
@@ -196,8 +188,8 @@ fn waiting_for(connection: &Connection, signal: &EncodedSignal) -> rusqlite::Res
         " AND s.waiting_for ->> '$.kind' = 'signal' AND s.waiting_for ->> '$.detail' = ? ORDER BY s.exec_id"
     );
     let mut statement = connection.prepare_cached(sql)?;
-    let ids = statement.query_map([&signal.name], |row| row.get::<_, String>(0).map(ExecId::from))?;
-    ids.collect()
+    let ids = statement.query_map([&signal.name], |row| row.get::<_, String>(0))?;
+    ids.map(|id| id.map(ExecId::from)).collect()
 }
 
 /// The parent of a run that has just ended, if it goes on.

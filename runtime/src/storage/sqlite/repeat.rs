@@ -33,8 +33,7 @@ pub(super) fn is_recorded(connection: &Connection, member: &Encoded) -> rusqlite
     events.try_fold(true, |recorded, event| Ok(recorded && statement.exists(params_from_iter(event))?))
 }
 
-/// The runs that `member`, which is recorded already, gave something new to look at: nobody was told of them. To be told
-/// twice does no harm.
+/// Whom a recorded transaction woke: nobody was told. To be told in vain costs a look.
 pub(super) fn woken(connection: &Connection, member: &Encoded) -> rusqlite::Result<Vec<Woken>> {
     let mut woken = Vec::new();
     if let Some(outward) = &member.outward {

@@ -331,7 +331,8 @@ impl Writer {
             if let Some(encoded) = work.rows()
                 && repeat::is_recorded(connection, encoded).map_err(from_sqlite)?
             {
-                outcome = Ok(encoded.outcome(repeat::woken(connection, encoded).map_err(from_sqlite)?));
+                let woken = repeat::woken(connection, encoded).map_err(from_sqlite)?;
+                outcome = Ok(encoded.outcome(woken));
             }
         }
         execute(connection, "RELEASE member").map_err(from_sqlite)?;
