@@ -176,17 +176,19 @@ pub(crate) fn runs_of_sent(worker: &Worker, sent: &[Sent]) -> Vec<NewRun> {
     starts
 }
 
-/// Runs that were recorded with somebody else's write are claimable now.
+/// Runs that were recorded with somebody else's write: those in the queue are claimable now.
 pub(crate) fn recorded(worker: &Worker, starts: &[NewRun]) {
     if starts.is_empty() {
         return;
     }
     starts.iter().for_each(|start| worker.definitions.has_stored(&start.run.definition_digest));
-    worker.queued.fetch_add(starts.len() as u64, Ordering::Relaxed);
+    let queued = starts.iter().filter(|start| start.queue);
+    worker.queued.fetch_add(queued.clone().count() as u64, Ordering::Relaxed);
     worker.wake.notify_one();
     if worker.kind == Kind::Embedded {
         let what = if worker.storage.info().ephemeral { "ends with this process" } else { "waits for a server" };
-        for start in starts {
+        // Runs inside another one are driven with it.
+        for start in queued.filter(|start| start.run.parent_exec_id.is_none()) {
             let (exec_id, workflow) = (&start.run.exec_id, &start.run.workflow_id);
             tracing::warn!(run.id = %exec_id, "a run of '{workflow}' was started by a signal and {what}");
         }
