@@ -25,6 +25,7 @@ const TYPED: &[&str] = &[
     "examples/tasks/composite/README.md",
     "examples/tasks/parallel/README.md",
     "examples/tasks/router/README.md",
+    "examples/tasks/signal/README.md",
     "examples/tasks/wait/README.md",
     "examples/tasks/workflow/README.md",
 ];
@@ -115,6 +116,25 @@ fn the_schedules_of_the_reference_fire() {
         let answer = server.send(method, path, &[], body.as_ref());
         assert!((200..300).contains(&answer.status), "{line}: {}", answer.text());
     }
+    assert_eq!(server.stop().code, 0);
+}
+
+/// The webhook of docs/workflows.md, its secret, and a delivery signed with it, as written.
+#[test]
+fn the_webhook_of_the_reference_verifies_as_written() {
+    let text = std::fs::read_to_string(root().join("docs/workflows.md")).expect("docs/workflows.md");
+    let section = text.split_once("\n## Webhooks\n").expect("the section").1;
+    let section = section.split("\n## ").next().expect("its text");
+    let blocks = blocks(section);
+    let block = |language: &str| &blocks.iter().find(|block| block.language == language).expect(language).text;
+    let mut terminal = Terminal::with_example("examples/tasks/wait");
+    terminal.type_block("cd examples/tasks/wait\n");
+    std::fs::write(terminal.directory().join("workflows/orders.yaml"), block("yaml")).expect("the workflow");
+    std::fs::write(terminal.directory().join(".env"), block("env")).expect("the secret");
+    assert_eq!(terminal.type_block("compozy validate --strict\n").ok().stderr, "");
+    terminal.type_block("compozy start\n").ok();
+    assert_eq!(&terminal.type_block(block("bash")).ok().stdout, block("text"));
+    assert_eq!(terminal.stop_server().code, 0);
 }
 
 /// Links between files of the repository lead somewhere, anchors included.

@@ -12,6 +12,7 @@ mod control;
 mod crash;
 mod disk;
 mod docs;
+mod events;
 mod hostile;
 mod schedules;
 mod secrets;

@@ -201,9 +201,10 @@ fn schedules_are_listed_set_and_triggered() {
 }
 
 #[test]
-fn a_wait_is_ended_by_a_signal() {
-    let example = "examples/tasks/wait";
-    let mut terminal = Terminal::with_example(example);
-    as_written(&terminal.type_readme(&format!("{example}/README.md"), |_| true));
-    assert_eq!(terminal.stop_server().code, 0);
+fn signals_end_waits_and_start_runs() {
+    for example in ["examples/tasks/wait", "examples/tasks/signal"] {
+        let mut terminal = Terminal::with_example(example);
+        as_written(&terminal.type_readme(&format!("{example}/README.md"), |_| true));
+        assert_eq!(terminal.stop_server().code, 0);
+    }
 }

@@ -464,4 +464,38 @@ tasks:
         status: "TIMED_OUT",
         ..SUCCESS
     },
+    Case {
+        id: "signals",
+        workflow: r#"
+tasks:
+  - id: all
+    type: parallel
+    tasks:
+      - {id: hold, type: wait, wait_for: go, timeout: 1h, condition: 'signal.payload.run == workflow.exec_id'}
+      - id: inner
+        type: composite
+        tasks:
+          - {id: first, tool: effect, with: {url: "URL", value: 1}, sleep: 150ms}
+          - {id: tell, type: signal, signal: {id: go, payload: {run: "{{ .workflow.exec_id }}", n: 5}}}
+  - {id: own, type: signal, signal: {id: kept, payload: 2, target: "{{ .workflow.exec_id }}"}}
+  - {id: last, tool: effect, with: {url: "URL", value: 3}}
+  - {id: take, type: wait, wait_for: kept, timeout: 1h}
+output: {n: "{{ .tasks.hold.output.signal.payload.n }}", kept: "{{ .tasks.take.output.signal.payload }}"}
+"#,
+        output: r#"{"n": 5, "kept": 2}"#,
+        effects: &["all/inner/first:1", "last:1"],
+        starts: &[Started {
+            id: "listener",
+            workflow: r#"
+triggers: [{type: signal, name: go, schema: {type: object, required: [run]}}]
+tasks:
+  - {id: note, tool: effect, with: {url: "URL", value: 4}}
+output: "{{ .input.run }}"
+"#,
+            status: "SUCCESS",
+            effects: &["note:1"],
+            count: 1,
+        }],
+        ..SUCCESS
+    },
 ];

@@ -1,7 +1,7 @@
 //! Every workflow of `cases` dies before and after each of its commits, and loses the answer to each of them.
 //!
 //! A life of the server first ends what the last one left behind and then begins the run that it dies with, so that one
-//! start of a process serves one point.
+//! start of a process serves one point. `COMPOZY_TEST_CASE=signals` looks at one case only.
 
 use std::collections::BTreeMap;
 
@@ -121,7 +121,19 @@ impl Bench {
             let known = effects.any(|effect| key.ends_with(&format!(":{effect}")));
             assert!(known, "the effect {key} of {} should never have happened", case.id);
         }
+        self.each_signal_starts_one_run(documents);
         ledger::check_effects(&self.effects);
+    }
+}
+
+impl Bench {
+    /// A run that was started by a signal is the only one of its workflow that this signal has started.
+    fn each_signal_starts_one_run(&self, documents: &BTreeMap<String, Value>) {
+        let mut seen = std::collections::BTreeSet::new();
+        for (exec_id, run) in documents.iter().filter(|(_, run)| run["trigger"]["type"] == "signal") {
+            let signal = (run["workflow_id"].to_string(), run["trigger"]["signal_id"].to_string());
+            assert!(seen.insert(signal), "{exec_id}: {run:#}");
+        }
     }
 }
 
@@ -179,11 +191,14 @@ fn loses_the_answer_to_every_commit(case: &Case) {
 /// Four at a time: a life mostly waits.
 fn at_every_commit(case: impl Fn(&Case) + Sync) {
     let next = std::sync::atomic::AtomicUsize::new(0);
+    let only = std::env::var("COMPOZY_TEST_CASE").ok();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 while let Some(chosen) = CASES.get(next.fetch_add(1, std::sync::atomic::Ordering::SeqCst)) {
-                    case(chosen);
+                    if only.as_deref().is_none_or(|only| only == chosen.id) {
+                        case(chosen);
+                    }
                 }
             });
         }

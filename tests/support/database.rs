@@ -68,8 +68,9 @@ const RULES: &[(&str, &str)] = &[
     ),
     (
         "what refers to a run refers to one that exists",
+        // The key of an event concerns no single run.
         "SELECT exec_id FROM (SELECT exec_id FROM steps UNION SELECT exec_id FROM journal UNION SELECT exec_id FROM timers
-         UNION SELECT exec_id FROM ready UNION SELECT exec_id FROM idempotency_keys)
+         UNION SELECT exec_id FROM ready UNION SELECT exec_id FROM idempotency_keys WHERE exec_id <> '')
          WHERE exec_id NOT IN (SELECT exec_id FROM executions)",
     ),
 ];

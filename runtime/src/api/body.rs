@@ -45,11 +45,7 @@ impl Bounds {
 
 /// Reads a body that is a JSON object; an empty one is an empty object.
 pub(super) async fn object(headers: &HeaderMap, body: Body, bounds: Bounds) -> Result<Map<String, Value>, Problem> {
-    let announced = headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > bounds.bytes as u64) {
-        return Err(too_large(bounds.bytes));
-    }
-    let bytes = read(body, bounds).await?;
+    let bytes = raw(headers, body, bounds).await?;
     if bytes.is_empty() {
         return Ok(Map::new());
     }
@@ -58,6 +54,15 @@ pub(super) async fn object(headers: &HeaderMap, body: Body, bounds: Bounds) -> R
         return Err(Problem::new(code::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     parse(&bytes, bounds.depth)
+}
+
+/// Reads a body of any type.
+pub(super) async fn raw(headers: &HeaderMap, body: Body, bounds: Bounds) -> Result<Bytes, Problem> {
+    let announced = headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > bounds.bytes as u64) {
+        return Err(too_large(bounds.bytes));
+    }
+    read(body, bounds).await
 }
 
 /// Whether the content type is JSON in UTF-8.
@@ -107,15 +112,19 @@ fn too_large(limit: usize) -> Problem {
 }
 
 fn parse(bytes: &[u8], depth: usize) -> Result<Map<String, Value>, Problem> {
-    check_shape(bytes, depth)?;
-    match serde_json::from_slice(bytes) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Problem::new(code::INVALID_REQUEST, "the body must be a JSON object").at("", "must be an object")),
-        Err(error) => {
-            let detail = format!("the body is not valid JSON at line {}, column {}", error.line(), error.column());
-            Err(Problem::new(code::INVALID_JSON, detail).because(error))
-        }
+    match value(bytes, depth)? {
+        Value::Object(object) => Ok(object),
+        _ => Err(Problem::new(code::INVALID_REQUEST, "the body must be a JSON object").at("", "must be an object")),
     }
+}
+
+/// One JSON value.
+pub(super) fn value(bytes: &[u8], depth: usize) -> Result<Value, Problem> {
+    check_shape(bytes, depth)?;
+    serde_json::from_slice(bytes).map_err(|error| {
+        let detail = format!("the body is not valid JSON at line {}, column {}", error.line(), error.column());
+        Problem::new(code::INVALID_JSON, detail).because(error)
+    })
 }
 
 /// Refuses what is nested too deeply or holds too many values, before anything is built of it.

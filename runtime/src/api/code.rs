@@ -102,6 +102,7 @@ codes! {
     METHOD_NOT_ALLOWED "method_not_allowed"
     SYNC_TIMEOUT "sync_timeout"
     EXECUTION_FINISHED "execution_finished"
+    DUPLICATE_EVENT "duplicate_event"
     PAYLOAD_TOO_LARGE "payload_too_large"
     URI_TOO_LONG "uri_too_long"
     UNSUPPORTED_MEDIA_TYPE "unsupported_media_type"

@@ -106,6 +106,13 @@ impl Problem {
         self
     }
 
+    /// The same with one defect more that has a code of its own.
+    #[must_use]
+    pub fn at_with(mut self, pointer: impl Into<String>, code: impl Into<String>, message: impl Into<String>) -> Self {
+        self.0.errors.push(Violation { pointer: pointer.into(), code: code.into(), message: message.into() });
+        self
+    }
+
     /// The same with a member of its own.
     #[must_use]
     pub fn member(mut self, name: &'static str, value: &impl Serialize) -> Self {
@@ -263,6 +270,19 @@ impl From<node::Error> for Problem {
                     problem.defect(format!("/{}", invalid.part), invalid.code, invalid.message)
                 })
             }
+            Error::PayloadInvalid { violations, .. } => {
+                violations.into_iter().fold(Self::new(code::INPUT_INVALID, text), |problem, violation| {
+                    problem.at_with(format!("/payload{}", violation.pointer), "CZ0905", violation.message)
+                })
+            }
+            // What the sender has sent is not what is wrong here, so no place in it is named.
+            Error::EventInvalid { violations, .. } => {
+                violations.into_iter().fold(Self::new(code::INPUT_INVALID, text), |problem, violation| {
+                    problem.at_with(violation.pointer, "CZ0905", violation.message)
+                })
+            }
+            Error::Unverified => Self::new(code::UNAUTHORIZED, text),
+            Error::WebhookUnusable(cause) => Self::internal(cause),
             Error::InputTooLarge { .. } => Self::new(code::PAYLOAD_TOO_LARGE, text),
             Error::Overloaded => Self::new(code::OVERLOADED, text).retry_after_ms(1_000),
             Error::ShuttingDown => Self::new(code::SHUTTING_DOWN, text).retry_after_ms(5_000),
@@ -349,7 +369,11 @@ mod tests {
                 "workflow_not_found",
             ),
             (node::Error::TaskNotFound { workflow: "w".into(), task: "t".into() }, "task_not_found"),
-            (node::Error::InputInvalid { workflow: "w".into(), violations: vec![breach] }, "input_invalid"),
+            (node::Error::InputInvalid { workflow: "w".into(), violations: vec![breach.clone()] }, "input_invalid"),
+            (node::Error::PayloadInvalid { name: "s".into(), violations: vec![breach.clone()] }, "input_invalid"),
+            (node::Error::EventInvalid { event: "e".into(), violations: vec![breach] }, "input_invalid"),
+            (node::Error::Unverified, "unauthorized"),
+            (node::Error::WebhookUnusable(secret.into()), "internal"),
             (node::Error::ScheduleNotFound { id: "s".into(), suggestions: Vec::new() }, "schedule_not_found"),
             (node::Error::ScheduleInvalid { invalid: Vec::new() }, "definition_invalid"),
             (node::Error::InputTooLarge { size: 2, limit: 1 }, "payload_too_large"),

@@ -239,7 +239,9 @@ fn bearer(value: &HeaderValue) -> Option<&str> {
 /// Routes that need no key. Everything else does, whether it exists or not.
 fn is_public(path: &str) -> bool {
     matches!(path, "/" | "/api/v0" | "/api/v0/identity" | "/api/v0/health" | "/healthz" | "/readyz")
-        || path.strip_prefix("/problems/").is_some_and(|code| !code.contains('/'))
+        || ["/problems/", "/api/v0/hooks/"]
+            .iter()
+            .any(|below| path.strip_prefix(below).is_some_and(|name| !name.is_empty() && !name.contains('/')))
 }
 
 /// A start of a workflow that anonymous callers may start.

@@ -95,9 +95,17 @@ fn keys_are_checked_on_every_route_but_the_public_ones() {
     let denied = || Err("unauthorized");
     let wrong =
         ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer wrong", KEY, &format!("Bearer  {KEY}"), &format!("{right}x")];
-    for path in
-        ["/api/v0/workflows", "/api/v0/executions/workflows/01/cancel", "/api/v0/none", "/none", "/api", "/API/V0"]
-    {
+    for path in [
+        "/api/v0/workflows",
+        "/api/v0/executions/workflows/01/cancel",
+        "/api/v0/events",
+        "/api/v0/hooks",
+        "/api/v0/hooks/orders/more",
+        "/api/v0/none",
+        "/none",
+        "/api",
+        "/API/V0",
+    ] {
         for method in ["GET", "POST", "OPTIONS"] {
             assert_eq!(word(admit(&settings, &request(method, path, &[]))), denied(), "{method} {path}");
             assert_eq!(word(admit(&settings, &request(method, path, &[("authorization", &right)]))), admin);
@@ -109,7 +117,16 @@ fn keys_are_checked_on_every_route_but_the_public_ones() {
             assert_eq!(word(admit(&settings, &request(method, path, &twice))), denied());
         }
     }
-    for path in ["/", "/api/v0", "/healthz", "/readyz", "/api/v0/health", "/api/v0/identity", "/problems/internal"] {
+    for path in [
+        "/",
+        "/api/v0",
+        "/healthz",
+        "/readyz",
+        "/api/v0/health",
+        "/api/v0/identity",
+        "/problems/internal",
+        "/api/v0/hooks/orders",
+    ] {
         assert_eq!(word(admit(&settings, &request("GET", path, &[]))), anonymous, "{path}");
         assert_eq!(word(admit(&settings, &request("GET", path, &[("authorization", "Bearer x")]))), anonymous);
     }

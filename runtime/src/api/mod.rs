@@ -12,10 +12,12 @@ pub mod error;
 mod events;
 mod executions;
 mod guard;
+mod hooks;
 pub mod idempotency;
 pub mod identity;
 mod patience;
 mod project;
+mod publish;
 pub mod query;
 mod schedules;
 pub mod serve;
@@ -139,6 +141,8 @@ const ENDPOINTS: &[&str] = &[
     "/api/v0/workflows",
     "/api/v0/executions/workflows",
     "/api/v0/schedules",
+    "/api/v0/events",
+    "/api/v0/hooks/{slug}",
     "/api/v0/admin/reload",
     "/problems/{code}",
 ];
@@ -173,6 +177,8 @@ fn router(app: Arc<AppState>) -> Router {
         .route("/api/v0/schedules/{workflow}/trigger", post(schedules::trigger::trigger))
         .route("/api/v0/schedules/{workflow}/{number}", schedules::one())
         .route("/api/v0/schedules/{workflow}/{number}/trigger", post(schedules::trigger::trigger))
+        .route("/api/v0/events", post(publish::publish))
+        .route("/api/v0/hooks/{slug}", post(hooks::receive).put(hooks::receive).patch(hooks::receive))
         .fallback(server::index::not_found)
         .method_not_allowed_fallback(server::index::other_method)
         .with_state(app)

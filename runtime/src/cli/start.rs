@@ -107,7 +107,10 @@ impl Server {
     async fn start(session: &Session, loaded: Loaded, schedules: bool) -> Result<Self, Failure> {
         let project = Arc::clone(&loaded.project);
         project.settings.require("server").map_err(|missing| compose::missing_variables(&project, missing))?;
-        require_schedules(&project, schedules).map_err(|missing| compose::missing_variables(&project, missing))?;
+        let missing = usable::served(&loaded, schedules);
+        if !missing.is_empty() {
+            return Err(compose::missing_variables(&project, missing));
+        }
         refuse_open_host(&project)?;
         say(session, "Starting Compozy server...");
         let instance = session.clock.node_id().to_string();
@@ -335,11 +338,6 @@ fn app(
     AppState::new(Arc::clone(&launched.node), settings, session.clock.clone(), instance, hooks)
 }
 
-/// Variables that a schedule lacks matter as soon as schedules are to fire.
-fn require_schedules(project: &Project, schedules: bool) -> Result<(), Vec<Diagnostic>> {
-    if schedules { project.settings.require("schedule") } else { Ok(()) }
-}
-
 fn reload_hook(session: &Session, loaded: &Loaded, launched: &Launched, schedules: bool) -> api::Reload {
     let parts = (session.clone(), loaded.clone(), launched.clone());
     Arc::new(move || {
@@ -357,14 +355,14 @@ async fn reload(
 ) -> Result<ProjectDocument, Problem> {
     let read = compose::read_with(session, &loaded.project.config_file, false, &loaded.host, &loaded.renderer).await;
     let read = usable::check(read.map_err(|failure| Problem::internal(failure.document()))?, Plugins::Called).await;
+    let missing = read.loaded.as_ref().map(|loaded| usable::served(loaded, schedules)).unwrap_or_default();
     match read.loaded {
-        Some(fresh) => {
-            require_schedules(&fresh.project, schedules).map_err(|missing| not_valid(&missing))?;
+        Some(fresh) if missing.is_empty() => {
             launched.replace(session, &fresh).await;
             Ok(ProjectDocument::new(&fresh.project))
         }
-        None => {
-            let errors: Vec<Diagnostic> = read.found.errors().cloned().collect();
+        _ => {
+            let errors: Vec<Diagnostic> = read.found.errors().cloned().chain(missing).collect();
             Err(not_valid(&errors))
         }
     }

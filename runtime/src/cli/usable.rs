@@ -6,11 +6,11 @@ use std::sync::Arc;
 use compozy_lang::codes;
 use compozy_lang::diagnostic::{Diagnostic, Severity};
 use compozy_lang::load::Setting;
-use compozy_lang::plan::{Plugin, PluginKind, Project, Task, TaskKind};
+use compozy_lang::plan::{Plugin, PluginKind, Project, Task, TaskKind, Trigger, Webhook};
 use compozy_lang::settings::{Database, Driver};
 use compozy_lang::source::Place;
 
-use super::compose::{self, Read};
+use super::compose::{self, Loaded, Read};
 use super::failure::{Diagnostics, Failure};
 use crate::plugin;
 
@@ -40,6 +40,35 @@ pub async fn check(mut read: Read, plugins: Plugins) -> Read {
     read.found.all.extend(found);
     read.found.all.sort_by(|one, other| one.place.cmp(&other.place));
     read
+}
+
+/// What a server needs at once and other commands do not: the variables of webhooks, that their secrets are some, and
+/// with `schedules` the variables of those.
+pub fn served(loaded: &Loaded, schedules: bool) -> Vec<Diagnostic> {
+    let project = &loaded.project;
+    let mut found = project.settings.require("triggers").err().unwrap_or_default();
+    if schedules {
+        found.extend(project.settings.require("schedule").err().unwrap_or_default());
+    }
+    let triggers = project.workflows.values().flat_map(|workflow| &workflow.triggers);
+    found.extend(triggers.filter_map(|trigger| match trigger {
+        Trigger::Webhook(webhook) => unsigned(loaded, webhook),
+        Trigger::Signal { .. } => None,
+    }));
+    found
+}
+
+/// A webhook whose secret is missing, or is empty, which everybody could sign with.
+fn unsigned(loaded: &Loaded, webhook: &Webhook) -> Option<Diagnostic> {
+    let verify = webhook.verify.as_ref()?;
+    match verify.secret.resolve(&loaded.environment) {
+        Err(missing) => Some(missing.diagnostic("webhook.verify.secret")),
+        Ok(secret) if secret.text.is_empty() => {
+            let message = format!("webhook '{}': its 'verify.secret' is empty", webhook.slug);
+            Some(Diagnostic::error("CZ0904", message, verify.secret.place.clone()).help("complete it"))
+        }
+        Ok(_) => None,
+    }
 }
 
 /// Whether a project that was read for looking only may also be run.

@@ -60,12 +60,15 @@ impl Node {
     /// Keeps a signal for a run, durable when this returns, and tells the run.
     ///
     /// # Errors
-    /// [`Error::ExecutionNotFound`], [`Error::ExecutionFinished`], [`Error::IdempotencyMismatch`], [`Error::Storage`].
+    /// [`Error::ExecutionNotFound`], [`Error::ExecutionFinished`], [`Error::IdempotencyMismatch`],
+    /// [`Error::PayloadInvalid`], [`Error::Storage`].
     pub async fn signal(&self, exec_id: &ExecId, request: SignalRequest) -> Result<SignalAccepted, Error> {
-        let accepted = put_signal(&*self.worker.storage, &self.worker.clock, exec_id, request).await?;
+        self.worker.steps.listening().check_payload(&self.worker.schemas, &request.name, &request.payload)?;
+        let kept = put_signal(&*self.worker.storage, &self.worker.clock, exec_id, request).await;
+        // Also when nobody knows whether it was recorded.
         self.worker.tell(exec_id, Control::Look);
         self.worker.wake.notify_one();
-        Ok(accepted)
+        kept
     }
 }
 
@@ -95,7 +98,7 @@ pub struct SignalAccepted {
     pub replayed: bool,
 }
 
-/// Keeps a signal for a run, also where no node runs.
+/// Keeps a signal for a run, also where no node runs. [`check_signal`](super::check_signal) comes first.
 ///
 /// # Errors
 /// As [`Node::signal`].

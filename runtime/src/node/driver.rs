@@ -307,8 +307,9 @@ impl Driver {
                 return Some(Ended::HandedBack);
             }
         };
+        changes.starts.extend(super::triggers::runs_of_sent(&self.worker, &decision.signals));
         let ended = match &mut self.held {
-            Some(held) if !self.state.read().status.is_terminal() => {
+            Some(held) if !self.state.read().status.is_terminal() && !super::held::is_seen(&changes) => {
                 let events = changes.journal.clone();
                 let outward = changes.take_outward();
                 held.hold(changes);
@@ -363,6 +364,7 @@ impl Driver {
                 Ok(woken) => {
                     self.tell(changes.journal);
                     self.worker.wake_up(&woken);
+                    super::triggers::recorded(&self.worker, &changes.starts);
                     return None;
                 }
                 Err(storage::Error::Fenced) => {

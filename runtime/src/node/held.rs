@@ -1,6 +1,6 @@
 //! What a run of durability level `memory` keeps back until it ends.
 //!
-//! Its start and its end are rows; in between its steps live in memory only. A killed process loses such a run, which
+//! Its start, its end and its waits for signals are rows; what lies in between lives in memory only. A killed process loses such a run, which
 //! then fails in the open. A process that stops in order writes what it holds and the run goes on elsewhere.
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,6 +9,12 @@ use crate::storage::row::{Changes, Timer};
 
 /// `reason` of a run of level `memory` that was handed back in order. Without it such a run is lost.
 pub(crate) const HANDED_BACK: &str = "handed back";
+
+/// Whether changes must be seen before the run ends: a signal to everyone who waits is sent to those whose waiting is
+/// recorded.
+pub(crate) fn is_seen(changes: &Changes) -> bool {
+    changes.steps.iter().any(|step| step.kind == "wait")
+}
 
 /// Changes that wait. What is added costs the same however much is held.
 #[derive(Debug, Default)]

@@ -7,6 +7,7 @@ mod ask;
 mod claims;
 mod definitions;
 mod driver;
+mod events;
 mod held;
 mod kept;
 pub mod project;
@@ -24,7 +25,9 @@ mod state;
 pub mod step;
 mod sub_runs;
 mod timers;
+mod triggers;
 mod watchers;
+pub mod webhooks;
 mod worker;
 
 #[cfg(test)]
@@ -43,6 +46,8 @@ use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
 pub use self::ask::{SignalAccepted, SignalRequest, put_signal, repeated_cancel};
+pub use self::events::{EventAccepted, EventRequest};
+pub use self::triggers::{Hook, check_signal};
 use crate::clock::Clock;
 use crate::id::{ExecId, NodeId};
 use crate::plugin::template::Renderer;
@@ -359,6 +364,28 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
+    /// The payload breaks what triggers of the signal declare. Nothing was stored.
+    #[error("signal '{name}': payload does not match its schema")]
+    PayloadInvalid {
+        /// The signal.
+        name: String,
+        /// Every violation.
+        violations: Vec<Violation>,
+    },
+    /// The event of a webhook makes no input that its workflow takes. Nothing was stored.
+    #[error("event '{event}': input does not match its schema")]
+    EventInvalid {
+        /// The event.
+        event: String,
+        /// Every violation.
+        violations: Vec<Violation>,
+    },
+    /// A delivery is not signed as its webhook asks.
+    #[error("the signature of the delivery is not valid")]
+    Unverified,
+    /// A webhook cannot be used as it is configured; the text is for the log.
+    #[error("{0}")]
+    WebhookUnusable(String),
     /// Too many runs are waiting; nothing was stored.
     #[error("too many runs are waiting to start")]
     Overloaded,

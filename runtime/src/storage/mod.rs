@@ -205,8 +205,11 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     async fn news(&self, node: &NodeId) -> Result<Vec<ExecId>, Error>;
 
     /// Records a published event, sends it as a signal to every run that waits for its name, and records the runs it
-    /// starts, in one transaction. `None`: it was published before, and nothing was done.
-    async fn publish(&self, event: Published, starts: Vec<NewRun>) -> Result<Option<Vec<Woken>>, Error>;
+    /// starts, in one transaction.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when its idempotency key was used with another request hash, or a run to start does not fit.
+    async fn publish(&self, event: Published, starts: Vec<NewRun>) -> Result<row::PublishOutcome, Error>;
 
     /// Makes `declared` what the project says; schedules it no longer names and that were not set at run time go.
     async fn declare_schedules(&self, declared: Vec<Declared>, now: Timestamp) -> Result<(), Error>;

@@ -7,7 +7,9 @@ mod schedule;
 use compozy_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::control::{Demand, NewSignal, Published, Sent, Settled, Signal, SignalOutcome, Wanted, Woken};
+pub use self::control::{
+    DELIVERY, Demand, NewSignal, PublishOutcome, Published, Sent, Settled, Signal, SignalOutcome, Wanted, Woken,
+};
 pub use self::retention::{Retention, Swept};
 pub use self::schedule::{Declared, Fire, Schedule};
 use crate::id::{ExecId, NodeId};
@@ -129,13 +131,13 @@ pub struct EndedRun {
 /// An idempotency key.
 #[derive(Debug, Clone)]
 pub struct Idempotency {
-    /// Principal, route and path parameters.
+    /// Principal, route and path parameters, or [`DELIVERY`] and from whom.
     pub scope: String,
     /// The key the client sent.
     pub key: String,
     /// SHA-256 (hex) of the canonical request body.
     pub request_hash: String,
-    /// When it may be forgotten, but never before its run has ended.
+    /// When it may be forgotten, but never before its run has ended (keys of deliveries excepted).
     pub expires_at: Timestamp,
 }
 

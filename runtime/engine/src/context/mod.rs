@@ -199,7 +199,7 @@ impl Site<'_> {
                     object.raw("task", &self.task(step));
                 }
             }
-            "trigger" => object.raw("trigger", self.state.facts.trigger.as_str()),
+            "trigger" => object.raw("trigger", &self.trigger(&wanted.below("trigger"))),
             "project" => object.raw("project", &self.project()),
             "env" => {
                 let mut env = Object::open();
@@ -268,6 +268,22 @@ impl Site<'_> {
         object.text("status", status.word());
         if self.step.is_none() {
             object.raw("error", "null");
+        }
+        object.close()
+    }
+
+    /// What started the run, with `name` and the workflow's input, which the record of the trigger does not repeat.
+    fn trigger(&self, below: &Below<'_>) -> String {
+        let facts = &self.state.facts;
+        let Value::Object(trigger) = facts.trigger.to_value() else { return facts.trigger.as_str().to_owned() };
+        let mut object = Object::open();
+        trigger.iter().for_each(|(name, value)| object.raw(name, &value.to_string()));
+        if !trigger.contains_key("name") {
+            object.raw("name", "null");
+        }
+        let input = facts.input.as_str();
+        if !trigger.contains_key("input") && (input.len() <= WHOLE_INPUT_BYTES || below.has("input")) {
+            object.raw("input", input);
         }
         object.close()
     }

@@ -180,10 +180,28 @@ fn progress_is_sent_to_who_names_it() {
     assert_eq!(context["tasks"]["each"].get("progress_info"), None);
 }
 
+#[test]
+fn the_trigger_has_its_name_and_the_input() {
+    let (plan, mut state, env) = (plan(), state(), BTreeMap::new());
+    for (recorded, expected) in [
+        (json!({"type": "manual"}), json!({"type": "manual", "name": null, "input": {"n": 1}})),
+        (
+            json!({"type": "signal", "name": "paid", "signal_id": "s"}),
+            json!({"type": "signal", "name": "paid", "signal_id": "s", "input": {"n": 1}}),
+        ),
+    ] {
+        state.facts.trigger = Json::from(&recorded);
+        let all = [Reference { path: vec!["trigger".into()], whole: true }];
+        let context: Value = serde_json::from_str(&build(&Site::new(&plan, &state, None, &env), &all)).unwrap();
+        assert_eq!(context["trigger"], expected);
+    }
+}
+
 /// What every child of a wide container is sent must not grow with the input of the run.
 #[test]
 fn of_a_large_input_only_what_is_named_is_sent() {
     let (plan, mut state, env) = (plan(), state(), BTreeMap::new());
+    state.facts.trigger = Json::from(&json!({"type": "manual"}));
     state.facts.input = Json::from(&json!({"large": "x".repeat(super::WHOLE_INPUT_BYTES), "n": 1, "of": "run"}));
     let step = state.steps.get("each/pair-1/two");
     for (reference, expected) in [
@@ -192,6 +210,7 @@ fn of_a_large_input_only_what_is_named_is_sent() {
         ("parent.input.n", json!({"parent": {"input": {"n": 1, "of": "each/pair-1"}, "index": 1}})),
         ("parent.parent.input.of", json!({"parent": {"parent": {"input": {"of": "each"}}}})),
         ("workflow.exec_id", json!({"workflow": {"exec_id": "run"}})),
+        ("trigger.type", json!({"trigger": {"type": "manual"}})),
     ] {
         let path = reference.split('.').map(str::to_owned).collect();
         let text = build(&Site::new(&plan, &state, step, &env), &[Reference { path, whole: true }]);
@@ -199,7 +218,7 @@ fn of_a_large_input_only_what_is_named_is_sent() {
         let context: Value = serde_json::from_str(&text).unwrap();
         assert!(includes(&context, &expected), "{reference}: {context}");
     }
-    for reference in ["input", "parent.input", "workflow.input.n", "parent"] {
+    for reference in ["input", "parent.input", "workflow.input.n", "parent", "trigger.input.n", "trigger"] {
         let path = reference.split('.').map(str::to_owned).collect();
         let text = build(&Site::new(&plan, &state, step, &env), &[Reference { path, whole: true }]);
         assert!(text.len() > super::WHOLE_INPUT_BYTES, "{reference} needs all of it");

@@ -27,6 +27,7 @@ pub(crate) struct Webhook {
     /// `None`: the project's default.
     pub(crate) method: Option<&'static str>,
     pub(crate) verify: Option<Verify>,
+    /// `None`: nothing is said about it.
     pub(crate) dedupe: Option<Dedupe>,
     pub(crate) events: Vec<Event>,
 }
@@ -44,6 +45,7 @@ pub(crate) struct Verify {
 /// `dedupe` of a webhook.
 #[derive(Debug)]
 pub(crate) struct Dedupe {
+    pub(crate) enabled: bool,
     /// `None`: the project's default.
     pub(crate) ttl: Option<Duration>,
     pub(crate) key: Option<Template>,
@@ -164,7 +166,8 @@ impl Reader<'_> {
         let key = fields.get("key").and_then(|node| {
             self.at(SiteKind::Request, |reader| reader.template(node, &fields.at("key"), TemplateMode::Text))
         });
-        self.bool(&fields, "enabled").unwrap_or(true).then_some(Dedupe { ttl, key })
+        let enabled = self.bool(&fields, "enabled").unwrap_or(true);
+        Some(Dedupe { enabled, ttl, key })
     }
 
     fn events(&mut self, fields: &Fields<'_>, slug: &str) -> Vec<Event> {

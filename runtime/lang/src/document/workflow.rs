@@ -95,7 +95,7 @@ impl Reader<'_> {
             tasks,
             triggers: self.triggers(&fields),
             schedules: self.schedules(&fields),
-            starts: ["triggers", "schedule"].into_iter().filter_map(written).collect(),
+            starts: ["schedule"].into_iter().filter_map(written).collect(),
             task_ids,
             defaults: config.map(|config| self.defaults(config)).unwrap_or_default(),
             bindings: self.bindings(&fields),

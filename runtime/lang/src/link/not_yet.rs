@@ -6,7 +6,7 @@ use crate::source::Place;
 use super::Linker;
 
 /// What is refused with CZ0001, in the words of the message. A line is removed when the node has learned it.
-pub const NOT_RUN_YET: &[&str] = &["signal tasks", "memory tasks", "triggers", "memories"];
+pub const NOT_RUN_YET: &[&str] = &["memory tasks", "memories"];
 
 impl Linker<'_> {
     /// CZ0001 when `what` is in [`NOT_RUN_YET`], unless the whole language is asked for.

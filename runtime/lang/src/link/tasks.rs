@@ -171,10 +171,7 @@ impl Linker<'_> {
             Body::Collection(collection) => self.collection(*collection, task.id, around, used),
             Body::Composite(list) => self.composite(list, task.id, around, used),
             Body::Wait(wait) => self.wait(*wait, task, around, used),
-            Body::Signal(signal) => {
-                self.not_yet("signal tasks", task.place.clone());
-                Some(TaskKind::Signal(*signal))
-            }
+            Body::Signal(signal) => Some(TaskKind::Signal(*signal)),
             Body::Memory(memory) => self.memory(*memory, task, used),
             Body::Workflow(call) => self.sub_workflow(&call.workflow, call.wait, around.workflow),
         }

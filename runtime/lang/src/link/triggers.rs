@@ -36,6 +36,14 @@ impl Linker<'_> {
         self.slug(&written.slug);
         let settings = self.settings.webhooks.clone();
         let skew = settings.stripe_skew;
+        let unsaid = Dedupe { ttl: settings.default_dedupe_ttl, key: None, by_body: written.verify.is_some() };
+        let dedupe = match written.dedupe {
+            None => Some(unsaid),
+            Some(said) => {
+                let ttl = said.ttl.unwrap_or(unsaid.ttl);
+                said.enabled.then_some(Dedupe { ttl, key: said.key, by_body: true })
+            }
+        };
         Webhook {
             method: written.method.map_or(settings.default_method, str::to_owned),
             verify: written.verify.map(|verify| Verify {
@@ -44,9 +52,7 @@ impl Linker<'_> {
                 header: verify.header,
                 skew: verify.skew.unwrap_or(skew),
             }),
-            dedupe: written
-                .dedupe
-                .map(|dedupe| Dedupe { ttl: dedupe.ttl.unwrap_or(settings.default_dedupe_ttl), key: dedupe.key }),
+            dedupe,
             events: written.events.into_iter().map(|event| self.event(event, workflow)).collect(),
             slug: written.slug.text,
         }

@@ -196,7 +196,7 @@ pub struct Webhook {
     pub method: String,
     /// How a delivery proves where it comes from.
     pub verify: Option<Verify>,
-    /// Deliveries of one key within the time start one run.
+    /// Deliveries of one key within the time start one run; `None`: each delivery stands for itself.
     pub dedupe: Option<Dedupe>,
     /// The first whose filter is true starts the workflow.
     pub events: Vec<WebhookEvent>,
@@ -232,8 +232,11 @@ pub enum VerifyStrategy {
 pub struct Dedupe {
     /// How long a key is remembered.
     pub ttl: Duration,
-    /// Template of the key over `payload` and `headers`; absent: the delivery's id header, else the body's hash.
+    /// Template of the key over `payload`, `headers` and `query`; absent or empty: the sender's idempotency key.
     pub key: Option<Template>,
+    /// A delivery that has no key is known by its body. So it is where deliveries are verified, since a signed body that
+    /// comes again is a repeat, and where `dedupe` is written.
+    pub by_body: bool,
 }
 
 /// One event of a webhook.

@@ -50,7 +50,7 @@ pub static DEDUPE: Table = Table {
     keys: &[
         key("enabled", Kind::Bool, "Whether repeats are dropped.").default("true"),
         key("ttl", SPAN, "How long a key is remembered; absent: webhooks.default_dedupe_ttl."),
-        key("key", Kind::Template, "The key; absent: the delivery's id, else the hash of its body."),
+        key("key", Kind::Template, "The key; absent: the sender's idempotency key, else the body."),
     ],
 };
 

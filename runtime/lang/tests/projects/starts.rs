@@ -95,6 +95,24 @@ triggers:
     assert_eq!(stripe.dedupe.as_ref().unwrap().ttl, Duration::from_secs(180));
 }
 
+/// What is signed and comes again is a repeat, unless it is said otherwise.
+#[test]
+fn verified_deliveries_are_known_by_their_body() {
+    let verify = "verify: {strategy: github, secret: s},";
+    for (text, by_body) in [
+        ("", Some(false)),
+        (verify, Some(true)),
+        ("dedupe: {ttl: 1m},", Some(true)),
+        ("dedupe: {enabled: false},", None),
+        ("verify: {strategy: github, secret: s}, dedupe: {enabled: false},", None),
+    ] {
+        let events = "events: {name: a, filter: \"true\", input: {}}";
+        let text = format!("triggers: [{{webhook: {{slug: hook, {text} {events}}}}}]\n");
+        let found = webhooks(MOCK, &text);
+        assert_eq!(found[0].dedupe.as_ref().map(|dedupe| dedupe.by_body), by_body, "{text}");
+    }
+}
+
 #[test]
 fn missing_variables_matter_once_they_are_served() {
     let text = format!(

@@ -62,7 +62,7 @@ pub(in crate::api) async fn send(
     Ok(response)
 }
 
-fn name(members: &mut Map<String, Value>, member: &str) -> Result<Option<String>, Problem> {
+pub(in crate::api) fn name(members: &mut Map<String, Value>, member: &str) -> Result<Option<String>, Problem> {
     match members.remove(member) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if (1..=MAX_NAME).contains(&text.len()) => Ok(Some(text)),

@@ -57,6 +57,7 @@ impl Embedded {
         payload: Value,
         dedupe_key: Option<&str>,
     ) -> Result<Value, Failure> {
+        node::check_signal(&self.loaded.project, name, &payload)?;
         let request = SignalRequest {
             name: name.to_owned(),
             payload,

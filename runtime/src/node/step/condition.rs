@@ -51,7 +51,7 @@ impl Executor {
         }
     }
 
-    fn compiled<T>(
+    pub(super) fn compiled<T>(
         &self,
         expression: &Cel,
         evaluate: impl FnOnce(&cel::Compiled) -> Result<T, StepError>,

@@ -9,7 +9,9 @@ mod follow;
 mod items;
 mod prompt;
 pub(crate) mod render;
+pub(crate) mod request;
 mod router;
+mod signal;
 mod tool;
 mod wait;
 mod workflow;
@@ -33,6 +35,7 @@ use super::definitions::Definitions;
 use super::kept::Kept;
 use super::schemas::Schemas;
 use super::state::Shared;
+use super::triggers::{Listening, Triggers};
 use super::watchers::Watchers;
 use crate::clock::Clock;
 use crate::plugin::cancel::CancelToken;
@@ -57,6 +60,7 @@ pub struct Executor {
     clock: Clock,
     /// CEL by its text.
     expressions: Kept<String, Result<cel::Compiled, StepError>>,
+    triggers: Triggers,
 }
 
 /// One attempt of one step.
@@ -115,7 +119,13 @@ impl Executor {
             definitions,
             clock: options.clock.clone(),
             expressions: Kept::default(),
+            triggers: Triggers::default(),
         }
+    }
+
+    /// Who listens to what, by the present definitions.
+    pub(crate) fn listening(&self) -> Arc<Listening> {
+        self.triggers.of(&self.definitions.project())
     }
 
     /// Runs the present attempt of a step, or ends one that is open.

@@ -11,7 +11,7 @@ use compozy_lang::plan::{Reference, Segment, Template, TemplateLimits, ValueTemp
 use serde_json::Value;
 
 use super::super::project::reading;
-use crate::plugin::template::{Ambient, Failure, Limits, RenderError, Renderer, Source, Span};
+use crate::plugin::template::{Ambient, Failure, Leniency, Limits, RenderError, Renderer, Source, Span};
 
 /// A value whose rendered parts are still to be put in.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(crate) struct Batch<'a> {
     environment: &'a dyn Environment,
     templates: Vec<&'a Template>,
     sources: Vec<Source>,
+    /// On top of what each template's mode forgives.
+    leniency: Leniency,
 }
 
 /// Whether a value may hold what comes from the environment.
@@ -49,7 +51,12 @@ pub(crate) struct Values(Vec<Value>);
 
 impl<'a> Batch<'a> {
     pub(crate) fn new(environment: &'a dyn Environment) -> Self {
-        Self { environment, templates: Vec::new(), sources: Vec::new() }
+        Self { environment, templates: Vec::new(), sources: Vec::new(), leniency: Leniency::empty() }
+    }
+
+    /// For templates over a request: what is missing in it is null (dialect §6.3).
+    pub(crate) fn of_request(environment: &'a dyn Environment) -> Self {
+        Self { leniency: Leniency::REQUEST_IS_NULL, ..Self::new(environment) }
     }
 
     /// Adds one scalar.
@@ -60,7 +67,7 @@ impl<'a> Batch<'a> {
         }
         let (mode, leniency) = reading(template.mode);
         let inert = resolved.inert.into_iter().map(|(start, end)| Span { start, end }).collect();
-        self.sources.push(Source { text: resolved.text, inert, mode, leniency });
+        self.sources.push(Source { text: resolved.text, inert, mode, leniency: leniency | self.leniency });
         self.templates.push(template);
         Ok(Shape::Rendered(self.templates.len() - 1))
     }
@@ -92,10 +99,19 @@ impl<'a> Batch<'a> {
         env: &EnvLayers<'_>,
         ambient: Ambient,
     ) -> Result<Prepared<'a>, StepError> {
-        let references = || self.templates.iter().flat_map(|template| &template.references);
-        let env = env.values(references(), self.environment)?;
-        let context = context::build(&Site { env: &env, ..site }, references());
-        Ok(Prepared { templates: self.templates, sources: self.sources, context, ambient })
+        let env = env.values(self.references(), self.environment)?;
+        let context = context::build(&Site { env: &env, ..site }, self.references());
+        Ok(self.against(context, ambient))
+    }
+
+    /// What the templates refer to.
+    pub(crate) fn references(&self) -> impl Iterator<Item = &'a Reference> {
+        self.templates.iter().flat_map(|template| &template.references)
+    }
+
+    /// Fixes what the templates see, a JSON object as text.
+    pub(crate) fn against(self, context: String, ambient: Ambient) -> Prepared<'a> {
+        Prepared { templates: self.templates, sources: self.sources, context, ambient }
     }
 }
 
@@ -195,7 +211,7 @@ impl EnvLayers<'_> {
 }
 
 /// CZ0113 as a step's error.
-fn missing_variable(missing: &MissingVariable) -> StepError {
+pub(super) fn missing_variable(missing: &MissingVariable) -> StepError {
     let mut error = StepError::new("CZ0113", ErrorKind::Template, missing.to_string());
     error.place = Some(missing.place.to_string());
     error.help = Some(format!("set it, for example in .env, or write ${{{}:-…}}", missing.name));

@@ -1,12 +1,12 @@
-//! Waits and signals: what a wait listens for, whether a signal is what it waits for, what a signal task sends.
+//! Waits: what a wait listens for, and whether a signal is what it waits for.
 
 use compozy_engine::context;
 use compozy_engine::error::{ErrorKind, StepError};
-use compozy_engine::event::{Done, Opened, Opens, Outcome, Sent};
+use compozy_engine::event::{Opened, Opens, Outcome};
 use compozy_engine::json::Json;
 use compozy_engine::opening::Signal as Received;
 use compozy_engine::state::{RunState, Step};
-use compozy_lang::plan::{Signal, Template, Wait};
+use compozy_lang::plan::{Template, Wait};
 use serde_json::{Map, Value, json};
 
 use super::render::Batch;
@@ -68,25 +68,8 @@ impl Executor {
         self.follow_up(attempt, &with, raw).await.map(Outcome::Done).map_err(keep)
     }
 
-    /// What a signal task sends; it is sent when its result is recorded.
-    pub(super) async fn send(&self, attempt: &Attempt<'_>, signal: &Signal, with: &Value) -> Result<Done, StepError> {
-        let name = self.name_of(attempt, &signal.name, with, "signal.id").await?;
-        let mut batch = Batch::new(&self.environment);
-        let payload = signal.payload.as_ref().map(|payload| batch.value(payload)).transpose()?;
-        let target = signal.target.as_ref().map(|target| batch.scalar(target)).transpose()?;
-        let values = self.render(attempt, batch, Scope { with: Some(with), ..Scope::default() }).await?;
-        let payload = payload.map_or(Value::Null, |payload| values.fill(payload));
-        let target = target.map(|target| values.text(target).trim().to_owned()).filter(|target| !target.is_empty());
-        // The step's own id: every attempt sends the same signal.
-        let signal_id = attempt.step.id.clone();
-        let output = json!({"signal_dispatched": true, "signal_id": signal_id});
-        let raw = Raw { output: Json::from(&output), usage: Vec::new() };
-        let mut done = self.follow_up(attempt, with, raw).await?;
-        done.signals.push(Sent { signal_id, name, payload: Json::from(&payload), target });
-        Ok(done)
-    }
-
-    async fn name_of(
+    /// A name of a signal, rendered.
+    pub(super) async fn name_of(
         &self,
         attempt: &Attempt<'_>,
         template: &Template,

@@ -1,4 +1,4 @@
-//! What waits and signal tasks render. The engine is driven by hand: nothing delivers signals yet.
+//! What waits and signal tasks render. The engine is driven by hand.
 
 use compozy_engine::command::Command;
 use compozy_engine::decide::{Decision, decide};

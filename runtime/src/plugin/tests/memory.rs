@@ -103,7 +103,7 @@ impl Storage for Memory {
     async fn news(&self, _: &NodeId) -> Result<Vec<ExecId>, Error> {
         none()
     }
-    async fn publish(&self, _: Published, _: Vec<NewRun>) -> Result<Option<Vec<Woken>>, Error> {
+    async fn publish(&self, _: Published, _: Vec<NewRun>) -> Result<PublishOutcome, Error> {
         none()
     }
     async fn declare_schedules(&self, _: Vec<Declared>, _: Timestamp) -> Result<(), Error> {

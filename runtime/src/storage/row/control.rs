@@ -2,6 +2,7 @@
 
 use compozy_engine::time::Timestamp;
 
+use super::Idempotency;
 use crate::id::{ExecId, NodeId};
 
 /// A signal to be kept for a run.
@@ -112,6 +113,9 @@ pub struct Woken {
     pub owner: Option<NodeId>,
 }
 
+/// What the scope of a delivery's idempotency key begins with: it is forgotten at its time, whatever has become of the run.
+pub const DELIVERY: &str = "delivery|";
+
 /// Something published to whoever listens.
 #[derive(Debug, Clone)]
 pub struct Published {
@@ -127,4 +131,18 @@ pub struct Published {
     pub metadata: String,
     /// When.
     pub at: Timestamp,
+    /// Key of the request, recorded with it.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What a publication came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// It is recorded; these runs have something new to look at.
+    Published(Vec<Woken>),
+    /// It was published before, under this id, and nothing was done.
+    Repeated {
+        /// Id of the publication of that time.
+        event_id: String,
+    },
 }

@@ -3,7 +3,7 @@
 use compozy_engine::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::super::row::{Demand, Idempotency, Published, SignalOutcome, Wanted, Woken};
+use super::super::row::{Demand, Idempotency, PublishOutcome, Published, SignalOutcome, Wanted, Woken};
 use super::super::{Error, RequestOutcome};
 use super::encode::{Encoded, TERMINAL};
 use super::error::from_sqlite;
@@ -13,6 +13,9 @@ use super::statement::Value;
 use super::writer::Outcome;
 use super::{operation, rows};
 use crate::id::{ExecId, NodeId};
+
+/// Stands in the row of an idempotency key whose request concerns no single run.
+const NO_RUN: &str = "";
 
 /// A signal for one run.
 #[derive(Debug)]
@@ -141,11 +144,7 @@ pub(super) fn put_signal(connection: &Connection, sent: &NewlySent) -> Result<Ou
     let keep = || {
         signal.keep(connection, exec_id, now)?;
         if let Some(key) = idempotency {
-            let sql = "INSERT OR REPLACE INTO idempotency_keys (scope, key, request_hash, exec_id, expires_at, answer) \
-                       VALUES (?, ?, ?, ?, ?, ?)";
-            let row =
-                params![key.scope, key.key, key.request_hash, exec_id.as_str(), key.expires_at.0, signal.signal_id];
-            connection.prepare_cached(sql)?.execute(row)?;
+            answer(connection, key, exec_id.as_str(), &signal.signal_id)?;
         }
         if found.owner.is_none() {
             outward::wake(connection, exec_id.as_str(), now)?;
@@ -158,6 +157,14 @@ pub(super) fn put_signal(connection: &Connection, sent: &NewlySent) -> Result<Ou
 
 fn text(text: String) -> Value {
     Value::Text(text.into())
+}
+
+/// Keeps what a request with this key is answered.
+fn answer(connection: &Connection, key: &Idempotency, exec_id: &str, answer: &Value) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO idempotency_keys (scope, key, request_hash, exec_id, expires_at, answer) \
+               VALUES (?, ?, ?, ?, ?, ?)";
+    let row = params![key.scope, key.key, key.request_hash, exec_id, key.expires_at.0, answer];
+    connection.prepare_cached(sql)?.execute(row).map(|_| ())
 }
 
 /// What a request with this key was answered.
@@ -188,19 +195,27 @@ fn known_signal(
 /// Records a published event, the runs that it starts, and sends it to those that wait.
 ///
 /// # Errors
-/// [`Error::Conflict`] when a run to start does not fit.
+/// [`Error::Conflict`] when a run to start does not fit, or for an idempotency key of another request.
 pub(super) fn publish(connection: &Connection, known: &Known, publication: &Publication) -> Result<Outcome, Error> {
     let Publication { event, signal, starts } = publication;
+    let repeated = |event_id| Ok(Outcome::Published(PublishOutcome::Repeated { event_id }));
+    let key = event.idempotency.as_ref();
+    if let Some(event_id) = key.map(|key| answered(connection, key, event.at)).transpose()?.flatten() {
+        return repeated(event_id);
+    }
     let sql = "INSERT INTO events (event_id, name, payload, source, published_at) VALUES (?, ?, ?, ?, ?) \
                ON CONFLICT DO NOTHING";
     let row = params![event.event_id, event.name, event.payload, event.source, event.at.0];
     let inserted = connection.prepare_cached(sql).and_then(|mut statement| statement.execute(row));
     if inserted.map_err(from_sqlite)? == 0 {
-        return Ok(Outcome::Told(None));
+        return repeated(event.event_id.clone());
+    }
+    if let Some(key) = key {
+        answer(connection, key, NO_RUN, &signal.signal_id).map_err(from_sqlite)?;
     }
     let mut woken = begin(connection, known, starts)?;
     outward::broadcast(connection, signal, event.at, &mut woken).map_err(from_sqlite)?;
-    Ok(Outcome::Told(Some(woken)))
+    Ok(Outcome::Published(PublishOutcome::Published(woken)))
 }
 
 /// Writes runs that an operation starts.

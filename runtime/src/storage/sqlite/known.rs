@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::super::Error;
-use super::super::row::{Durability, Started};
+use super::super::row::{Durability, PublishOutcome, Started};
 use super::encode::{Definition, Encoded, TERMINAL, durability_of};
 use super::operation::Operation;
 use super::writer::{Outcome, Work};
@@ -53,7 +53,10 @@ impl Known {
         }
         match (work, outcome) {
             (Work::Rows(encoded), Ok(outcome)) => self.remember_rows(encoded, outcome),
-            (Work::Operation(operation), Ok(Outcome::Told(Some(_)))) => {
+            (
+                Work::Operation(operation),
+                Ok(Outcome::Told(Some(_)) | Outcome::Published(PublishOutcome::Published(_))),
+            ) => {
                 operation.starts().iter().for_each(|start| self.remember_start(start));
             }
             (Work::Operation(Operation::PutNode(node)), Ok(_)) => {

@@ -150,7 +150,7 @@ impl Storage for SqliteStorage {
         list::news(&mut *self.reader.get().await?, node).await
     }
 
-    async fn publish(&self, event: Published, starts: Vec<NewRun>) -> Result<Option<Vec<Woken>>, Error> {
+    async fn publish(&self, event: Published, starts: Vec<NewRun>) -> Result<super::row::PublishOutcome, Error> {
         let signal = EncodedSignal::new(&NewSignal {
             signal_id: event.event_id.clone(),
             name: event.name.clone(),
@@ -159,7 +159,10 @@ impl Storage for SqliteStorage {
             dedupe_key: None,
         });
         let starts = starts.into_iter().map(encode::start).collect::<Result<_, _>>()?;
-        self.told(Operation::Publish(Box::new(Publication { event, signal, starts }))).await
+        match self.operation(Operation::Publish(Box::new(Publication { event, signal, starts }))).await? {
+            Outcome::Published(outcome) => Ok(outcome),
+            other => unexpected(&other),
+        }
     }
 
     async fn declare_schedules(&self, declared: Vec<Declared>, now: Timestamp) -> Result<(), Error> {

@@ -288,10 +288,11 @@ fn kv_set(
     execute(connection, sql, row).map(|_| Outcome::Flag(true))
 }
 
-/// Which run an idempotency key (`?1` scope, `?2` key) stands for at `?3`.
+/// Which run an idempotency key (`?1` scope, `?2` key) stands for at `?3`. Keys of deliveries
+/// ([`DELIVERY`](super::super::row::DELIVERY)) are forgotten in time, though their run goes on.
 pub(super) const KNOWN_KEY: &str = concat!(
     "SELECT request_hash, exec_id FROM idempotency_keys AS k WHERE scope = ?1 AND key = ?2 AND (expires_at > ?3 ",
-    "OR EXISTS (SELECT 1 FROM executions AS e WHERE e.exec_id = k.exec_id AND ",
+    "OR scope NOT LIKE 'delivery|%' AND EXISTS (SELECT 1 FROM executions AS e WHERE e.exec_id = k.exec_id AND ",
     active!(),
     "))"
 );

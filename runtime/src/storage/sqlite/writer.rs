@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::{Mutex, oneshot, watch};
 
-use super::super::row::{Durability, SignalOutcome, Started, Woken};
+use super::super::row::{Durability, PublishOutcome, SignalOutcome, Started, Woken};
 use super::super::{Error, RequestOutcome, crash};
 use super::checkpoint::Progress;
 use super::desk::Desk;
@@ -55,6 +55,7 @@ pub(super) enum Outcome {
     Claimed(Vec<Claimed>),
     Requested(RequestOutcome),
     Signal(SignalOutcome),
+    Published(PublishOutcome),
     Removed(Removed),
     Count(u64),
     Flag(bool),

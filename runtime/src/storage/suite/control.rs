@@ -24,6 +24,7 @@ where
     the_end_of_a_sub_run_wakes_its_parent(&Bench::new(open().await).await).await;
     demands_reach_sub_runs(&Bench::new(open().await).await).await;
     publications_happen_once(&Bench::new(open().await).await).await;
+    a_publication_keeps_the_key_of_its_request(&Bench::new(open().await).await).await;
 }
 
 fn signal(id: &str, name: &str) -> NewSignal {
@@ -182,6 +183,12 @@ async fn sent_signals_reach_who_waits(bench: &Bench) {
     };
     assert_eq!((ids(&free).await, ids(&owned).await), (vec!["all".to_owned()], vec!["all".to_owned()]));
     assert_eq!((ids(&deaf).await, ids(&other).await), (vec!["one".to_owned()], Vec::new()));
+    // Should the answer have been lost, nobody knows of it yet.
+    let mut again = storage.commit(&sender, &bench.node, 2, &changes).await.unwrap();
+    again.sort_by(|left, right| left.exec_id.as_str().cmp(right.exec_id.as_str()));
+    again.dedup();
+    assert_eq!(again, expected);
+    assert_eq!((ids(&owned).await, ids(&deaf).await), (vec!["all".to_owned()], vec!["one".to_owned()]));
     bench.sound().await;
     // A fenced sender sends nothing.
     let changes =
@@ -328,21 +335,57 @@ async fn publications_happen_once(bench: &Bench) {
         source: "api".into(),
         metadata: r#"{"source":"api"}"#.into(),
         at: bench.clock.now(),
+        idempotency: None,
     };
     let mut start = bench.queued();
     start.definition = Some(("workflow".into(), "hello".into(), r#"{"id":"hello","v":2}"#.into()));
     start.run.definition_digest = "digest-2".into();
     let started = start.run.exec_id.clone();
-    let woken = storage.publish(event.clone(), vec![start.clone()]).await.unwrap().unwrap();
-    assert_eq!(woken, [Woken { exec_id: exec_id.clone(), owner: Some(bench.node.clone()) }]);
+    let outcome = storage.publish(event.clone(), vec![start.clone()]).await.unwrap();
+    let woken = vec![Woken { exec_id: exec_id.clone(), owner: Some(bench.node.clone()) }];
+    assert_eq!(outcome, PublishOutcome::Published(woken));
     let kept = storage.signals(&exec_id, true).await.unwrap();
     assert_eq!((kept[0].signal_id.as_str(), kept[0].payload.as_str()), ("e1", r#"{"order":7}"#));
     assert!(storage.signals(&deaf, false).await.unwrap().is_empty());
-    assert!(storage.publish(event.clone(), vec![bench.queued()]).await.unwrap().is_none(), "a repeat");
+    let repeated = PublishOutcome::Repeated { event_id: "e1".into() };
+    assert_eq!(storage.publish(event.clone(), vec![bench.queued()]).await.unwrap(), repeated);
     let clash = storage.publish(Published { event_id: "e2".into(), ..event }, vec![start]).await;
     assert!(matches!(clash, Err(Error::Conflict(_))), "{clash:?}");
     assert_eq!(storage.signals(&exec_id, true).await.unwrap().len(), 1, "nothing of it was written");
     assert_eq!(claimable(bench).await, [started]);
     assert!(storage.definition("digest-2").await.unwrap().is_some());
+    bench.sound().await;
+}
+
+async fn a_publication_keeps_the_key_of_its_request(bench: &Bench) {
+    let storage = &bench.storage;
+    let now = bench.clock.now();
+    let keyed = |event_id: &str, hash: &str, at: Timestamp| Published {
+        event_id: event_id.into(),
+        name: "paid".into(),
+        payload: "null".into(),
+        source: "api".into(),
+        metadata: "{}".into(),
+        at,
+        idempotency: Some(Idempotency {
+            scope: "me|events".into(),
+            key: "k".into(),
+            request_hash: hash.into(),
+            expires_at: Timestamp(at.0 + 10),
+        }),
+    };
+    let repeated = PublishOutcome::Repeated { event_id: "e1".into() };
+    let published = PublishOutcome::Published(Vec::new());
+    let start = bench.queued();
+    assert_eq!(storage.publish(keyed("e1", "h", now), vec![start.clone()]).await.unwrap(), published);
+    assert_eq!(storage.publish(keyed("e2", "h", Timestamp(now.0 + 9)), vec![bench.queued()]).await.unwrap(), repeated);
+    let mismatch = storage.publish(keyed("e3", "other", now), Vec::new()).await;
+    assert!(matches!(&mismatch, Err(Error::Conflict(code)) if code == "idempotency_mismatch"), "{mismatch:?}");
+    assert_eq!(claimable(bench).await, std::slice::from_ref(&start.run.exec_id));
+    // Past its time the key is free again; the row that fails leaves it so.
+    let later = Timestamp(now.0 + 11);
+    let clash = storage.publish(keyed("e4", "other", later), vec![start.clone()]).await;
+    assert!(matches!(clash, Err(Error::Conflict(_))), "{clash:?}");
+    assert_eq!(storage.publish(keyed("e5", "other", later), Vec::new()).await.unwrap(), published);
     bench.sound().await;
 }

@@ -135,6 +135,15 @@ async fn idempotency_keys_start_one_run(bench: &Bench) {
     bench.commit(&old_id, begin(&old_id, 2, "a#1")).await.unwrap();
     bench.commit(&old_id, finish(&old_id, 3, "a#1")).await.unwrap();
     assert_eq!(bench.storage.start(keyed("old", "h2", later)).await.unwrap(), Started::New);
+    // The key of a delivery is free at its time, whatever its run does.
+    let delivered = |expires_at: Timestamp| {
+        let mut new = keyed("d", "", expires_at);
+        new.idempotency.as_mut().unwrap().scope = format!("{DELIVERY}hook");
+        new
+    };
+    assert_eq!(bench.storage.start(delivered(Timestamp(1))).await.unwrap(), Started::New);
+    assert_eq!(bench.storage.start(delivered(later)).await.unwrap(), Started::New);
+    assert!(matches!(bench.storage.start(delivered(later)).await.unwrap(), Started::Replayed(_)));
     bench.sound().await;
 }
 
