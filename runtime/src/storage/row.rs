@@ -1,6 +1,7 @@
 //! Rows as every driver reads and writes them. JSON is text, times are microseconds UTC.
 
 mod control;
+mod memory;
 mod retention;
 mod schedule;
 
@@ -8,6 +9,9 @@ use compozy_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::control::{Demand, NewSignal, Published, Sent, Settled, Signal, SignalOutcome, Wanted, Woken};
+pub use self::memory::{
+    MemoryAct, MemoryChange, MemoryMessage, MemoryState, MemoryTotals, NewMessage, message_bytes,
+};
 pub use self::retention::{Retention, Swept};
 pub use self::schedule::{Declared, Fire, Schedule};
 use crate::id::{ExecId, NodeId};
@@ -160,12 +164,14 @@ pub struct Changes {
     pub starts: Vec<NewRun>,
     /// What is wanted of other runs.
     pub demands: Vec<Demand>,
+    /// What becomes of memories.
+    pub memory: Vec<MemoryChange>,
     /// When these changes were decided.
     pub at: Timestamp,
 }
 
 impl Changes {
-    /// Takes out what concerns signals and other runs, and cannot wait for the rest; `None` when there is nothing.
+    /// Takes out what concerns signals, memories and other runs, and cannot wait for the rest; `None` when there is nothing.
     #[must_use]
     pub fn take_outward(&mut self) -> Option<Self> {
         let outward = Self {
@@ -174,6 +180,7 @@ impl Changes {
             sent: std::mem::take(&mut self.sent),
             starts: std::mem::take(&mut self.starts),
             demands: std::mem::take(&mut self.demands),
+            memory: std::mem::take(&mut self.memory),
             at: self.at,
             ..Self::default()
         };
@@ -181,7 +188,8 @@ impl Changes {
             && outward.settled.is_empty()
             && outward.sent.is_empty()
             && outward.starts.is_empty()
-            && outward.demands.is_empty();
+            && outward.demands.is_empty()
+            && outward.memory.is_empty();
         (!nothing).then_some(outward)
     }
 }

@@ -86,6 +86,7 @@ impl Linker<'_> {
         workflow: &str,
         with: Option<crate::plan::ValueTemplate>,
         env: BTreeMap<String, Template>,
+        used: &mut Used,
     ) -> Option<Executed> {
         let agent = match &executor.agent {
             Some(reference) => self.agent(reference)?,
@@ -112,6 +113,7 @@ impl Linker<'_> {
             self.report(problem.help("give it a prompt, or name an action of its agent"));
             return None;
         };
+        let memories = agent.memories.iter().filter_map(|memory| self.memory_binding(memory, used)).collect();
         let mut params = agent.params;
         params.extend(choice.params);
         let kind = TaskKind::Prompt(Prompt {
@@ -124,6 +126,7 @@ impl Linker<'_> {
                 agent.model.or(choice.model)
             },
             params,
+            memories,
         });
         let mut all_env = agent.env;
         all_env.extend(env);
