@@ -14,6 +14,7 @@ mod executions;
 mod guard;
 pub mod idempotency;
 pub mod identity;
+mod memory;
 mod patience;
 mod project;
 pub mod query;
@@ -137,6 +138,7 @@ const ENDPOINTS: &[&str] = &[
     "/api/v0/project",
     "/api/v0/workflows",
     "/api/v0/executions/workflows",
+    "/api/v0/memory/health",
     "/api/v0/admin/reload",
     "/problems/{code}",
 ];
@@ -166,6 +168,16 @@ fn router(app: Arc<AppState>) -> Router {
         .route("/api/v0/executions/workflows/{exec}/pause", post(executions::pause::pause))
         .route("/api/v0/executions/workflows/{exec}/resume", post(executions::pause::resume))
         .route("/api/v0/executions/workflows/{exec}/signals", post(executions::signals::send))
+        .route("/api/v0/memory/health", get(memory::overview::all))
+        .route("/api/v0/memory/health/{memory}", get(memory::overview::one))
+        .route("/api/v0/memory/{memory}/read", get(memory::read::read))
+        .route("/api/v0/memory/{memory}/stats", get(memory::read::stats))
+        .route("/api/v0/memory/{memory}/health", get(memory::read::health))
+        .route("/api/v0/memory/{memory}/write", post(memory::change::write))
+        .route("/api/v0/memory/{memory}/append", post(memory::change::append))
+        .route("/api/v0/memory/{memory}/delete", post(memory::change::delete))
+        .route("/api/v0/memory/{memory}/flush", post(memory::change::flush))
+        .route("/api/v0/memory/{memory}/clear", post(memory::change::clear))
         .fallback(server::index::not_found)
         .method_not_allowed_fallback(server::index::other_method)
         .with_state(app)

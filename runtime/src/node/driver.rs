@@ -278,15 +278,18 @@ impl Driver {
         let mut changes =
             projection::changes(&self.plan, &self.state.read(), &decision, &self.worker.id, self.epoch, now);
         let ended = match &mut self.held {
-            Some(held) if !self.state.read().status.is_terminal() => {
-                let events = changes.journal.clone();
-                let outward = changes.take_outward();
-                held.hold(changes);
-                self.tell(events);
-                match outward {
+            Some(_) if !self.state.read().status.is_terminal() => {
+                // First what others see: if that cannot be written, this was not decided.
+                let ended = match changes.take_outward() {
                     Some(outward) => self.commit(outward).await,
                     None => None,
+                };
+                if let (None, Some(held)) = (&ended, &mut self.held) {
+                    let events = changes.journal.clone();
+                    held.hold(changes);
+                    self.tell(events);
                 }
+                ended
             }
             Some(held) => {
                 let all = std::mem::take(held).with(changes);
@@ -297,6 +300,7 @@ impl Driver {
         if ended.is_some() {
             return ended;
         }
+        self.worker.steps.memory().committed_all(&decision.attached);
         self.slot.set(self.status() == Status::Running);
         self.carry_out(decision.commands);
         None

@@ -9,9 +9,7 @@ use compozy_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::control::{Demand, NewSignal, Published, Sent, Settled, Signal, SignalOutcome, Wanted, Woken};
-pub use self::memory::{
-    MemoryAct, MemoryChange, MemoryMessage, MemoryState, MemoryTotals, NewMessage, message_bytes,
-};
+pub use self::memory::{MemoryAct, MemoryChange, MemoryMessage, MemoryState, MemoryTotals, NewMessage};
 pub use self::retention::{Retention, Swept};
 pub use self::schedule::{Declared, Fire, Schedule};
 use crate::id::{ExecId, NodeId};

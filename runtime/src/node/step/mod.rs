@@ -7,6 +7,7 @@ mod condition;
 mod container;
 mod follow;
 mod items;
+mod memory;
 mod prompt;
 pub(crate) mod render;
 mod router;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use compozy_engine::cel;
 use compozy_engine::context::{Item, Site};
 use compozy_engine::error::{ErrorKind, StepError};
-use compozy_engine::event::{Done, Failure, Outcome, Rendered, Usage};
+use compozy_engine::event::{Attachment, Done, Failure, Outcome, Rendered, Usage};
 use compozy_engine::json::{Json, MAX_DEPTH};
 use compozy_engine::state::{RunState, Step, StepKey};
 use compozy_lang::environment::ProjectEnvironment;
@@ -32,6 +33,7 @@ use super::kept::Kept;
 use super::schemas::Schemas;
 use super::state::Shared;
 use super::watchers::Watchers;
+use crate::memory::Keeper;
 use crate::plugin::cancel::CancelToken;
 use crate::plugin::template::Renderer;
 use crate::provider::Providers;
@@ -50,6 +52,7 @@ pub struct Executor {
     /// `llm.provider_timeout`.
     prompt_timeout: Duration,
     pub(crate) schemas: Arc<Schemas>,
+    memory: Keeper,
     /// CEL by its text.
     expressions: Kept<String, Result<cel::Compiled, StepError>>,
 }
@@ -70,6 +73,14 @@ struct Attempt<'a> {
 struct Raw {
     output: Json,
     usage: Vec<Usage>,
+    /// What is recorded with the result.
+    attached: Vec<Attachment>,
+}
+
+impl Raw {
+    fn new(output: Json) -> Self {
+        Self { output, usage: Vec::new(), attached: Vec::new() }
+    }
 }
 
 /// An attempt that failed, with what was known by then.
@@ -106,9 +117,21 @@ impl Executor {
             environment: options.environment.clone(),
             watchers,
             prompt_timeout: options.prompt_timeout,
+            memory: Keeper::new(
+                options.storage.clone(),
+                options.clock.clone(),
+                options.providers.clone(),
+                options.prompt_timeout,
+                (&options.project.settings.limits).into(),
+            ),
             schemas: Arc::default(),
             expressions: Kept::default(),
         }
+    }
+
+    /// The memories of this process.
+    pub(crate) fn memory(&self) -> &Keeper {
+        &self.memory
     }
 
     /// Runs the present attempt of a step, or ends one that is open.
@@ -210,7 +233,8 @@ impl Executor {
                 let done = Box::pin(self.send(attempt, signal, &with)).await;
                 return done.map(Outcome::Done).map_err(|error| keep_input(error.into()));
             }
-            TaskKind::Memory(_) | TaskKind::Workflow(_) => Err(Lost::from(not_yet(task))),
+            TaskKind::Memory(memory) => Box::pin(self.use_memory(attempt, memory, &with)).await,
+            TaskKind::Workflow(_) => Err(Lost::from(not_yet(task))),
         };
         let raw = raw.map_err(keep_input)?;
         let usage = raw.usage.clone();

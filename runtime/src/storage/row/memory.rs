@@ -3,7 +3,7 @@
 use compozy_engine::time::Timestamp;
 
 /// What a memory holds under one key.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryState {
     /// Which state it is; a change says which one it was decided on. 0: there is no such key.
     pub version: i64,
@@ -16,7 +16,7 @@ pub struct MemoryState {
 }
 
 /// A stored message.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryMessage {
     /// Place in the order, from 1; with gaps where messages went.
     pub seq: i64,
@@ -24,7 +24,7 @@ pub struct MemoryMessage {
     pub role: String,
     /// What was said; empty when it was not asked for.
     pub content: String,
-    /// Bytes of role and content.
+    /// Bytes of the content.
     pub bytes: u64,
     /// Tokens of the content.
     pub tokens: u64,
@@ -35,7 +35,7 @@ pub struct MemoryMessage {
 }
 
 /// A message to store.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewMessage {
     /// Place in the order, that of a message which goes; `None`: after all others.
     pub seq: Option<i64>,
@@ -50,7 +50,7 @@ pub struct NewMessage {
 }
 
 /// What happens to one key of a memory.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryChange {
     /// Id of the memory.
     pub memory: String,
@@ -65,7 +65,7 @@ pub struct MemoryChange {
 }
 
 /// Kinds of changes of a memory.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemoryAct {
     /// It was read: the key and its messages count as used now. Nothing happens to a key that is not there.
     Used,
@@ -100,10 +100,4 @@ pub struct MemoryTotals {
     pub messages: u64,
     /// Tokens.
     pub tokens: u64,
-}
-
-/// Bytes a message counts: those of role and content.
-#[must_use]
-pub fn message_bytes(role: &str, content: &str) -> u64 {
-    (role.len() + content.len()) as u64
 }

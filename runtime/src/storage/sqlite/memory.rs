@@ -9,9 +9,7 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::super::Error;
-use super::super::row::{
-    MemoryAct, MemoryChange, MemoryMessage, MemoryState, MemoryTotals, NewMessage, message_bytes,
-};
+use super::super::row::{MemoryAct, MemoryChange, MemoryMessage, MemoryState, MemoryTotals, NewMessage};
 use super::error::{from_sqlite, from_sqlx};
 use super::read::Columns;
 use super::statement::Refused;
@@ -140,7 +138,7 @@ fn drop_messages(
     counts: &mut Counts,
 ) -> rusqlite::Result<()> {
     let sql = "DELETE FROM memory_messages WHERE ref = ? AND key = ? AND seq = ? \
-               RETURNING tokens, octet_length(role) + octet_length(content)";
+               RETURNING tokens, octet_length(content)";
     let mut statement = connection.prepare_cached(sql)?;
     for seq in seqs {
         let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
@@ -172,7 +170,7 @@ fn add(
     connection.prepare_cached(sql)?.execute(row)?;
     counts.messages += 1;
     counts.tokens = counts.tokens.saturating_add(tokens);
-    counts.bytes += i64::try_from(message_bytes(&message.role, &message.content)).unwrap_or(i64::MAX);
+    counts.bytes += i64::try_from(message.content.len()).unwrap_or(i64::MAX);
     Ok(())
 }
 
@@ -184,7 +182,7 @@ pub(super) async fn read(
     contents: bool,
 ) -> Result<Option<MemoryState>, Error> {
     let sql = "SELECT i.version, i.expires_at, i.backup, m.seq, m.role, iif(?3, m.content, ''), \
-               octet_length(m.role) + octet_length(m.content), m.tokens, m.summary, m.used_at \
+               octet_length(m.content), m.tokens, m.summary, m.used_at \
                FROM memory_instances AS i LEFT JOIN memory_messages AS m ON m.ref = i.ref AND m.key = i.key \
                WHERE i.ref = ?1 AND i.key = ?2 ORDER BY m.seq";
     let rows = sqlx::query(sql).bind(memory).bind(key).bind(contents).fetch_all(connection).await;
@@ -249,7 +247,7 @@ pub(super) const CHECKS: [&str; 2] = [
      LEFT JOIN memory_messages AS m ON m.ref = i.ref AND m.key = i.key \
      WHERE coalesce(i.expires_at > unixepoch('subsec') * 1000000, TRUE) GROUP BY i.ref, i.key \
      HAVING i.message_count <> count(m.seq) OR i.token_count <> coalesce(sum(m.tokens), 0) \
-     OR i.byte_count <> coalesce(sum(octet_length(m.role) + octet_length(m.content)), 0) \
+     OR i.byte_count <> coalesce(sum(octet_length(m.content)), 0) \
      OR i.next_seq <= coalesce(max(m.seq), 0)",
     "SELECT DISTINCT 'memory ' || ref || ' has messages under ' || key || ', which does not exist' \
      FROM memory_messages AS m \
