@@ -22,6 +22,7 @@ const TYPED: &[&str] = &[
     "examples/tasks/basic/README.md",
     "examples/tasks/collection/README.md",
     "examples/tasks/composite/README.md",
+    "examples/tasks/memory/README.md",
     "examples/tasks/parallel/README.md",
     "examples/tasks/router/README.md",
     "examples/tasks/wait/README.md",
@@ -85,6 +86,22 @@ fn the_workflow_reference_runs() {
     let run = project.compozy(&["workflow", "run", "order", "--param", "text=three plain words"]);
     assert_eq!(run.code, 0, "{run}");
     assert!(run.stdout.contains(r#""words": 3"#), "{run}");
+}
+
+/// The memory of docs/workflows.md is valid without a warning, and so is the workflow that uses it, which runs.
+#[test]
+fn the_memory_reference_runs() {
+    let text = std::fs::read_to_string(root().join("docs/workflows.md")).expect("docs/workflows.md");
+    let blocks = blocks(&text);
+    let block = |start: &str| &blocks.iter().find(|block| block.text.starts_with(start)).expect(start).text;
+    let project = Project::sqlite(&format!("llm: {{providers: [{{id: mock, type: mock}}]}}\n{}", block("memories:")));
+    project.file("workflows/remember.yaml", block("id: remember"));
+    let validated = project.compozy(&["validate", "--strict"]);
+    assert_eq!((validated.code, validated.stderr.as_str()), (0, ""), "{validated}");
+    let run = project.compozy(&["workflow", "run", "remember", "--param", "user=ada", "--param", "text=hi", "-o", "json"]);
+    let output = &run.json()["output"];
+    assert_eq!((&output["count"], &output["would_flush"]), (&serde_json::json!(3), &serde_json::json!(true)), "{run}");
+    assert_eq!(output["said"][2]["content"], "asked hi", "{run}");
 }
 
 /// Links between files of the repository lead somewhere, anchors included.

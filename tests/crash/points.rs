@@ -15,6 +15,10 @@ use crate::support::{Project, Server, program, wait};
 /// More commits than any case has.
 const MOST: usize = 100;
 
+/// What cases use besides what programs do.
+const MEMORY: &str = "llm: {providers: [{id: mock, type: mock}]}\n\
+                      memories: [{id: chat, max_messages: 4}, {id: log}]\n";
+
 /// Every so many deaths `doctor --deep` looks at the database, too.
 const DOCTOR_EVERY: usize = 3;
 /// How often the server is asked whether all runs have ended: each time costs both processes something.
@@ -34,7 +38,7 @@ struct Bench {
 impl Bench {
     fn new(case: &Case) -> Self {
         let effects = Effects::listen();
-        let project = Project::sqlite(&program::project_file(&effects.grant()));
+        let project = Project::sqlite(&(program::project_file(&effects.grant()) + MEMORY));
         project.component("guests/zoo");
         let text = format!("id: {}{}", case.id, case.workflow.replace("URL", &effects.url()));
         project.file(&format!("workflows/{}.yaml", case.id), text);

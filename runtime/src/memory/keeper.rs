@@ -260,6 +260,10 @@ impl Keeper {
         Prepared { changes, in_process: place.memory.in_memory, holds }
     }
 
+    pub(super) async fn rest(&self, rest: Duration) {
+        self.clock.sleep(rest).await;
+    }
+
     /// Waits for keys, in an order that is the same for everybody.
     pub(super) async fn hold(&self, memory: &str, keys: &[&str], asked: &Asked) -> Result<Vec<Hold>, Error> {
         let mut keys = keys.to_vec();

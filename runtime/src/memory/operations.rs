@@ -1,5 +1,7 @@
 //! The eight operations of memory tasks and of the API, with what they answer.
 
+use std::time::Duration;
+
 use compozy_lang::plan::{FlushingKind, MemoryOperation};
 use serde_json::{Map, Value, json};
 
@@ -13,7 +15,10 @@ use crate::storage;
 use crate::storage::row::{MemoryAct, NewMessage};
 
 /// How often a change is decided anew when another process changed the memory meanwhile.
-const TRIES: usize = 20;
+const TRIES: u32 = 50;
+
+/// How much longer each time the next try waits.
+const REST: Duration = Duration::from_millis(1);
 
 /// What follows the key of a memory in the key of its backup.
 const BACKUP: &str = ":backup";
@@ -155,15 +160,16 @@ impl Keeper {
     /// See [`Error`]; nothing was written then.
     pub async fn perform_now(&self, place: Place<'_>, operation: &Operation) -> Result<Value, Error> {
         let asked = self.asked_by_nobody();
-        for _ in 1..TRIES {
+        for tried in 1..=TRIES {
             let ready = self.perform(place, operation, &asked).await?;
             match self.write(&ready.prepared).await {
                 Err(Error::Storage(storage::Error::Conflict(_))) => {}
                 written => return written.map(|()| ready.output),
             }
+            drop(ready);
+            self.rest(REST * tried).await;
         }
-        let ready = self.perform(place, operation, &asked).await?;
-        self.write(&ready.prepared).await.map(|()| ready.output)
+        Err(storage::Error::Busy("another process keeps changing the memory".into()).into())
     }
 
     async fn read(&self, place: Place<'_>, asked: &Asked) -> Result<Ready, Error> {

@@ -211,6 +211,22 @@ pub struct RunUpdate {
     pub finished_at: Option<Timestamp>,
 }
 
+impl RunUpdate {
+    /// The values the run's row has, but for its reason.
+    #[must_use]
+    pub fn of(run: &Run) -> Self {
+        Self {
+            status: run.status.clone(),
+            reason: None,
+            output: None,
+            error: None,
+            state: run.state.clone(),
+            started_at: None,
+            finished_at: None,
+        }
+    }
+}
+
 /// One event of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {

@@ -2,6 +2,7 @@
 
 mod containers;
 mod control;
+mod memories;
 mod waits;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use super::{Kind, Node, Options, StartRequest};
 use crate::clock::Clock;
 use crate::plugin::template::Renderer;
 use crate::plugin::{Host, HostOptions, Services, bundled};
-use crate::provider::{Parts, Providers, Settings};
+use crate::provider::{Bundle, Parts, Providers, Settings};
 use crate::storage::Storage;
 use crate::storage::row::{Durability, Run};
 use crate::storage::sqlite::{self, Role};
@@ -128,12 +129,13 @@ async fn launch_keeping(storage: Arc<dyn Storage>, clock: Clock, project: Projec
     let environment = ProjectEnvironment::new(Arc::new(BTreeMap::<String, String>::new()), Default::default());
     let parts = Parts {
         host: host.clone(),
-        bundle: Default::default(),
+        bundle: Bundle { llm_mock: bundled::source("llm-mock"), ..Bundle::default() },
         plugins: BTreeMap::new(),
         environment: Arc::new(environment.clone()),
         services: services.clone(),
     };
     let tools = Tools::new(host, services, environment.clone(), &project, Duration::from_secs(60));
+    let provider_settings = Settings { providers: project.providers.clone(), ..Settings::default() };
     let options = Options {
         kind: Kind::Server,
         storage,
@@ -141,7 +143,7 @@ async fn launch_keeping(storage: Arc<dyn Storage>, clock: Clock, project: Projec
         project,
         tools: Arc::new(tools),
         renderer,
-        providers: Arc::new(Providers::new(parts, Settings::default())),
+        providers: Arc::new(Providers::new(parts, provider_settings)),
         prompt_timeout: Duration::from_secs(60),
         environment,
         secrets,

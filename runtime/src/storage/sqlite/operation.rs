@@ -342,6 +342,11 @@ pub(super) fn replayed(connection: &Connection, member: &Encoded) -> Result<Opti
 
 /// Why the rows of `member` were refused.
 pub(super) fn diagnose(connection: &Connection, member: &Encoded, refused: Refused) -> Error {
+    let refused = match refused {
+        // The run's row has been changed by then, and says nothing about who owns it.
+        Refused::Stale => return memory::stale(),
+        refused => refused,
+    };
     let exec_id = &member.exec_id;
     let unique = matches!(&refused, Refused::Sqlite(error) if is_unique(error));
     let Some(update) = &member.update else {
@@ -361,14 +366,13 @@ pub(super) fn diagnose(connection: &Connection, member: &Encoded, refused: Refus
         found.filter(|(owner, epoch, _)| owner.as_deref() == Some(update.node.as_str()) && *epoch == update.epoch);
     let Some((_, _, status)) = owned else { return Error::Fenced };
     match refused {
-        Refused::Guard => {
+        Refused::Guard | Refused::Stale => {
             let to = update.status.as_deref().unwrap_or(status.as_str());
             Error::Conflict(format!(
                 "run {exec_id} cannot go from {status} to {to}, its events do not follow the last one recorded, or it \
                  settles a signal twice"
             ))
         }
-        Refused::Stale => memory::stale(),
         Refused::Sqlite(_) if unique => Error::Conflict(format!("run {exec_id}: a row exists already")),
         Refused::Sqlite(error) => from_sqlite(error),
     }
