@@ -98,7 +98,8 @@ fn the_memory_reference_runs() {
     project.file("workflows/remember.yaml", block("id: remember"));
     let validated = project.compozy(&["validate", "--strict"]);
     assert_eq!((validated.code, validated.stderr.as_str()), (0, ""), "{validated}");
-    let run = project.compozy(&["workflow", "run", "remember", "--param", "user=ada", "--param", "text=hi", "-o", "json"]);
+    let run =
+        project.compozy(&["workflow", "run", "remember", "--param", "user=ada", "--param", "text=hi", "-o", "json"]);
     let output = &run.json()["output"];
     assert_eq!((&output["count"], &output["would_flush"]), (&serde_json::json!(3), &serde_json::json!(true)), "{run}");
     assert_eq!(output["said"][2]["content"], "asked hi", "{run}");

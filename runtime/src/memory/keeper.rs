@@ -280,7 +280,12 @@ impl Keeper {
     }
 
     /// Looks, decides and prepares. A model is asked without holding the key, the first time.
-    pub(super) async fn decide(&self, place: Place<'_>, question: Question<'_>, asked: &Asked) -> Result<Decided, Error> {
+    pub(super) async fn decide(
+        &self,
+        place: Place<'_>,
+        question: Question<'_>,
+        asked: &Asked,
+    ) -> Result<Decided, Error> {
         let is_summary = self.actual_strategy(question.rule) == FlushingKind::HybridSummary;
         let mut given: Option<Summary> = None;
         let mut answers = Vec::new();

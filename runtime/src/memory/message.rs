@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn a_token_is_four_characters() {
-        for (text, count) in [("", 0), ("a", 1), ("four", 1), ("fives", 2), ("ääää", 1), ("🦀🦀🦀🦀🦀", 2)] {
+        for (text, count) in [("", 0), ("a", 1), ("four", 1), ("fives", 2), ("ääää", 1), ("🦀🦀🦀🦀🦀", 2)]
+        {
             assert_eq!(tokens(text), count, "{text}");
         }
     }
@@ -142,10 +143,7 @@ mod tests {
                 json!({"role": "user", "content": "x", "na\nme": 1}),
                 "the payload has the unknown key 'na\\nme'; a message is {role, content}",
             ),
-            (
-                json!([{"role": "user", "content": "x"}, "y"]),
-                "message 2: expected {role, content}, got 'y'",
-            ),
+            (json!([{"role": "user", "content": "x"}, "y"]), "message 2: expected {role, content}, got 'y'"),
             (json!([{"role": "user", "content": null}]), "the content of message 1: expected a text, got null"),
         ] {
             assert_eq!(read(&payload).unwrap_err().to_string(), reason, "{payload}");

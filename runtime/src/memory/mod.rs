@@ -15,7 +15,8 @@ mod process;
 pub mod rule;
 mod summary;
 
-use compozy_lang::plan::{MemoryDefinition, is_memory_key};
+use compozy_lang::plan::MemoryDefinition;
+use compozy_lang::plan::memory::is_memory_key;
 
 pub use keeper::{Asked, Keeper, Limits, Prepared, Seen};
 pub use message::Message;

@@ -80,7 +80,11 @@ impl Operation {
     ///
     /// # Errors
     /// [`Error::Refused`] says what is wrong with them.
-    pub fn of(operation: MemoryOperation, payload: Option<&Value>, settings: &Map<String, Value>) -> Result<Self, Error> {
+    pub fn of(
+        operation: MemoryOperation,
+        payload: Option<&Value>,
+        settings: &Map<String, Value>,
+    ) -> Result<Self, Error> {
         let empty = Map::new();
         options::check_told(settings)?;
         let flush = options::settings(settings, "flush_config", FLUSH, &empty).and_then(Flush::of)?;
@@ -119,7 +123,8 @@ impl Operation {
     #[must_use]
     pub fn map_messages(self, change: impl Fn(String) -> String) -> Self {
         let change = |messages: Vec<Message>| {
-            let changed = messages.into_iter().map(|Message { role, content }| Message { role, content: change(content) });
+            let changed =
+                messages.into_iter().map(|Message { role, content }| Message { role, content: change(content) });
             changed.collect()
         };
         match self {

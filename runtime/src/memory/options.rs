@@ -141,16 +141,25 @@ mod tests {
         let plain = Flush { strategy: None, threshold: None, dry_run: false };
         for (members, read) in [
             (json!({}), plain),
-            (json!({"strategy": "lru", "dry_run": true}), Flush { strategy: Some(FlushingKind::Lru), dry_run: true, ..plain }),
+            (
+                json!({"strategy": "lru", "dry_run": true}),
+                Flush { strategy: Some(FlushingKind::Lru), dry_run: true, ..plain },
+            ),
             (json!({"threshold": 0.5, "max_keys": 7, "strategy": ""}), Flush { threshold: Some(0.5), ..plain }),
             (json!({"threshold": 0.5, "force": true}), plain),
         ] {
             assert_eq!(flush(members.clone()).unwrap(), read, "{members}");
         }
         for (members, reason) in [
-            (json!({"dry": true}), "flush_config has the unknown key 'dry'; it may have strategy, threshold, force, dry_run, max_keys"),
+            (
+                json!({"dry": true}),
+                "flush_config has the unknown key 'dry'; it may have strategy, threshold, force, dry_run, max_keys",
+            ),
             (json!({"dry_run": "yes"}), "flush_config.dry_run: expected true or false"),
-            (json!({"strategy": "best"}), "flush_config.strategy: expected one of simple_fifo, lru, hybrid_summary, token_aware_lru"),
+            (
+                json!({"strategy": "best"}),
+                "flush_config.strategy: expected one of simple_fifo, lru, hybrid_summary, token_aware_lru",
+            ),
             (json!({"strategy": 1}), "flush_config.strategy: expected a text"),
             (json!({"threshold": 0}), "flush_config.threshold: expected a number above 0 and at most 1"),
             (json!({"max_keys": 50_001}), "flush_config.max_keys: expected a whole number from 0 to 50000"),

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use compozy_lang::plan::{Privacy, redaction};
+use compozy_lang::plan::Privacy;
+use compozy_lang::plan::memory::redaction;
 use regex::{NoExpand, Regex};
 
 use super::{Error, Message};
@@ -21,7 +22,8 @@ impl Patterns {
     /// # Errors
     /// [`Error::Refused`] for a pattern that cannot be compiled; the loader lets none through.
     pub(super) fn apply(&self, privacy: &Privacy, messages: Vec<Message>) -> Result<Vec<Message>, Error> {
-        let patterns = privacy.redact_patterns.iter().map(|pattern| self.get(pattern)).collect::<Result<Vec<_>, _>>()?;
+        let patterns =
+            privacy.redact_patterns.iter().map(|pattern| self.get(pattern)).collect::<Result<Vec<_>, _>>()?;
         let dropped = &privacy.non_persistable_message_types;
         let kept = messages.into_iter().filter(|message| !dropped.contains(&message.role));
         let redacted = kept.map(|mut message| {
@@ -75,8 +77,7 @@ mod tests {
             Message::new("assistant", "fine"),
         ];
         let kept = patterns.apply(&privacy(&[r"\d{4}-\d{4}", r"\S+@\S+"], &["system"]), said).unwrap();
-        let expected =
-            [Message::new("user", "card [$0], mail [$0] card [$0]"), Message::new("assistant", "fine")];
+        let expected = [Message::new("user", "card [$0], mail [$0] card [$0]"), Message::new("assistant", "fine")];
         assert_eq!(kept, expected);
         assert!(matches!(patterns.apply(&privacy(&["("], &[]), Vec::new()), Err(Error::Refused(_))));
     }
@@ -86,7 +87,8 @@ mod tests {
     fn a_pattern_takes_linear_time() {
         let hostile = "a".repeat(10_000) + "!";
         let since = Instant::now();
-        let kept = Patterns::default().apply(&privacy(&["(a+)+$", "(a|a)*b"], &[]), vec![Message::new("user", &hostile)]);
+        let kept =
+            Patterns::default().apply(&privacy(&["(a+)+$", "(a|a)*b"], &[]), vec![Message::new("user", &hostile)]);
         assert_eq!(kept.unwrap()[0].content, hostile);
         assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
     }

@@ -191,12 +191,13 @@ impl Rule {
     #[must_use]
     pub fn of(memory: &MemoryDefinition, limits: Limits) -> Self {
         let of_context = memory.max_context_ratio.map(|ratio| part(CONTEXT_TOKENS, ratio));
-        let max_tokens = [memory.max_tokens, of_context].into_iter().flatten().min();
+        // As elsewhere, a limit of 0 is none.
+        let max_tokens = [memory.max_tokens.filter(|most| *most > 0), of_context].into_iter().flatten().min();
         let flushing = &memory.flushing;
-        let summary = flushing.summary_tokens.unwrap_or(SUMMARY_TOKENS);
+        let summary = flushing.summary_tokens.filter(|most| *most > 0).unwrap_or(SUMMARY_TOKENS);
         Self {
             strategy: flushing.kind,
-            max_messages: memory.max_messages,
+            max_messages: memory.max_messages.filter(|most| *most > 0),
             max_tokens,
             max_bytes: limits.max_memory_bytes,
             max_message_bytes: limits.max_message_bytes,
@@ -259,7 +260,9 @@ impl Rule {
         }
         if total > self.max_bytes {
             let most = self.max_bytes;
-            return Err(Error::Refused(format!("the messages are {total} bytes; limits.max_total_content_size is {most}")));
+            return Err(Error::Refused(format!(
+                "the messages are {total} bytes; limits.max_total_content_size is {most}"
+            )));
         }
         Ok(())
     }
@@ -330,7 +333,8 @@ impl Rule {
         let mut load = Load::of(items.iter());
         for (kind, most) in &self.shares {
             let of_kind = |index: &usize| items.get(*index).is_some_and(|item| self.kind_of(item) == kind);
-            let mut used: u64 = order.iter().filter(|index| of_kind(index)).filter_map(|index| Some(items.get(*index)?.tokens)).sum();
+            let mut used: u64 =
+                order.iter().filter(|index| of_kind(index)).filter_map(|index| Some(items.get(*index)?.tokens)).sum();
             for index in order.iter().filter(|index| of_kind(index)) {
                 let (Some(item), Some(gone)) = (items.get(*index), gone.get_mut(*index)) else { continue };
                 if used <= *most {
@@ -370,7 +374,8 @@ impl Rule {
 
     /// Whether some limit is used to this share of it.
     fn reaches(&self, load: Load, share: f64) -> bool {
-        let written = [self.max_messages.map(|most| (load.messages, most)), self.max_tokens.map(|most| (load.tokens, most))];
+        let written =
+            [self.max_messages.map(|most| (load.messages, most)), self.max_tokens.map(|most| (load.tokens, most))];
         let bytes = (load.bytes, self.max_bytes);
         written.into_iter().flatten().chain([bytes]).any(|(used, most)| used >= part(most, share))
     }

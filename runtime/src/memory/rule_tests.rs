@@ -94,9 +94,7 @@ fn the_strategy_says_what_goes() {
 
 #[test]
 fn a_threshold_lowers_the_limit_and_bytes_always_count() {
-    let rule_at = |share| {
-        rule(|memory| (memory.max_messages, memory.flushing.summarize_threshold) = (Some(10), share))
-    };
+    let rule_at = |share| rule(|memory| (memory.max_messages, memory.flushing.summarize_threshold) = (Some(10), share));
     let eight = stored(&[(1, 0); 8]);
     assert_eq!(kept(&rule_at(Some(0.8)), &eight, &[1], Goal::Keep), (vec![1], 1, 8, 8));
     assert_eq!(kept(&rule_at(None), &eight, &[1, 1], Goal::Keep), (vec![], 2, 10, 10));
@@ -112,9 +110,7 @@ fn a_threshold_lowers_the_limit_and_bytes_always_count() {
 
 #[test]
 fn a_share_of_the_context_is_a_limit() {
-    let of = |ratio, most| {
-        rule(|memory| (memory.max_context_ratio, memory.max_tokens) = (ratio, most)).max_tokens
-    };
+    let of = |ratio, most| rule(|memory| (memory.max_context_ratio, memory.max_tokens) = (ratio, most)).max_tokens;
     assert_eq!(of(Some(0.5), None), Some(64_000));
     assert_eq!(of(Some(0.5), Some(100)), Some(100));
     assert_eq!(of(Some(0.0001), Some(100)), Some(12));
@@ -138,9 +134,8 @@ fn kinds_of_messages_have_shares() {
 #[test]
 fn a_flush_makes_room() {
     let eight = stored(&[(10, 0); 8]);
-    let with = |max_messages, max_tokens| {
-        rule(|memory| (memory.max_messages, memory.max_tokens) = (max_messages, max_tokens))
-    };
+    let with =
+        |max_messages, max_tokens| rule(|memory| (memory.max_messages, memory.max_tokens) = (max_messages, max_tokens));
     for (rule, threshold, left) in [
         (with(Some(10), None), None, 5),
         (with(None, Some(100)), None, 5),
@@ -221,7 +216,8 @@ fn limits_hold_for_anything() {
         (seed >> 33) % most
     };
     for round in 0..2_000 {
-        let kinds = [FlushingKind::SimpleFifo, FlushingKind::Lru, FlushingKind::TokenAwareLru, FlushingKind::HybridSummary];
+        let kinds =
+            [FlushingKind::SimpleFifo, FlushingKind::Lru, FlushingKind::TokenAwareLru, FlushingKind::HybridSummary];
         let kind = kinds[random(4) as usize];
         let (max_messages, max_tokens) = (random(2) * (1 + random(9)), random(2) * (1 + random(60)));
         let rule = rule(|memory| {
@@ -240,10 +236,14 @@ fn limits_hold_for_anything() {
                 ready(rule.draft(&present, &added, Goal::Keep, Summaries::Given(&summary)))
             }
         };
-        let stays = present.iter().filter(|message| !outcome.dropped.contains(&message.seq)).map(|message| message.tokens);
+        let stays =
+            present.iter().filter(|message| !outcome.dropped.contains(&message.seq)).map(|message| message.tokens);
         let tokens: Vec<u64> = stays.chain(outcome.added.iter().map(|message| message.tokens)).collect();
         assert_eq!((tokens.len() as u64, tokens.iter().sum::<u64>()), (outcome.count, outcome.tokens), "round {round}");
         let over = |most: u64, is: u64| most > 0 && is > most;
-        assert!(!over(max_messages, outcome.count) && !over(max_tokens, outcome.tokens), "round {round}: {rule:?} {outcome:?}");
+        assert!(
+            !over(max_messages, outcome.count) && !over(max_tokens, outcome.tokens),
+            "round {round}: {rule:?} {outcome:?}"
+        );
     }
 }

@@ -32,7 +32,8 @@ pub(super) async fn ask(
         let _written = writeln!(prompt, "{role}: {content}");
     }
     prompt.push_str("</conversation>");
-    let params: Map<_, _> = [("max_tokens".to_owned(), json!(u32::try_from(tokens).unwrap_or(u32::MAX)))].into_iter().collect();
+    let params: Map<_, _> =
+        [("max_tokens".to_owned(), json!(u32::try_from(tokens).unwrap_or(u32::MAX)))].into_iter().collect();
     let request = PromptRequest { system: Some(INSTRUCTION.to_owned()), prompt, params, ..PromptRequest::default() };
     providers.chat(None, &request, call, None).await
 }

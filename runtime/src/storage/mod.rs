@@ -25,8 +25,8 @@ use compozy_engine::time::Timestamp;
 use crate::id::{ExecId, NodeId};
 use row::{
     Changes, Declared, Demand, Fire, Idempotency, Journal, KvEntry, LoadedRun, MemoryChange, MemoryState, MemoryTotals,
-    NewRun, NewSignal, Node, Page, Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage, Woken,
-    WorkflowSummary,
+    NewRun, NewSignal, Node, Page, Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started,
+    Step, Swept, Usage, Woken, WorkflowSummary,
 };
 
 /// Why storage refused or failed, split by what the caller can do.

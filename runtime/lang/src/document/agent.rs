@@ -12,9 +12,9 @@ use crate::source::Place;
 use crate::yaml::Node;
 
 use super::fields::Fields;
+use super::memory::MemoryUse;
 use super::provider::Entry;
 use super::reader::{Reader, SiteKind};
-use super::memory::MemoryUse;
 use super::{Name, SchemaRef, Unsupported, item_path};
 
 /// An agent as written. Every part may be absent: it may replace parts of a registered one.

@@ -5,9 +5,9 @@ use crate::plan::{Flushing, FlushingKind, MemoryDefinition, MemoryKind, Privacy,
 use crate::schema::memory::{BINDING, FLUSHING, MEMORY, PERSISTENCE, PRIVACY};
 use crate::yaml::Node;
 
-use super::{Name, item_path};
 use super::fields::Fields;
 use super::reader::{Reader, SiteKind};
+use super::{Name, item_path};
 
 /// A memory of a prompt or an agent, as written.
 #[derive(Debug, Clone)]
@@ -119,7 +119,7 @@ impl Reader<'_> {
         let mut redact_patterns = Vec::new();
         for node in fields.get("redact_patterns").map(super::scalar::one_or_many).unwrap_or_default() {
             let Some(pattern) = self.text_of(node, &path) else { continue };
-            match crate::plan::redaction(&pattern) {
+            match crate::plan::memory::redaction(&pattern) {
                 Ok(_) => redact_patterns.push(pattern),
                 Err(reason) => {
                     let what = format!("a regular expression ({reason})");
@@ -152,9 +152,9 @@ impl Reader<'_> {
                 }
                 continue;
             };
-            let key = fields.get("key").and_then(|node| {
-                self.at(SiteKind::Task, |reader| reader.memory_key(node, &fields.at("key")))
-            });
+            let key = fields
+                .get("key")
+                .and_then(|node| self.at(SiteKind::Task, |reader| reader.memory_key(node, &fields.at("key"))));
             uses.push(MemoryUse { id, read_only: self.choice(&fields, "mode") == Some("read-only"), key });
         }
         uses

@@ -6,8 +6,7 @@ use crate::source::Place;
 use super::Linker;
 
 /// What is refused with CZ0001, in the words of the message. A line is removed when the node has learned it.
-pub const NOT_RUN_YET: &[&str] =
-    &["signal tasks", "workflow tasks", "triggers", "schedule"];
+pub const NOT_RUN_YET: &[&str] = &["signal tasks", "workflow tasks", "triggers", "schedule"];
 
 impl Linker<'_> {
     /// CZ0001 when `what` is in [`NOT_RUN_YET`], unless the whole language is asked for.

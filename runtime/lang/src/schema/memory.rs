@@ -52,7 +52,11 @@ pub static BINDING: Table = Table {
     is_settings: false,
     keys: &[
         key("id", Kind::Text, "The memory."),
-        key("mode", Kind::Choice(&["read-write", "read-only"]), "Whether prompt and answer are added; absent: read-write."),
+        key(
+            "mode",
+            Kind::Choice(&["read-write", "read-only"]),
+            "Whether prompt and answer are added; absent: read-write.",
+        ),
         key("key", Kind::Template, "Key inside the memory.").alias(&["key_template"]),
     ],
 };

@@ -6,9 +6,9 @@ pub(super) mod read;
 
 use compozy_lang::plan::{MemoryDefinition, Project};
 
+use super::code;
 use super::error::Problem;
 use super::query::nearest;
-use super::code;
 use crate::memory::Error;
 
 /// The memory `id` of the project.

@@ -39,11 +39,7 @@ pub(in crate::api) async fn all(State(app): State<Arc<AppState>>, uri: Uri) -> A
     answer::ok(&Overview { healthy: true, memories })
 }
 
-pub(in crate::api) async fn one(
-    State(app): State<Arc<AppState>>,
-    uri: Uri,
-    Path(memory): Path<String>,
-) -> Answer {
+pub(in crate::api) async fn one(State(app): State<Arc<AppState>>, uri: Uri, Path(memory): Path<String>) -> Answer {
     Query::parse(&uri, &[])?;
     let project = app.node.project();
     let memory = find(&project, &memory)?;

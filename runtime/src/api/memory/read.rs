@@ -25,11 +25,7 @@ struct Page<'a> {
     has_more: bool,
 }
 
-pub(in crate::api) async fn read(
-    State(app): State<Arc<AppState>>,
-    uri: Uri,
-    Path(memory): Path<String>,
-) -> Answer {
+pub(in crate::api) async fn read(State(app): State<Arc<AppState>>, uri: Uri, Path(memory): Path<String>) -> Answer {
     let query = Query::parse(&uri, &["key", "limit", "offset"])?;
     let (limit, offset) = (query.limit()?, query.number("offset", 0_usize, 0, usize::MAX)?);
     let project = app.node.project();
@@ -44,19 +40,11 @@ pub(in crate::api) async fn read(
     answer::ok(&Page { messages, count, key: place.key, total_count, limit, offset, has_more })
 }
 
-pub(in crate::api) async fn stats(
-    State(app): State<Arc<AppState>>,
-    uri: Uri,
-    Path(memory): Path<String>,
-) -> Answer {
+pub(in crate::api) async fn stats(State(app): State<Arc<AppState>>, uri: Uri, Path(memory): Path<String>) -> Answer {
     tell(&app, &Query::parse(&uri, &["key"])?, &memory, &Operation::Stats).await
 }
 
-pub(in crate::api) async fn health(
-    State(app): State<Arc<AppState>>,
-    uri: Uri,
-    Path(memory): Path<String>,
-) -> Answer {
+pub(in crate::api) async fn health(State(app): State<Arc<AppState>>, uri: Uri, Path(memory): Path<String>) -> Answer {
     tell(&app, &Query::parse(&uri, &["key"])?, &memory, &Operation::Health).await
 }
 

@@ -41,7 +41,8 @@ async fn every_operation_answers_as_its_task_does() {
         ]);
         let written = post(&server, &at("write"), &json!({"key": "a:1", "messages": messages})).await.data();
         assert_eq!(written.to_string(), r#"{"success":true,"count":2,"key":"a:1"}"#);
-        let appended = post(&server, &at("append"), &json!({"key": "a:1", "messages": said(&["c", "d", "e"])})).await.data();
+        let appended =
+            post(&server, &at("append"), &json!({"key": "a:1", "messages": said(&["c", "d", "e"])})).await.data();
         assert_eq!(appended.to_string(), r#"{"success":true,"appended":3,"total_count":4,"key":"a:1"}"#);
         let read = get(&server, &format!("{memory}/read?key=a:1&limit=2&offset=1")).await.data();
         assert_eq!(
@@ -88,7 +89,13 @@ async fn what_cannot_be_is_one_clear_problem() {
         ("chta/append", json!({"key": "k", "messages": "x"}), 404, "memory_not_found", "memory 'chta' not found"),
         ("chat/append", json!({"messages": "x"}), 400, "invalid_request", "'key' is missing"),
         ("chat/append", json!({"key": 1, "messages": "x"}), 400, "invalid_request", "'key' must be a string"),
-        ("chat/append", json!({"key": "k", "messages": "x", "role": "user"}), 400, "invalid_request", "unknown member 'role'"),
+        (
+            "chat/append",
+            json!({"key": "k", "messages": "x", "role": "user"}),
+            400,
+            "invalid_request",
+            "unknown member 'role'",
+        ),
         (
             "chat/append",
             json!({"key": "__k", "messages": "x"}),
@@ -122,7 +129,10 @@ async fn what_cannot_be_is_one_clear_problem() {
     ] {
         let reply = post(&server, path, &body).await;
         let problem = reply.json();
-        assert_eq!((reply.status, problem["code"].as_str(), problem["detail"].as_str()), (status, Some(code), Some(detail)));
+        assert_eq!(
+            (reply.status, problem["code"].as_str(), problem["detail"].as_str()),
+            (status, Some(code), Some(detail))
+        );
     }
     for (path, status, code) in [
         ("chat/read", 400, "invalid_request"),

@@ -162,7 +162,11 @@ impl Executor {
 
 fn definition_of<'a>(attempt: &Attempt<'a>, id: &str) -> Result<&'a MemoryDefinition, StepError> {
     attempt.plan.memories.get(id).ok_or_else(|| {
-        StepError::new("internal", ErrorKind::Internal, format!("memory '{id}' is not in the definition of the workflow"))
+        StepError::new(
+            "internal",
+            ErrorKind::Internal,
+            format!("memory '{id}' is not in the definition of the workflow"),
+        )
     })
 }
 

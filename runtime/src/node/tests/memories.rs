@@ -184,7 +184,13 @@ async fn what_cannot_be_fails_the_task_and_writes_nothing() {
             "memory write failed: the messages are 112640 bytes; limits.max_total_content_size is 102400",
         ),
         (Append, "k", json!({"role": "user"}), none.clone(), "memory append failed: the payload has no content"),
-        (Append, "k", json!([["x"]]), none.clone(), "memory append failed: message 1: expected {role, content}, got a list"),
+        (
+            Append,
+            "k",
+            json!([["x"]]),
+            none.clone(),
+            "memory append failed: message 1: expected {role, content}, got a list",
+        ),
         (Clear, "k", none.clone(), none.clone(), "memory clear failed: a clear needs confirm: true"),
         (
             Flush,
@@ -198,7 +204,10 @@ async fn what_cannot_be_fails_the_task_and_writes_nothing() {
         let node = node(memory().await, plan).await;
         let run = ended(&node).await;
         let error: Value = serde_json::from_str(run.error.as_deref().expect("it fails")).unwrap();
-        assert_eq!((run.status.as_str(), error["code"].as_str(), error["attempts"].as_u64()), ("FAILED", Some("CZ0323"), Some(1)));
+        assert_eq!(
+            (run.status.as_str(), error["code"].as_str(), error["attempts"].as_u64()),
+            ("FAILED", Some("CZ0323"), Some(1))
+        );
         assert!(error["message"].as_str().unwrap().starts_with(reason), "{error}");
         assert_eq!(node.storage().memory_totals(Clock::system().now()).await.unwrap(), Vec::new());
     }
@@ -237,7 +246,8 @@ async fn everybodys_messages_survive() {
         let who = || value("{{ .workflow.exec_id }}", &["workflow.exec_id"]);
         let both = |id: &str| memory_task(id, MemoryOperation::Append, "k", Some(who()), &Value::Null);
         let tasks = vec![both("left"), both("right")];
-        let all = holding("all", TaskKind::Parallel(Parallel { tasks, strategy: Strategy::WaitAll, max_workers: None }));
+        let all =
+            holding("all", TaskKind::Parallel(Parallel { tasks, strategy: Strategy::WaitAll, max_workers: None }));
         let plan = flow(vec![all], |memory| memory.in_memory = in_memory);
         let node = node(memory().await, plan.clone()).await;
         let mut runs = Vec::new();
@@ -305,11 +315,16 @@ async fn a_step_that_came_too_late_is_run_again() {
 async fn a_summary_is_asked_of_the_default_model() {
     let hybrid = |memory: &mut MemoryDefinition| {
         memory.max_messages = Some(4);
-        memory.flushing = Flushing { kind: FlushingKind::HybridSummary, summary_tokens: Some(30), ..Flushing::default() };
+        memory.flushing =
+            Flushing { kind: FlushingKind::HybridSummary, summary_tokens: Some(30), ..Flushing::default() };
     };
     let add = |id: &str| with_memory(id, MemoryOperation::Append, "k", &json!(format!("from {id}")), &Value::Null);
     let tasks = vec![
-        add("a"), add("b"), add("c"), add("d"), add("e"),
+        add("a"),
+        add("b"),
+        add("c"),
+        add("d"),
+        add("e"),
         with_memory("flush", MemoryOperation::Flush, "k", &Value::Null, &Value::Null),
         with_memory("stats", MemoryOperation::Stats, "k", &Value::Null, &Value::Null),
     ];
@@ -366,7 +381,8 @@ async fn a_canceled_step_lets_go() {
     let node: Arc<Node> = node(memory().await, plan.clone()).await;
     let place = Place::new(&plan.memories["chat"], "k").unwrap();
     let asked = node.memory().asked_by_nobody();
-    let held = node.memory().perform(place, &Operation::Append(vec![Message::new("user", "held")]), &asked).await.unwrap();
+    let held =
+        node.memory().perform(place, &Operation::Append(vec![Message::new("user", "held")]), &asked).await.unwrap();
     let accepted = node.submit(start()).await.unwrap();
     node.cancel(&accepted.exec_id, "a test", None).await.unwrap();
     let run = node.wait(&accepted.exec_id, Some(Duration::from_secs(10))).await.unwrap().expect("it ends");

@@ -44,8 +44,8 @@ use self::outward::EncodedSignal;
 use self::writer::Outcome;
 use super::row::{
     Changes, Declared, Demand, Fire, Idempotency, Journal, KvEntry, LoadedRun, MemoryChange, MemoryState, MemoryTotals,
-    NewRun, NewSignal, Node, Page, Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage, Woken,
-    WorkflowSummary,
+    NewRun, NewSignal, Node, Page, Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started,
+    Step, Swept, Usage, Woken, WorkflowSummary,
 };
 use super::{Error, Info, RequestOutcome, Storage};
 use crate::id::{ExecId, NodeId};

@@ -94,7 +94,9 @@ async fn a_stale_change_writes_nothing(bench: &Bench) {
     put(bench, vec![write("1", 0, &[], &["one"])]).await.unwrap();
     put(bench, vec![write("2", version, &[], &["two"])]).await.unwrap();
     let other = MemoryChange { key: "l".into(), ..write("x", 0, &[], &["l"]) };
-    for stale in [write("3", version, &[1], &["three"]), write("3", 0, &[], &[]), change("3", MemoryAct::Delete { version })] {
+    for stale in
+        [write("3", version, &[1], &["three"]), write("3", 0, &[], &[]), change("3", MemoryAct::Delete { version })]
+    {
         let refused = put(bench, vec![other.clone(), stale]).await;
         assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
     }
@@ -163,8 +165,10 @@ async fn everybodys_messages_survive(bench: &Bench) {
 
 async fn expired_keys_are_swept(bench: &Bench) {
     let now = bench.clock.now();
-    let until = |key: &str, expires_at, texts: &[&str]| {
-        MemoryChange { key: key.into(), expires_at, ..write(key, 0, &[], texts) }
+    let until = |key: &str, expires_at, texts: &[&str]| MemoryChange {
+        key: key.into(),
+        expires_at,
+        ..write(key, 0, &[], texts)
     };
     let past = Timestamp(now.0 - 1);
     let texts = vec!["x"; 600];

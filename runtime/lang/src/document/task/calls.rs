@@ -54,7 +54,7 @@ impl Reader<'_> {
     pub(crate) fn memory_key(&mut self, node: &Node, path: &str) -> Option<Template> {
         let template = self.template(node, path, TemplateMode::Text)?;
         if let Some(text) = template.fixed_text().filter(|text| !text.contains("{{"))
-            && !crate::plan::is_memory_key(&text)
+            && !crate::plan::memory::is_memory_key(&text)
         {
             let shown = crate::yaml::describe_text(&text);
             let problem = node.diagnostic("CZ0323", format!("memory key {shown} is not valid"));
