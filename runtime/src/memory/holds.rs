@@ -8,9 +8,12 @@ use tokio::sync::OwnedMutexGuard;
 /// Entries from which those nobody waits for are forgotten.
 const MANY: usize = 1_024;
 
+/// Who waits for a key stands in line at its lock; it is gone with the last of them.
+type Lock = Weak<tokio::sync::Mutex<()>>;
+
 /// Whoever changes a key holds it from the look to the write. First come, first served.
 #[derive(Debug, Default)]
-pub(super) struct Holds(Mutex<HashMap<(String, String), Weak<tokio::sync::Mutex<()>>>>);
+pub(super) struct Holds(Mutex<HashMap<(String, String), Lock>>);
 
 /// A key is held as long as this lives.
 #[derive(Debug)]

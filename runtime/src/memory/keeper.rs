@@ -17,8 +17,8 @@ use super::{Error, Place, summary};
 use crate::clock::Clock;
 use crate::plugin::CallContext;
 use crate::provider::{Answer, Providers};
-use crate::storage::Storage;
 use crate::storage::row::{MemoryAct, MemoryChange, MemoryMessage, MemoryState, MemoryTotals};
+use crate::storage::{self, Storage};
 
 /// How often a model is asked for one change, should the memory go on changing meanwhile.
 const SUMMARIES: usize = 3;
@@ -274,6 +274,9 @@ impl Keeper {
             tokio::select! {
                 hold = self.holds.take(memory, key) => holds.push(hold),
                 () = asked.call.cancel.canceled() => return Err(Error::Canceled),
+                () = self.clock.sleep(asked.call.timeout) => {
+                    return Err(storage::Error::Busy(format!("others have been changing '{key}' all the time")).into());
+                }
             }
         }
         Ok(holds)
