@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compozy_lang::plan::{
-    Flushing, FlushingKind, Memory, MemoryBinding, MemoryDefinition, MemoryOperation, Parallel, Prompt, Provider,
-    Strategy, Task, TaskKind, Template, TemplateMode, ValueTemplate, Workflow,
+    Flushing, FlushingKind, Memory, MemoryBinding, MemoryDefinition, MemoryOperation, Parallel, Project, Prompt,
+    Provider, Strategy, Task, TaskKind, Template, TemplateMode, ValueTemplate, Workflow,
 };
 use serde_json::{Value, json};
 
 use super::containers::{holding, map, template, value};
-use super::{ended, launch, memory, node, project, start, task, workflow};
+use super::{ended, launch, launch_keeping, memory, node, project, start, task, workflow};
 use crate::clock::Clock;
 use crate::memory::{Asked, Message, Operation, Place};
 use crate::node::{Node, StartRequest};
@@ -237,6 +237,17 @@ async fn a_prompt_reads_and_adds() {
 /// A model that needs no network.
 fn mock() -> Provider {
     Provider::implicit("mock", "mock", Default::default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_not_remembered() {
+    let secret = "canary-4711";
+    let note = with_memory("note", MemoryOperation::Append, "k", &json!(format!("it is {secret}")), &Value::Null);
+    let plan = flow(vec![note, prompt("ask", &format!("is it {secret}?"), false, "k")], |_| {});
+    let project = Project { providers: vec![mock()], ..project([plan.clone()]) };
+    let node = launch_keeping(memory().await, Clock::system(), project, vec![secret.to_owned()]).await;
+    assert_eq!(ended(&node).await.status, "SUCCESS");
+    assert_eq!(contents(&node, &plan, "k").await, ["it is ***", "is it ***?", "[mock] is it ***?"]);
 }
 
 /// Twenty runs add to one key at once, each twice side by side.

@@ -288,6 +288,21 @@ async fn a_run_of_level_memory_survives_an_orderly_stop() {
     assert_eq!(second.storage().check().await.unwrap(), Vec::<String>::new());
 }
 
+/// Nothing is held back then, and still nothing is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_level_memory_survives_an_orderly_stop_in_its_first_step() {
+    let storage = memory().await;
+    let tasks =
+        vec![task("slow", "sleep", &json!({"milliseconds": 400})), task("last", "add", &json!({"a": 2, "b": 2}))];
+    let first = node(storage.clone(), workflow(tasks.clone())).await;
+    let accepted = first.submit(start_in_memory()).await.unwrap();
+    first.shutdown(Duration::from_millis(50)).await;
+    let second = node(storage, workflow(tasks)).await;
+    let run = second.wait(&accepted.exec_id, Some(Duration::from_secs(10))).await.unwrap().expect("the run ends");
+    assert_eq!((run.status.as_str(), run.output.as_deref()), ("SUCCESS", Some(r#"{"sum":4}"#)));
+    assert_eq!(second.storage().check().await.unwrap(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_of_level_memory_is_lost_with_its_process() {
     let storage = memory().await;
