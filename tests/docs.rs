@@ -23,6 +23,7 @@ const TYPED: &[&str] = &[
     "examples/tasks/basic/README.md",
     "examples/tasks/collection/README.md",
     "examples/tasks/composite/README.md",
+    "examples/tasks/memory/README.md",
     "examples/tasks/parallel/README.md",
     "examples/tasks/router/README.md",
     "examples/tasks/signal/README.md",
@@ -135,6 +136,23 @@ fn the_webhook_of_the_reference_verifies_as_written() {
     terminal.type_block("compozy start\n").ok();
     assert_eq!(&terminal.type_block(block("bash")).ok().stdout, block("text"));
     assert_eq!(terminal.stop_server().code, 0);
+}
+
+/// The memory of docs/workflows.md is valid without a warning, and so is the workflow that uses it, which runs.
+#[test]
+fn the_memory_reference_runs() {
+    let text = std::fs::read_to_string(root().join("docs/workflows.md")).expect("docs/workflows.md");
+    let blocks = blocks(&text);
+    let block = |start: &str| &blocks.iter().find(|block| block.text.starts_with(start)).expect(start).text;
+    let project = Project::sqlite(&format!("llm: {{providers: [{{id: mock, type: mock}}]}}\n{}", block("memories:")));
+    project.file("workflows/remember.yaml", block("id: remember"));
+    let validated = project.compozy(&["validate", "--strict"]);
+    assert_eq!((validated.code, validated.stderr.as_str()), (0, ""), "{validated}");
+    let run =
+        project.compozy(&["workflow", "run", "remember", "--param", "user=ada", "--param", "text=hi", "-o", "json"]);
+    let output = &run.json()["output"];
+    assert_eq!((&output["count"], &output["would_flush"]), (&serde_json::json!(3), &serde_json::json!(true)), "{run}");
+    assert_eq!(output["said"][2]["content"], "asked hi", "{run}");
 }
 
 /// Links between files of the repository lead somewhere, anchors included.

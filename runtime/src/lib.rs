@@ -4,6 +4,7 @@ pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod id;
+pub mod memory;
 pub mod node;
 pub mod plugin;
 pub mod provider;

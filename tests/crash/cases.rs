@@ -498,4 +498,53 @@ output: "{{ .input.run }}"
         }],
         ..SUCCESS
     },
+    Case {
+        id: "remembers",
+        workflow: r#"
+tasks:
+  - {id: first, type: memory, operation: append, memory_ref: chat, key: "run:{{ .workflow.exec_id }}", payload: "one"}
+  - {id: trace, tool: effect, with: {url: "URL", value: 1}}
+  - {id: asked, prompt: two, memory: [{id: chat, key: "run:{{ .workflow.exec_id }}"}]}
+  - id: all
+    type: parallel
+    tasks:
+      - {id: left, type: memory, operation: append, memory_ref: log, key: "run:{{ .workflow.exec_id }}", payload: "l"}
+      - {id: right, type: memory, operation: append, memory_ref: log, key: "run:{{ .workflow.exec_id }}", payload: "r"}
+  - {id: last, type: memory, operation: append, memory_ref: chat, key: "run:{{ .workflow.exec_id }}", payload: [{role: user, content: three}, {role: user, content: four}]}
+  - {id: chat, type: memory, operation: read, memory_ref: chat, key: "run:{{ .workflow.exec_id }}"}
+  - {id: log, type: memory, operation: stats, memory_ref: log, key: "run:{{ .workflow.exec_id }}"}
+output:
+  said: "{{ range .tasks.chat.output.messages }}{{ .content }},{{ end }}"
+  log: "{{ .tasks.log.output.message_count }}"
+  total: "{{ .tasks.last.output.total_count }}"
+"#,
+        output: r#"{"said": "two,[mock] two,three,four,", "log": 2, "total": 4}"#,
+        effects: &["trace:1"],
+        ..SUCCESS
+    },
+    Case {
+        id: "forgets",
+        workflow: r#"
+tasks:
+  - {id: write, type: memory, operation: write, memory_ref: chat, key: "run:{{ .workflow.exec_id }}", payload: "one"}
+  - {id: more, type: memory, operation: append, memory_ref: chat, key: "run:{{ .workflow.exec_id }}", payload: "two"}
+  - {id: trace, tool: effect, with: {url: "URL", value: 1}}
+  - id: clear
+    type: memory
+    operation: clear
+    memory_ref: chat
+    key: "run:{{ .workflow.exec_id }}"
+    clear_config: {confirm: true, backup: true}
+  - {id: backup, type: memory, operation: read, memory_ref: chat, key: "run:{{ .workflow.exec_id }}:backup"}
+  - {id: delete, type: memory, operation: delete, memory_ref: chat, key: "run:{{ .workflow.exec_id }}:backup"}
+  - {id: left, type: memory, operation: stats, memory_ref: chat, key: "run:{{ .workflow.exec_id }}"}
+output:
+  cleared: "{{ .tasks.clear.output.messages_cleared }}"
+  copied: "{{ .tasks.backup.output.count }}"
+  left: "{{ .tasks.left.output.message_count }}"
+"#,
+        output: r#"{"cleared": 2, "copied": 2, "left": 0}"#,
+        effects: &["trace:1"],
+        ..SUCCESS
+    },
 ];

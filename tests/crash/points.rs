@@ -15,6 +15,9 @@ use crate::support::{Project, Server, program, wait};
 /// More commits than any case has.
 const MOST: usize = 100;
 
+/// What cases use besides what programs do.
+const MEMORY: &str = "llm: {providers: [{id: mock, type: mock}]}\n\
+                      memories: [{id: chat, max_messages: 4}, {id: log}]\n";
 /// How often the server is asked whether all runs have ended: each time costs both processes something.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(10);
 
@@ -32,7 +35,7 @@ struct Bench {
 impl Bench {
     fn new(case: &Case) -> Self {
         let effects = Effects::listen();
-        let project = Project::sqlite(&program::project_file(&effects.grant()));
+        let project = Project::sqlite(&(program::project_file(&effects.grant()) + MEMORY));
         project.component("guests/zoo");
         let started = case.starts.iter().map(|started| (started.id, started.workflow));
         for (id, workflow) in started.chain([(case.id, case.workflow)]) {

@@ -1,5 +1,7 @@
 //! What can happen to a run.
 
+use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use compozy_lang::plan::TaskIndex;
@@ -99,6 +101,8 @@ pub struct Done {
     pub signals: Vec<Sent>,
     /// Sub-runs to start that nobody waits for, recorded with the result.
     pub children: Vec<SubRun>,
+    /// What the node records with the result, or lets go of with it.
+    pub attached: Vec<Attachment>,
 }
 
 impl Done {
@@ -115,7 +119,33 @@ impl Done {
             usage: Vec::new(),
             signals: Vec::new(),
             children: Vec::new(),
+            attached: Vec::new(),
         }
+    }
+}
+
+/// Something of the node's that belongs to a result: what it changes in a memory, and the right to do so. It goes from
+/// the event into the decision unseen, and is dropped with whichever of them counts for nothing.
+#[derive(Clone)]
+pub struct Attachment(Arc<dyn Any + Send + Sync>);
+
+impl Attachment {
+    /// Attaches `thing`.
+    #[must_use]
+    pub fn new(thing: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(thing))
+    }
+
+    /// What was attached, if it is a `T`.
+    #[must_use]
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl std::fmt::Debug for Attachment {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Attachment")
     }
 }
 

@@ -33,7 +33,6 @@ use crate::source::{Origin, Place, Source};
 use crate::yaml::{self, Limits, Node};
 
 pub use crate::files::{Disk, Files, FolderEntry};
-pub use crate::link::NOT_RUN_YET;
 pub use crate::origins::Setting;
 
 /// What to load.
@@ -77,7 +76,6 @@ pub struct Draft {
     root: PathBuf,
     config_file: PathBuf,
     strict: bool,
-    whole_language: bool,
 }
 
 /// A template for the plugin's `check`.
@@ -166,13 +164,6 @@ pub fn read(request: &Request<'_>) -> Draft {
 }
 
 impl Draft {
-    /// Lets through what the language has and this version cannot run ([`NOT_RUN_YET`]): for tests of the language.
-    #[must_use]
-    pub fn with_whole_language(mut self) -> Self {
-        self.whole_language = true;
-        self
-    }
-
     /// Templates in the order in which [`Draft::link`] wants their reports. Scalars that cannot hold an action are not
     /// among them.
     pub fn template_sources(&self) -> Vec<TemplateSource<'_>> {
@@ -204,13 +195,12 @@ impl Draft {
             root,
             config_file,
             strict,
-            whole_language,
         } = self;
         let environment = environment.with_secret_names(secret_references(&written, &reports));
         let mut plan = None;
         if let Some(document) = project {
             link::templates::report(&checks, &reports, &workflows, &mut diagnostics);
-            let facts = link::Facts { root, config_file, strict, whole_language, environment: &environment, written };
+            let facts = link::Facts { root, config_file, strict, environment: &environment, written };
             let mut linker = Linker::new(facts, diagnostics);
             let mut project = linker.project(document, definitions, workflows);
             diagnostics = linker.into_diagnostics();

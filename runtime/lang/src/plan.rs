@@ -16,7 +16,7 @@ use crate::source::Place;
 
 mod definitions;
 mod flow;
-mod memory;
+pub mod memory;
 
 pub use definitions::{
     Access, Grant, KnowledgeDefinition, KnowledgeKind, NamedDatabase, Permissions, Plugin, PluginKind, PluginLimits,
@@ -26,7 +26,7 @@ pub use flow::{
     Cel, Collection, Composite, Dedupe, Expression, Memory, MemoryOperation, Overlap, Parallel, Route, Router,
     Schedule, Signal, Strategy, SubWorkflow, Trigger, Verify, VerifyStrategy, Wait, Webhook, WebhookEvent,
 };
-pub use memory::{Flushing, FlushingKind, MemoryDefinition, MemoryKind, Privacy};
+pub use memory::{Flushing, FlushingKind, MemoryBinding, MemoryDefinition, MemoryKind, Privacy};
 
 /// Everything `compozy.yaml` and its workflow files define, linked and checked.
 #[derive(Debug, Clone)]
@@ -330,6 +330,9 @@ pub struct Prompt {
     pub model: Option<String>,
     /// Sampling settings laid over the provider entry's, a JSON object.
     pub params: serde_json::Map<String, Value>,
+    /// Memories that stand before the prompt, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memories: Vec<MemoryBinding>,
 }
 
 /// A tool call.

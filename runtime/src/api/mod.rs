@@ -15,6 +15,7 @@ mod guard;
 mod hooks;
 pub mod idempotency;
 pub mod identity;
+mod memory;
 mod patience;
 mod project;
 mod publish;
@@ -143,6 +144,7 @@ const ENDPOINTS: &[&str] = &[
     "/api/v0/schedules",
     "/api/v0/events",
     "/api/v0/hooks/{slug}",
+    "/api/v0/memory/health",
     "/api/v0/admin/reload",
     "/problems/{code}",
 ];
@@ -179,6 +181,16 @@ fn router(app: Arc<AppState>) -> Router {
         .route("/api/v0/schedules/{workflow}/{number}/trigger", post(schedules::trigger::trigger))
         .route("/api/v0/events", post(publish::publish))
         .route("/api/v0/hooks/{slug}", post(hooks::receive).put(hooks::receive).patch(hooks::receive))
+        .route("/api/v0/memory/health", get(memory::overview::all))
+        .route("/api/v0/memory/health/{memory}", get(memory::overview::one))
+        .route("/api/v0/memory/{memory}/read", get(memory::read::read))
+        .route("/api/v0/memory/{memory}/stats", get(memory::read::stats))
+        .route("/api/v0/memory/{memory}/health", get(memory::read::health))
+        .route("/api/v0/memory/{memory}/write", post(memory::change::write))
+        .route("/api/v0/memory/{memory}/append", post(memory::change::append))
+        .route("/api/v0/memory/{memory}/delete", post(memory::change::delete))
+        .route("/api/v0/memory/{memory}/flush", post(memory::change::flush))
+        .route("/api/v0/memory/{memory}/clear", post(memory::change::clear))
         .fallback(server::index::not_found)
         .method_not_allowed_fallback(server::index::other_method)
         .with_state(app)

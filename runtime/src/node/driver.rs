@@ -29,7 +29,7 @@ use super::worker::Worker;
 use crate::id::ExecId;
 use crate::plugin::cancel::CancelToken;
 use crate::storage;
-use crate::storage::row::{Changes, Durability, Journal};
+use crate::storage::row::{Changes, Durability, Journal, RunUpdate};
 
 /// First and longest wait before a commit that met a full or busy disk is tried again.
 const RETRY_COMMIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -309,15 +309,18 @@ impl Driver {
         };
         changes.starts.extend(super::triggers::runs_of_sent(&self.worker, &decision.signals));
         let ended = match &mut self.held {
-            Some(held) if !self.state.read().status.is_terminal() && !super::held::is_seen(&changes) => {
-                let events = changes.journal.clone();
-                let outward = changes.take_outward();
-                held.hold(changes);
-                self.tell(events);
-                match outward {
+            Some(_) if !self.state.read().status.is_terminal() && !super::held::is_seen(&changes) => {
+                // First what others see: if that cannot be written, this was not decided.
+                let ended = match changes.take_outward() {
                     Some(outward) => self.commit(outward).await,
                     None => None,
+                };
+                if let (None, Some(held)) = (&ended, &mut self.held) {
+                    let events = changes.journal.clone();
+                    held.hold(changes);
+                    self.tell(events);
                 }
+                ended
             }
             Some(held) => {
                 let all = std::mem::take(held).with(changes);
@@ -328,6 +331,7 @@ impl Driver {
         if ended.is_some() {
             return ended;
         }
+        self.worker.steps.memory().committed_all(&decision.attached);
         self.slot.set(self.status() == Status::Running);
         sub_runs.drive();
         self.carry_out(decision.commands);
@@ -337,11 +341,20 @@ impl Driver {
     /// Writes what a run of level `memory` has held, so that the next owner goes on from here.
     async fn hand_over(&mut self) {
         let Some(held) = self.held.take() else { return };
-        let Some(mut changes) = held.into_changes() else { return };
+        let storage = &self.worker.storage;
+        let mut changes = match held.into_changes() {
+            Some(changes) => changes,
+            // Nothing has happened since the last commit, but whoever goes on must be told that nothing is missing.
+            None => match storage.run(&self.exec_id).await {
+                Ok(Some(run)) => Changes { run: Some(RunUpdate::of(&run)), ..Changes::default() },
+                _ => return,
+            },
+        };
+        changes.at = self.worker.clock.now();
         if let Some(run) = &mut changes.run {
             run.reason = Some(HANDED_BACK.to_owned());
         }
-        let written = self.worker.storage.commit(&self.exec_id, &self.worker.id, self.epoch, &changes).await;
+        let written = storage.commit(&self.exec_id, &self.worker.id, self.epoch, &changes).await;
         if let Err(error) = written {
             tracing::warn!(run.id = %self.exec_id, "failed to write a run of level memory, it is lost: {error}");
         }

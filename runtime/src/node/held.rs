@@ -50,6 +50,7 @@ impl Held {
         all.sent.extend(later.sent);
         all.starts.extend(later.starts);
         all.demands.extend(later.demands);
+        all.memory.extend(later.memory);
         all.run = later.run.or(all.run.take());
         all.at = later.at;
     }

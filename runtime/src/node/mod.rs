@@ -50,6 +50,7 @@ pub use self::events::{EventAccepted, EventRequest};
 pub use self::triggers::{Hook, check_signal};
 use crate::clock::Clock;
 use crate::id::{ExecId, NodeId};
+use crate::memory::Keeper;
 use crate::plugin::template::Renderer;
 use crate::provider::Providers;
 use crate::storage;
@@ -164,12 +165,19 @@ impl Node {
 
     /// Gives new runs other definitions; runs under way keep theirs.
     pub fn replace_project(&self, project: Arc<Project>) {
+        self.memory().replace_limits((&project.settings.limits).into());
         self.worker.replace_project(project);
     }
 
     /// Keeps these values, instead of those of the launch, out of what is recorded from now on.
     pub fn replace_secrets(&self, values: &[String]) {
         self.worker.replace_secrets(values);
+    }
+
+    /// The memories of this process.
+    #[must_use]
+    pub fn memory(&self) -> &Keeper {
+        self.worker.steps.memory()
     }
 
     /// The node at a glance.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use compozy_engine::command::Command;
 use compozy_engine::decide::Decision;
 use compozy_engine::error::StepError;
+use compozy_engine::event::Attachment;
 use compozy_engine::json::Json;
 use compozy_engine::state::{Facts, RunState, Step, StoredState, StoredStep};
 use compozy_engine::status::Status;
@@ -13,6 +14,7 @@ use compozy_lang::plan::Workflow;
 
 use super::signals;
 use crate::id::NodeId;
+use crate::memory::Prepared;
 use crate::storage::row;
 
 /// The stored run cannot be read back into an engine state.
@@ -62,6 +64,7 @@ pub(crate) fn changes(
         let by = format!("run {}", state.facts.exec_id);
         Some(row::Demand { exec_id: exec_id.as_str().into(), wanted, by, reason: None })
     });
+    let memory = decision.attached.iter().filter_map(Attachment::get::<Prepared>).flat_map(Prepared::rows);
     let signals = signals::Signals::of(&decision.records);
     row::Changes {
         run: Some(run_update(state, now)),
@@ -75,6 +78,7 @@ pub(crate) fn changes(
         settled: signals.settled,
         sent: decision.signals.iter().map(|sent| signals::sent(plan, state, sent, now)).collect(),
         demands: demands.collect(),
+        memory: memory.cloned().collect(),
         at: now,
         ..row::Changes::default()
     }

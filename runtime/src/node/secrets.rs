@@ -124,7 +124,8 @@ impl Secrets {
         }
     }
 
-    fn text(&self, text: String) -> String {
+    /// A text without them.
+    pub(crate) fn text(&self, text: String) -> String {
         match self.0.apply(&text) {
             std::borrow::Cow::Borrowed(_) => text,
             std::borrow::Cow::Owned(masked) => masked,
@@ -199,13 +200,8 @@ mod tests {
         let done = Outcome::Done(Done {
             input: Some(Json::from(&value)),
             output: Json::parse(r#"{"t":"\u0063an\u0022ary"}"#).unwrap(),
-            skipped: false,
-            ends_list: false,
-            sleep: None,
             transition: rendered(),
-            usage: Vec::new(),
-            signals: Vec::new(),
-            children: Vec::new(),
+            ..Done::new(Json::null())
         });
         let Outcome::Done(done) = secrets.outcome(done) else { panic!("it is done") };
         assert_eq!(done.input.unwrap().to_value(), masked);

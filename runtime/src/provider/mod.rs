@@ -22,12 +22,12 @@ use compozy_lang::plan;
 use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub use crate::plugin::llm_provider::{Finish, Usage};
+pub use crate::plugin::llm_provider::{Finish, Role, Usage};
 pub use error::Error;
 pub use settings::Settings;
 
 use crate::clock::Clock;
-use crate::plugin::llm_provider::{self, Message, Response, Role};
+use crate::plugin::llm_provider::{self, Message, Response};
 use crate::plugin::{Binding, CallContext, CancelToken, Environment, Host, Services, Source};
 
 /// Components that come with compozy.
@@ -65,6 +65,8 @@ impl std::fmt::Debug for Parts {
 pub struct PromptRequest {
     /// The system message.
     pub system: Option<String>,
+    /// What was said before, oldest first.
+    pub history: Vec<(Role, String)>,
     /// The user message.
     pub prompt: String,
     /// Model, where the task or agent names one.
@@ -139,6 +141,12 @@ impl Providers {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Revision::new(parts, settings));
     }
 
+    /// Whether there is an entry to ask when none is named.
+    #[must_use]
+    pub fn has_default(&self) -> bool {
+        self.present().settings.choose(None).is_ok()
+    }
+
     fn present(&self) -> Arc<Revision> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -187,6 +195,7 @@ impl Revision {
         };
         let model = self.model(&entry, kind, request)?;
         let mut question = request::build(&model, &entry.params, request)?;
+        let before = question.messages.len();
         let mut usage = Usage { prompt_tokens: 0, completion_tokens: 0, cached_tokens: 0 };
         let schema = request.output_schema.as_ref().map(structured::Checker::new).transpose().map_err(Error::Schema)?;
         loop {
@@ -197,7 +206,8 @@ impl Revision {
                 Ok(value) => return Ok(asking.answer(response, value, usage)),
                 Err(violations) => violations,
             };
-            let asked = question.messages.iter().filter(|message| message.role == Role::User).count();
+            // Each time two messages come to what was there: the answer and what is wrong with it.
+            let asked = 1 + (question.messages.len() - before) / 2;
             if asked > self.settings.structured_output_retries as usize {
                 return Err(Error::Structured { id: entry.id.clone(), attempts: asked, violations });
             }

@@ -17,10 +17,11 @@ pub(crate) fn build(model: &str, defaults: &Map<String, Value>, request: &Prompt
         }
         system.push_str(&structured::instruction(schema));
     }
-    let mut messages = Vec::with_capacity(2);
+    let mut messages = Vec::with_capacity(2 + request.history.len());
     if !system.is_empty() {
         messages.push(message(Role::System, system));
     }
+    messages.extend(request.history.iter().map(|(role, text)| message(*role, text.clone())));
     messages.push(message(Role::User, request.prompt.clone()));
     Ok(Request {
         model: model.to_owned(),

@@ -24,9 +24,9 @@ use compozy_engine::time::Timestamp;
 
 use crate::id::{ExecId, NodeId};
 use row::{
-    Changes, Declared, Demand, EndedRun, Fire, Idempotency, Journal, KvEntry, LoadedRun, NewRun, NewSignal, Node, Page,
-    Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage, Woken,
-    WorkflowSummary,
+    Changes, Declared, Demand, EndedRun, Fire, Idempotency, Journal, KvEntry, LoadedRun, MemoryChange, MemoryState,
+    MemoryTotals, NewRun, NewSignal, Node, Page, Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome,
+    Started, Step, Swept, Usage, Woken, WorkflowSummary,
 };
 
 /// Why storage refused or failed, split by what the caller can do.
@@ -157,7 +157,7 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// [`Error::Fenced`] when the run is not owned by `node` under `epoch` any more; [`Error::Conflict`] when a signal
-    /// was settled before.
+    /// was settled before, or a memory is not as it was when its change was decided.
     async fn commit(&self, exec_id: &ExecId, node: &NodeId, epoch: i64, changes: &Changes)
     -> Result<Vec<Woken>, Error>;
 
@@ -236,6 +236,18 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`Error::NotFound`] when there is no such schedule.
     async fn fire(&self, fire: Fire) -> Result<Option<Vec<Woken>>, Error>;
+
+    /// What a memory holds under a key, expired or not; without `contents` the texts of its messages are empty.
+    async fn memory(&self, memory: &str, key: &str, contents: bool) -> Result<Option<MemoryState>, Error>;
+
+    /// Changes memories outside of runs, in one transaction.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when one was decided on another state than the present one; nothing was written.
+    async fn change_memory(&self, changes: Vec<MemoryChange>, now: Timestamp) -> Result<(), Error>;
+
+    /// What the keys of each memory that has any hold together, by its id; expired keys do not count.
+    async fn memory_totals(&self, now: Timestamp) -> Result<Vec<MemoryTotals>, Error>;
 
     /// One small step of removing what `retention` lets go, from `cursor` (`None`: the beginning). Short enough not to
     /// be felt by commits, and postponed while there are many.

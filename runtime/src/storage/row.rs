@@ -1,6 +1,7 @@
 //! Rows as every driver reads and writes them. JSON is text, times are microseconds UTC.
 
 mod control;
+mod memory;
 mod retention;
 mod schedule;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use self::control::{
     DELIVERY, Demand, NewSignal, PublishOutcome, Published, Sent, Settled, Signal, SignalOutcome, Wanted, Woken,
 };
+pub use self::memory::{MemoryAct, MemoryChange, MemoryMessage, MemoryState, MemoryTotals, NewMessage};
 pub use self::retention::{Retention, Swept};
 pub use self::schedule::{Declared, Fire, Schedule};
 use crate::id::{ExecId, NodeId};
@@ -177,12 +179,14 @@ pub struct Changes {
     pub starts: Vec<NewRun>,
     /// What is wanted of other runs.
     pub demands: Vec<Demand>,
+    /// What becomes of memories.
+    pub memory: Vec<MemoryChange>,
     /// When these changes were decided.
     pub at: Timestamp,
 }
 
 impl Changes {
-    /// Takes out what concerns signals and other runs, and cannot wait for the rest; `None` when there is nothing.
+    /// Takes out what concerns signals, memories and other runs, and cannot wait for the rest; `None` when there is nothing.
     #[must_use]
     pub fn take_outward(&mut self) -> Option<Self> {
         let outward = Self {
@@ -191,6 +195,7 @@ impl Changes {
             sent: std::mem::take(&mut self.sent),
             starts: std::mem::take(&mut self.starts),
             demands: std::mem::take(&mut self.demands),
+            memory: std::mem::take(&mut self.memory),
             at: self.at,
             ..Self::default()
         };
@@ -198,7 +203,8 @@ impl Changes {
             && outward.settled.is_empty()
             && outward.sent.is_empty()
             && outward.starts.is_empty()
-            && outward.demands.is_empty();
+            && outward.demands.is_empty()
+            && outward.memory.is_empty();
         (!nothing).then_some(outward)
     }
 }
@@ -220,6 +226,22 @@ pub struct RunUpdate {
     pub started_at: Option<Timestamp>,
     /// Ended; set together with a terminal status. Owner, affinity, `ready` row and timers of the run go with it.
     pub finished_at: Option<Timestamp>,
+}
+
+impl RunUpdate {
+    /// The values the run's row has, but for its reason.
+    #[must_use]
+    pub fn of(run: &Run) -> Self {
+        Self {
+            status: run.status.clone(),
+            reason: None,
+            output: None,
+            error: None,
+            state: run.state.clone(),
+            started_at: None,
+            finished_at: None,
+        }
+    }
 }
 
 /// One event of a run.

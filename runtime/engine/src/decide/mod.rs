@@ -17,7 +17,7 @@ use compozy_lang::plan::Workflow;
 
 use crate::command::Command;
 use crate::error::{ErrorKind, StepError};
-use crate::event::{Event, Sent, SubRun, TimerKey, Usage};
+use crate::event::{Attachment, Event, Sent, SubRun, TimerKey, Usage};
 use crate::record::{Record, SignalState};
 use crate::state::{RunState, Step, StepKey};
 use crate::status::Status;
@@ -46,6 +46,8 @@ pub struct Decision {
     pub settled: Vec<(String, SignalState)>,
     /// Sub-runs to start in the same commit, with the step that starts them.
     pub children: Vec<(StepKey, SubRun)>,
+    /// What the node attached to results that count.
+    pub attached: Vec<Attachment>,
 }
 
 /// An attempt that ended without success.
@@ -75,6 +77,7 @@ impl Decision {
         self.signals.append(&mut later.signals);
         self.settled.append(&mut later.settled);
         self.children.append(&mut later.children);
+        self.attached.append(&mut later.attached);
     }
 }
 

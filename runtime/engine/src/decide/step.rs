@@ -118,6 +118,7 @@ impl Turn<'_> {
             self.record(record);
         }
         self.out.signals.extend(done.signals);
+        self.out.attached.extend(done.attached);
         self.out.children.extend(done.children.into_iter().map(|child| (key.clone(), child)));
         self.settle_signal(key, SignalState::Consumed);
         self.disarm_timeout(key);

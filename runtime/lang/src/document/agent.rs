@@ -12,6 +12,7 @@ use crate::source::Place;
 use crate::yaml::Node;
 
 use super::fields::Fields;
+use super::memory::MemoryUse;
 use super::provider::Entry;
 use super::reader::{Reader, SiteKind};
 use super::{Name, SchemaRef, Unsupported, item_path};
@@ -39,6 +40,8 @@ pub(crate) struct Agent {
     pub(crate) unsupported: Vec<Unsupported>,
     /// Knowledge bases it is bound to.
     pub(crate) bindings: Vec<Name>,
+    /// Memories it is bound to.
+    pub(crate) memories: Vec<MemoryUse>,
 }
 
 /// Which provider.
@@ -101,7 +104,8 @@ impl Reader<'_> {
         self.model(&fields, &mut agent);
         agent.params.extend(self.params(&fields));
         agent.bindings = self.bindings(&fields);
-        agent.unsupported = self.unsupported_keys(&fields, &["tools", "mcps", "memory", "attachments"], &["knowledge"]);
+        agent.memories = self.memory_uses(&fields);
+        agent.unsupported = self.unsupported_keys(&fields, &["tools", "mcps", "attachments"], &["knowledge"]);
         Some(agent)
     }
 

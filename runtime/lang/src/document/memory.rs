@@ -1,13 +1,21 @@
 //! Memory resources.
 
 use crate::diagnostic::Severity;
-use crate::plan::{Flushing, FlushingKind, MemoryDefinition, MemoryKind, Privacy};
-use crate::schema::memory::{FLUSHING, MEMORY, PERSISTENCE, PRIVACY};
+use crate::plan::{Flushing, FlushingKind, MemoryDefinition, MemoryKind, Privacy, Template};
+use crate::schema::memory::{BINDING, FLUSHING, MEMORY, PERSISTENCE, PRIVACY};
 use crate::yaml::Node;
 
-use super::Name;
 use super::fields::Fields;
 use super::reader::{Reader, SiteKind};
+use super::{Name, item_path};
+
+/// A memory of a prompt or an agent, as written.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryUse {
+    pub(crate) id: Name,
+    pub(crate) read_only: bool,
+    pub(crate) key: Option<Template>,
+}
 
 impl Reader<'_> {
     /// One entry of `memories`, or a file that defines one.
@@ -111,10 +119,12 @@ impl Reader<'_> {
         let mut redact_patterns = Vec::new();
         for node in fields.get("redact_patterns").map(super::scalar::one_or_many).unwrap_or_default() {
             let Some(pattern) = self.text_of(node, &path) else { continue };
-            // Patterns of schemas and of memories are the same language and run in linear time.
-            match crate::schema_check::compile(&serde_json::json!({"pattern": pattern})) {
+            match crate::plan::memory::redaction(&pattern) {
                 Ok(_) => redact_patterns.push(pattern),
-                Err(_) => self.expected_text(node, &path, "a regular expression", &pattern),
+                Err(reason) => {
+                    let what = format!("a regular expression ({reason})");
+                    self.expected_text(node, &path, &what, &pattern);
+                }
             }
         }
         Privacy {
@@ -122,6 +132,32 @@ impl Reader<'_> {
             non_persistable_message_types: self.texts(&fields, "non_persistable_message_types"),
             default_redaction_string: self.text(&fields, "default_redaction_string").unwrap_or_default(),
         }
+    }
+
+    /// `memory` of a prompt or an agent: ids, or maps with an id.
+    pub(crate) fn memory_uses(&mut self, fields: &Fields<'_>) -> Vec<MemoryUse> {
+        let path = fields.at("memory");
+        let nodes = fields.get("memory").map(super::scalar::one_or_many).unwrap_or_default();
+        let mut uses = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            let path = item_path(&path, node, index);
+            if node.entries().is_none() {
+                uses.extend(self.name_of(node, &path).map(|id| MemoryUse { id, read_only: false, key: None }));
+                continue;
+            }
+            let Some(fields) = self.fields(node, &BINDING, &path) else { continue };
+            let Some(id) = self.name(&fields, "id") else {
+                if fields.get("id").is_none() {
+                    self.report(node.diagnostic("CZ0203", "a memory needs an id").length(1).path(&path).help("add it"));
+                }
+                continue;
+            };
+            let key = fields
+                .get("key")
+                .and_then(|node| self.at(SiteKind::Task, |reader| reader.memory_key(node, &fields.at("key"))));
+            uses.push(MemoryUse { id, read_only: self.choice(&fields, "mode") == Some("read-only"), key });
+        }
+        uses
     }
 
     /// A number above 0 and at most `most`.

@@ -10,7 +10,7 @@ mod database;
 mod fields;
 pub(crate) mod knowledge;
 mod mcp;
-mod memory;
+pub(crate) mod memory;
 pub(crate) mod plugin;
 pub(crate) mod project;
 pub(crate) mod provider;

@@ -10,6 +10,7 @@ use crate::suggest;
 use crate::yaml::Node;
 
 use super::fields::Fields;
+use super::memory::MemoryUse;
 use super::reader::{Reader, SiteKind};
 use super::{Name, SchemaRef, Unsupported, item_path};
 
@@ -55,6 +56,8 @@ pub(crate) struct Task {
     pub(crate) retry: Retry,
     /// Knowledge bases it is bound to.
     pub(crate) bindings: Vec<Name>,
+    /// Memories of the prompt.
+    pub(crate) memories: Vec<MemoryUse>,
     /// What it uses that is not part of this version.
     pub(crate) unsupported: Vec<Unsupported>,
     /// Id of the router it is written in.
@@ -248,7 +251,8 @@ impl Reader<'_> {
             timeout: self.timeout(kind, fields, &id, config),
             retry: self.retry(&[Some(fields), config]),
             bindings: self.bindings(fields),
-            unsupported: self.unsupported_keys(fields, &["tools", "mcps", "memory", "attachments"], &["knowledge"]),
+            memories: self.memory_uses(fields),
+            unsupported: self.unsupported_keys(fields, &["tools", "mcps", "attachments"], &["knowledge"]),
             router: None,
             node: fields.node.clone(),
             id_template,

@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::plan::{Template, TemplateMode, ValueTemplate};
 use crate::schema::workflow::{WORKFLOW, WORKFLOW_CONFIG};
 use crate::settings::Durability;
-use crate::source::Place;
 use crate::yaml::Node;
 
 use super::fields::Fields;
@@ -33,8 +32,6 @@ pub(crate) struct Workflow {
     pub(crate) tasks: TaskList,
     pub(crate) triggers: Vec<Trigger>,
     pub(crate) schedules: Vec<Schedule>,
-    /// Where `triggers` and `schedule` are written.
-    pub(crate) starts: Vec<(&'static str, Place)>,
     /// Ids of all tasks at every depth, for the check of `.tasks.<id>`.
     pub(crate) task_ids: Vec<String>,
     pub(crate) defaults: Defaults,
@@ -82,7 +79,6 @@ impl Reader<'_> {
         };
         let tasks = fields.get("tasks").map(|node| self.task_list(node, "tasks", flow)).unwrap_or_default();
         let task_ids = std::mem::take(&mut self.task_ids);
-        let written = |name: &'static str| fields.entry(name).map(|entry| (name, super::fields::key_place(entry)));
         Some(Workflow {
             file: node.source.name.to_string(),
             name: self.text(&fields, "name").unwrap_or_default(),
@@ -95,7 +91,6 @@ impl Reader<'_> {
             tasks,
             triggers: self.triggers(&fields),
             schedules: self.schedules(&fields),
-            starts: ["schedule"].into_iter().filter_map(written).collect(),
             task_ids,
             defaults: config.map(|config| self.defaults(config)).unwrap_or_default(),
             bindings: self.bindings(&fields),

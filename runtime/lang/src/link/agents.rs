@@ -104,6 +104,7 @@ fn replace(base: &Agent, over: &Agent) -> Agent {
         env: if over.env.is_empty() { base.env.clone() } else { over.env },
         unsupported: base.unsupported.iter().cloned().chain(over.unsupported).collect(),
         bindings: if over.bindings.is_empty() { base.bindings.clone() } else { over.bindings },
+        memories: if over.memories.is_empty() { base.memories.clone() } else { over.memories },
     }
 }
 

@@ -5,15 +5,12 @@ mod calls;
 mod definitions;
 mod flow;
 mod memories;
-mod not_yet;
 mod providers;
 mod tasks;
 pub(crate) mod templates;
 mod tools;
 mod triggers;
 mod workflows;
-
-pub use not_yet::NOT_RUN_YET;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,8 +29,6 @@ pub(crate) struct Facts<'e> {
     pub(crate) root: PathBuf,
     pub(crate) config_file: PathBuf,
     pub(crate) strict: bool,
-    /// What the node cannot run yet is let through.
-    pub(crate) whole_language: bool,
     pub(crate) environment: &'e ProjectEnvironment,
     /// Files as written, for the project's digest.
     pub(crate) written: Vec<(String, serde_json::Value)>,

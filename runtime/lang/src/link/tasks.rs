@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::document::Name;
-use crate::document::task::{Body, Collection, Executor, Memory, Parallel, Task as TaskDocument, TaskList, Wait};
+use crate::document::task::{Body, Collection, Executor, Parallel, Task as TaskDocument, TaskList, Wait};
 use crate::document::workflow::Defaults;
 use crate::plan::{self, Composite, MemoryDefinition, Task, TaskKind, Template, Tool, ToolCall, Typed};
 
@@ -34,8 +34,8 @@ pub(super) struct Used {
 
 /// What is known of a task besides what it does.
 #[derive(Debug)]
-struct Written<'t> {
-    id: &'t Name,
+pub(super) struct Written<'t> {
+    pub(super) id: &'t Name,
     place: crate::source::Place,
     link: &'t Link,
 }
@@ -107,7 +107,11 @@ impl Linker<'_> {
         let is_wait = matches!(body, Body::Wait(_));
         let written = Written { id: &task.id, place: task.node.place(), link: &link };
         let executed = match body {
-            Body::Basic(executor) => self.basic(executor, &written, (task.with.take(), task.env), around, used)?,
+            Body::Basic(executor) => {
+                let mut executed = self.basic(executor, &written, (task.with.take(), task.env), around, used)?;
+                self.prompt_memories(&mut executed.kind, task.memories, used);
+                executed
+            }
             body => {
                 let kind = self.kind(body, &written, around, used)?;
                 Executed { kind, with: task.with.take(), env: task.env, input: None, output: None }
@@ -155,7 +159,7 @@ impl Linker<'_> {
                 used.tools.insert(key.clone(), tool);
                 Some(Executed { kind: TaskKind::Tool(ToolCall { tool: key }), with, env, input: None, output: None })
             }
-            Executor::Prompt(prompt) => self.prompt(*prompt, task.id, around.workflow, with, env),
+            Executor::Prompt(prompt) => self.prompt(*prompt, task.id, around.workflow, with, env, used),
         }
     }
 
@@ -269,29 +273,6 @@ impl Linker<'_> {
             condition: wait.condition,
             processor: processor.map(Box::new),
             on_timeout: task.link.on_timeout.clone(),
-        }))
-    }
-
-    fn memory(&mut self, memory: Memory, task: &Written<'_>, used: &mut Used) -> Option<TaskKind> {
-        self.not_yet("memory tasks", task.place.clone());
-        let Some(definition) = self.memories.get(&memory.memory.text).cloned() else {
-            let known: Vec<String> = self.memories.keys().cloned().collect();
-            self.not_found("memory", &memory.memory, &known);
-            return None;
-        };
-        if memory.key.is_none() && definition.default_key.is_none() {
-            let message = format!("memory task '{}' needs 'key_template'", task.id.text);
-            let problem =
-                task.id.diagnostic("CZ0309", message).related(definition.place.clone(), "the memory has no default");
-            self.report(problem.help("add it, or default_key_template to the memory"));
-        }
-        used.memories.insert(definition.id.clone(), definition);
-        Some(TaskKind::Memory(plan::Memory {
-            operation: memory.operation,
-            memory: memory.memory.text,
-            key: memory.key,
-            payload: memory.payload,
-            options: memory.options,
         }))
     }
 

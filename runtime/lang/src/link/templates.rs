@@ -163,6 +163,7 @@ fn of_task(task: &mut Task, visit: Visit<'_>) {
         TaskKind::Prompt(prompt) => {
             visit(&mut prompt.prompt);
             prompt.instructions.iter_mut().for_each(&mut *visit);
+            prompt.memories.iter_mut().filter_map(|memory| memory.key.as_mut()).for_each(&mut *visit);
         }
         TaskKind::Router(router) => of_expression(&mut router.condition, visit),
         TaskKind::Parallel(parallel) => of_typed(&mut parallel.max_workers, visit),

@@ -44,9 +44,6 @@ impl Linker<'_> {
             self.report(problem.help("add tasks:"));
         }
         let id = document.id.text.clone();
-        for (what, place) in &document.starts {
-            self.not_yet(what, place.clone());
-        }
         let around = Around { workflow: &id, defaults: &document.defaults, project };
         let mut used = Used::default();
         let (tasks, explicit) = self.list(document.tasks, &format!("workflow '{id}'"), around, &mut used);
@@ -86,6 +83,7 @@ impl Linker<'_> {
         workflow: &str,
         with: Option<crate::plan::ValueTemplate>,
         env: BTreeMap<String, Template>,
+        used: &mut Used,
     ) -> Option<Executed> {
         let agent = match &executor.agent {
             Some(reference) => self.agent(reference)?,
@@ -112,6 +110,7 @@ impl Linker<'_> {
             self.report(problem.help("give it a prompt, or name an action of its agent"));
             return None;
         };
+        let memories = agent.memories.iter().filter_map(|memory| self.memory_binding(memory, used)).collect();
         let mut params = agent.params;
         params.extend(choice.params);
         let kind = TaskKind::Prompt(Prompt {
@@ -124,6 +123,7 @@ impl Linker<'_> {
                 agent.model.or(choice.model)
             },
             params,
+            memories,
         });
         let mut all_env = agent.env;
         all_env.extend(env);

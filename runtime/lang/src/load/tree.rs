@@ -90,7 +90,6 @@ impl<'a> Loading<'a> {
             root: self.root,
             config_file: self.config_file,
             strict: self.request.strict,
-            whole_language: false,
         }
     }
 

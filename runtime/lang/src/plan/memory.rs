@@ -89,3 +89,62 @@ pub struct Privacy {
     /// What stands in its place.
     pub default_redaction_string: String,
 }
+
+/// A memory of a prompt or an agent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MemoryBinding {
+    /// Id of the memory resource.
+    pub memory: String,
+    /// The prompt and its answer are not added to it.
+    pub read_only: bool,
+    /// Key within it; absent: the resource's default.
+    pub key: Option<Template>,
+}
+
+/// Whether a memory may have this key: 1 to 256 letters, digits and `_ : @ . * -`, without `__` at the start or end.
+#[must_use]
+pub fn is_memory_key(text: &str) -> bool {
+    let length = text.chars().count();
+    (1..=256).contains(&length)
+        && text.chars().all(|letter| letter.is_alphanumeric() || "_:@.*-".contains(letter))
+        && !text.starts_with("__")
+        && !text.ends_with("__")
+}
+
+/// Most bytes of a compiled redaction pattern.
+const PATTERN_BYTES: usize = 1 << 20;
+
+/// Compiles a pattern of `redact_patterns`. It runs in time linear in the text, whatever the pattern is.
+///
+/// # Errors
+/// What is wrong with the pattern, on one line.
+pub fn redaction(pattern: &str) -> Result<regex::Regex, String> {
+    let built = regex::RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES).build();
+    built.map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => format!("it needs more than {PATTERN_BYTES} bytes once compiled"),
+        other => other.to_string().lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_short_and_plain() {
+        for key in ["a", "user:1@x.y-*", "_a_", "ä9", "a__b", &"k".repeat(256)] {
+            assert!(is_memory_key(key), "{key}");
+        }
+        for key in ["", "__a", "a__", "a b", "a/b", "a\nb", "é\u{301}", &"k".repeat(257)] {
+            assert!(!is_memory_key(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_bounded() {
+        assert!(redaction(r"(a+)+$").is_ok(), "linear here");
+        assert_eq!(redaction("(").unwrap_err(), "unclosed group");
+        assert!(redaction(r"(\w{1000}){1000}").unwrap_err().contains("bytes once compiled"));
+        assert!(redaction(r"(a)\1").is_err(), "no back references");
+    }
+}

@@ -1,5 +1,6 @@
 //! Keys of providers, agents, tools, plugins and the other things a project defines.
 
+use super::memory::BINDINGS_OF_MEMORIES;
 use super::project::{BINDINGS, ENV};
 use super::{COUNT, Kind, SPAN, TEMPLATE_MAP, TEXTS, Table, idle, key};
 
@@ -99,7 +100,7 @@ pub static AGENT: Table = Table {
         ENV,
         key("tools", Kind::List(&Kind::Either(&[Kind::Map(&TOOL), Kind::Text])), "Tools the model may call."),
         key("mcps", Kind::List(&Kind::Any), "MCP servers the model may use.").alias(&["mcp"]),
-        key("memory", Kind::List(&Kind::Any), "Memories of the agent.").alias(&["memories"]),
+        key("memory", BINDINGS_OF_MEMORIES, "Memories of the agent.").alias(&["memories"]),
         key("knowledge", BINDINGS, "Knowledge bases asked before the prompt."),
         key("attachments", Kind::List(&Kind::Map(&ATTACHMENT)), "Files for the model."),
         key("max_iterations", COUNT, "Most rounds of tool calls."),

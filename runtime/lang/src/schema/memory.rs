@@ -46,6 +46,21 @@ pub static FLUSHING: Table = Table {
     ],
 };
 
+/// An entry of `memory` of a prompt or an agent.
+pub static BINDING: Table = Table {
+    name: "memory binding",
+    is_settings: false,
+    keys: &[
+        key("id", Kind::Text, "The memory."),
+        key(
+            "mode",
+            Kind::Choice(&["read-write", "read-only"]),
+            "Whether prompt and answer are added; absent: read-write.",
+        ),
+        key("key", Kind::Template, "Key inside the memory.").alias(&["key_template"]),
+    ],
+};
+
 /// `persistence`.
 pub static PERSISTENCE: Table = Table {
     name: "persistence",
@@ -78,3 +93,6 @@ pub static PRIVACY: Table = Table {
         key("default_redaction_string", Kind::Text, "What stands in its place.").default("[REDACTED]"),
     ],
 };
+
+/// `memory` of a prompt or an agent.
+pub const BINDINGS_OF_MEMORIES: Kind = Kind::List(&Kind::Either(&[Kind::Map(&BINDING), Kind::Text]));

@@ -1,6 +1,7 @@
 //! Keys of tasks.
 
 use super::definitions::{AGENT, ATTACHMENT, PROVIDER, TOOL};
+use super::memory::BINDINGS_OF_MEMORIES;
 use super::project::{BINDINGS, ENV, ON_ERROR, RETRIES, RETRY_POLICY};
 use super::{COUNT, Kind, SPAN, Table, idle, key};
 
@@ -51,7 +52,7 @@ pub static TASK: Table = Table {
         key("config", Kind::Map(&TASK_CONFIG), "Retries and timeout."),
         key("knowledge", BINDINGS, "Knowledge bases asked before the prompt.").only(PROMPTS),
         key("attachments", Kind::List(&Kind::Map(&ATTACHMENT)), "Files for the model.").only(PROMPTS),
-        key("memory", Kind::List(&Kind::Any), "Memories of the prompt.").alias(&["memories"]).only(PROMPTS),
+        key("memory", BINDINGS_OF_MEMORIES, "Memories of the prompt.").alias(&["memories"]).only(PROMPTS),
         key("tools", Kind::List(&Kind::Either(&[Kind::Map(&TOOL), Kind::Text])), "Tools the model may call.")
             .only(PROMPTS),
         key("mcps", Kind::List(&Kind::Any), "MCP servers the model may use.").alias(&["mcp"]).only(PROMPTS),

@@ -1,7 +1,7 @@
 //! Every message as a reviewed file: `tests/cases/diagnostics/<case>/` is a project and `expected.txt` what is said of it.
 //!
-//! A case may hold `flags.txt` (lines `PATH=VALUE` of `--set`, `loose` for a load without `--strict`, `released` for a
-//! load that refuses what the node cannot run yet) and `env.txt` (the process environment). `COMPOZY_RENEW=1` writes the expected files; read them before committing.
+//! A case may hold `flags.txt` (lines `PATH=VALUE` of `--set`, `loose` for a load without `--strict`) and `env.txt` (the
+//! process environment). `COMPOZY_RENEW=1` writes the expected files; read them before committing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,6 @@ fn options(case: &Path) -> Options {
         environment: pairs("env.txt").into_iter().collect(),
         overrides: pairs("flags.txt"),
         strict: !has("loose"),
-        released: has("released"),
         ..Options::default()
     }
 }

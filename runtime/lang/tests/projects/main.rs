@@ -5,6 +5,7 @@
 mod diagnostics;
 mod environment;
 mod hostile;
+mod memories;
 mod project;
 mod settings;
 mod starts;

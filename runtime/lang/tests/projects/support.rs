@@ -54,8 +54,6 @@ pub(crate) struct Options {
     pub strict: bool,
     pub config: Option<PathBuf>,
     pub env_file: Option<PathBuf>,
-    /// What the node cannot run yet is refused, as for users; otherwise the whole language is tested.
-    pub released: bool,
 }
 
 /// Variables by name.
@@ -75,7 +73,6 @@ pub(crate) fn load(files: &dyn Files, cwd: &Path, options: &Options) -> Checked 
         strict: options.strict,
     };
     let draft = load::read(&request);
-    let draft = if options.released { draft } else { draft.with_whole_language() };
     let reports = draft.template_sources().iter().map(|source| check(source.text, source.inert)).collect();
     draft.link(reports)
 }

@@ -7,7 +7,7 @@ use compozy_lang::plan::{
 };
 use serde_json::json;
 
-use crate::support::{Options, load_files, plan};
+use crate::support::{Options, plan};
 
 const MOCK: &str = "llm: {providers: [{id: mock, type: mock}]}\n";
 
@@ -353,19 +353,4 @@ fn yaml(text: &str) -> serde_json::Value {
     }
     let (node, _) = parse(std::sync::Arc::new(Source::new("w", Origin::File, text.into())), &Limits::default());
     value(&node.unwrap())
-}
-
-#[test]
-fn what_the_node_cannot_run_is_refused_only_there() {
-    let files = [
-        ("compozy.yaml", MOCK),
-        (
-            "workflows/w.yaml",
-            "tasks: [{id: c, type: composite, tasks: [{id: a, type: wait, wait_for: s, timeout: none}]}]",
-        ),
-    ];
-    let released = load_files(&files, &Options { released: true, ..Options::default() });
-    let refused = compozy_lang::load::NOT_RUN_YET.contains(&"wait tasks");
-    assert_eq!(released.project.is_none(), refused);
-    assert!(load_files(&files, &Options::default()).project.is_some());
 }

@@ -2,6 +2,7 @@
 
 mod connections;
 mod executions;
+mod memory;
 mod problems;
 mod schedules;
 mod start;

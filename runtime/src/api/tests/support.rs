@@ -78,6 +78,7 @@ fn project() -> Project {
         name: "demo".into(),
         version: "0.1".into(),
         digest: "digest-of-all".into(),
+        memories: vec![super::memory::definition("chat"), super::memory::definition("here")],
         ..node::tests::project([
             workflow("quick", "add", &json!({"a": 1, "b": 2})),
             workflow("fails", "fail", &failing),

@@ -13,6 +13,6 @@ impl Executor {
         let shape = attempt.task.outputs.as_ref().map(|outputs| batch.value(outputs)).transpose()?;
         let values = self.render(attempt, batch, Scope { with: Some(with), ..Scope::default() }).await?;
         let output = shape.map_or_else(|| Json::from_valid("{}"), |shape| Json::from(&values.fill(shape)));
-        Ok(Raw { output, usage: Vec::new() })
+        Ok(Raw::new(output))
     }
 }

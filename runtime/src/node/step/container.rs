@@ -134,7 +134,7 @@ impl Executor {
         if let Some(error) = failure {
             return Err(keep(error, output));
         }
-        let raw = Raw { output: output.clone(), usage: Vec::new() };
+        let raw = Raw::new(output.clone());
         self.follow_up(attempt, &input, raw).await.map_err(|error| keep(error, output))
     }
 }

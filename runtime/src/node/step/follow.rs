@@ -62,7 +62,8 @@ impl Executor {
             return Err(unknown_next(attempt, id));
         }
         let input = Some(Json::from(with));
-        Ok(Done { input, ends_list, sleep, transition, usage: raw.usage, ..Done::new(output) })
+        let Raw { usage, attached, .. } = raw;
+        Ok(Done { input, ends_list, sleep, transition, usage, attached, ..Done::new(output) })
     }
 
     /// `on_success` or `on_error`, rendered.

@@ -7,6 +7,7 @@ mod condition;
 mod container;
 mod follow;
 mod items;
+mod memory;
 mod prompt;
 pub(crate) mod render;
 pub(crate) mod request;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use compozy_engine::cel;
 use compozy_engine::context::{Item, Site};
 use compozy_engine::error::{ErrorKind, StepError};
-use compozy_engine::event::{Done, Failure, Outcome, Rendered, Usage};
+use compozy_engine::event::{Attachment, Done, Failure, Outcome, Rendered, Usage};
 use compozy_engine::json::{Json, MAX_DEPTH};
 use compozy_engine::state::{RunState, Step, StepKey};
 use compozy_lang::environment::ProjectEnvironment;
@@ -38,6 +39,7 @@ use super::state::Shared;
 use super::triggers::{Listening, Triggers};
 use super::watchers::Watchers;
 use crate::clock::Clock;
+use crate::memory::Keeper;
 use crate::plugin::cancel::CancelToken;
 use crate::plugin::template::Renderer;
 use crate::provider::Providers;
@@ -58,6 +60,7 @@ pub struct Executor {
     pub(crate) schemas: Arc<Schemas>,
     definitions: Arc<Definitions>,
     clock: Clock,
+    memory: Keeper,
     /// CEL by its text.
     expressions: Kept<String, Result<cel::Compiled, StepError>>,
     triggers: Triggers,
@@ -79,6 +82,14 @@ struct Attempt<'a> {
 struct Raw {
     output: Json,
     usage: Vec<Usage>,
+    /// What is recorded with the result.
+    attached: Vec<Attachment>,
+}
+
+impl Raw {
+    fn new(output: Json) -> Self {
+        Self { output, usage: Vec::new(), attached: Vec::new() }
+    }
 }
 
 /// An attempt that failed, with what was known by then.
@@ -115,6 +126,13 @@ impl Executor {
             environment: options.environment.clone(),
             watchers,
             prompt_timeout: options.prompt_timeout,
+            memory: Keeper::new(
+                options.storage.clone(),
+                options.clock.clone(),
+                options.providers.clone(),
+                options.prompt_timeout,
+                (&options.project.settings.limits).into(),
+            ),
             schemas: Arc::default(),
             definitions,
             clock: options.clock.clone(),
@@ -126,6 +144,11 @@ impl Executor {
     /// Who listens to what, by the present definitions.
     pub(crate) fn listening(&self) -> Arc<Listening> {
         self.triggers.of(&self.definitions.project())
+    }
+
+    /// The memories of this process.
+    pub(crate) fn memory(&self) -> &Keeper {
+        &self.memory
     }
 
     /// Runs the present attempt of a step, or ends one that is open.
@@ -231,7 +254,7 @@ impl Executor {
                 let begun = Box::pin(self.sub_workflow(attempt, sub, &with)).await;
                 return begun.map_err(|error| keep_input(error.into()));
             }
-            TaskKind::Memory(_) => Err(Lost::from(not_yet(task))),
+            TaskKind::Memory(memory) => Box::pin(self.use_memory(attempt, memory, &with)).await,
         };
         let raw = raw.map_err(keep_input)?;
         let usage = raw.usage.clone();
@@ -391,12 +414,6 @@ fn failed(lost: Lost, transition: Rendered) -> Outcome {
         transition,
         usage: lost.usage,
     })
-}
-
-/// The loader refuses what this version cannot run, so only a definition stored by a later one gets here.
-fn not_yet(task: &Task) -> StepError {
-    let message = format!("task '{}' needs a later version: {} tasks", task.id, task.kind_word());
-    StepError::new("CZ0001", ErrorKind::Internal, message)
 }
 
 fn last_output(plan: &Workflow, state: &RunState) -> Json {

@@ -19,9 +19,12 @@ impl Executor {
         let text = batch.scalar(&prompt.prompt)?;
         let instructions = prompt.instructions.as_ref().map(|text| batch.scalar(text)).transpose()?;
         let values = self.render(attempt, batch, Scope { with: Some(with), ..Scope::default() }).await?;
+        let (system, text) = (instructions.map(|shape| values.text(shape)), values.text(text));
+        let recalled = self.recall(attempt, &prompt.memories, with, &text).await?;
         let request = PromptRequest {
-            system: instructions.map(|shape| values.text(shape)).filter(|text| !text.is_empty()),
-            prompt: values.text(text),
+            system: system.filter(|text| !text.is_empty()),
+            history: recalled.history(),
+            prompt: text,
             model: prompt.model.clone(),
             params: prompt.params.clone(),
             output_schema: attempt.task.output_schema.clone(),
@@ -47,23 +50,30 @@ impl Executor {
         let on_piece: Option<OnPiece<'_>> = if self.watchers.any(&exec_id) { Some(&mut on_piece) } else { None };
         let answer = self.providers.chat(prompt.provider.as_deref(), &request, &ctx, on_piece).await;
         self.watchers.chunk(&exec_id, seq, task, &shown.finish());
-        answer.map(read).map_err(|error| provider_error(error).into())
+        let answer = answer.map_err(provider_error)?;
+        let mut raw = read(&answer);
+        self.remember(attempt, recalled, (&request.prompt, &answer.text), ctx, &mut raw).await?;
+        Ok(raw)
     }
 }
 
 /// `{text, response}`; with an output schema the parsed value itself.
-fn read(answer: Answer) -> Raw {
+fn read(answer: &Answer) -> Raw {
     let output = match &answer.value {
         Some(value) => Json::from(value),
         None => Json::from(&json!({"text": answer.text, "response": answer.text})),
     };
-    let usage = Usage {
-        provider: answer.provider_id,
-        model: answer.model,
+    Raw { usage: vec![usage_of(answer)], ..Raw::new(output) }
+}
+
+/// What an answer took.
+pub(super) fn usage_of(answer: &Answer) -> Usage {
+    Usage {
+        provider: answer.provider_id.clone(),
+        model: answer.model.clone(),
         prompt_tokens: answer.usage.prompt_tokens,
         completion_tokens: answer.usage.completion_tokens,
-    };
-    Raw { output, usage: vec![usage] }
+    }
 }
 
 /// A failed question as the step's error.

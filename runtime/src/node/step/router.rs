@@ -28,7 +28,7 @@ impl Executor {
             return Err(error);
         };
         let output = Json::from(&json!({"condition": printed, "route_taken": key, "router_type": "conditional"}));
-        let mut done = self.follow_up(attempt, with, Raw { output, usage: Vec::new() }).await?;
+        let mut done = self.follow_up(attempt, with, Raw::new(output)).await?;
         // The route comes before `final` and `on_success.next`.
         (done.ends_list, done.transition.next) = match route {
             Route::Task(index) => (false, Some(Target::Task(*index))),

@@ -34,7 +34,7 @@ impl Executor {
         // The step's own id: every attempt sends the same signal.
         let signal_id = attempt.step.id.clone();
         let output = json!({"signal_dispatched": true, "signal_id": signal_id});
-        let raw = Raw { output: Json::from(&output), usage: Vec::new() };
+        let raw = Raw::new(Json::from(&output));
         let mut done = self.follow_up(attempt, with, raw).await?;
         done.signals.push(Sent { signal_id, name, payload: Json::from(&payload), target });
         Ok(done)

@@ -148,7 +148,7 @@ impl Executor {
             let site = format!("output of tool '{}'", tool.id);
             self.check_output(attempt.plan, &site, tool.output_schema.as_ref(), &output, "CZ0709")?;
         }
-        Ok(Raw { output, usage: Vec::new() })
+        Ok(Raw::new(output))
     }
 }
 

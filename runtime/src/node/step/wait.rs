@@ -64,7 +64,7 @@ impl Executor {
             "signal": {"payload": looked.signal.payload, "metadata": looked.signal.metadata},
             "processor_output": processed,
         });
-        let raw = Raw { output: Json::from(&output), usage: Vec::new() };
+        let raw = Raw::new(Json::from(&output));
         self.follow_up(attempt, &with, raw).await.map(Outcome::Done).map_err(keep)
     }
 

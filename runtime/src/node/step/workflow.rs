@@ -27,7 +27,7 @@ impl Executor {
             return Ok(Outcome::Opened(Opened { input, timeout, body: Opens::Run(run) }));
         }
         let output = Json::from(&json!({"exec_id": exec_id, "workflow_id": task.workflow}));
-        let done = self.follow_up(attempt, with, Raw { output, usage: Vec::new() }).await?;
+        let done = self.follow_up(attempt, with, Raw::new(output)).await?;
         Ok(Outcome::Done(Done { children: vec![run], ..done }))
     }
 

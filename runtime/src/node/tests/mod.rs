@@ -3,6 +3,7 @@
 mod broadcasts;
 mod containers;
 mod control;
+mod memories;
 mod schedules;
 mod sub_runs;
 mod waits;
@@ -24,7 +25,7 @@ use super::{Kind, Node, Options, StartRequest};
 use crate::clock::Clock;
 use crate::plugin::template::Renderer;
 use crate::plugin::{Host, HostOptions, Services, bundled};
-use crate::provider::{Parts, Providers, Settings};
+use crate::provider::{Bundle, Parts, Providers, Settings};
 use crate::storage::Storage;
 use crate::storage::row::{Durability, Run};
 use crate::storage::sqlite::{self, Role};
@@ -131,12 +132,13 @@ async fn launch_keeping(storage: Arc<dyn Storage>, clock: Clock, project: Projec
     let environment = ProjectEnvironment::new(Arc::new(BTreeMap::<String, String>::new()), Default::default());
     let parts = Parts {
         host: host.clone(),
-        bundle: Default::default(),
+        bundle: Bundle { llm_mock: bundled::source("llm-mock"), ..Bundle::default() },
         plugins: BTreeMap::new(),
         environment: Arc::new(environment.clone()),
         services: services.clone(),
     };
     let tools = Tools::new(host, services, environment.clone(), &project, Duration::from_secs(60));
+    let provider_settings = Settings { providers: project.providers.clone(), ..Settings::default() };
     let options = Options {
         kind: Kind::Server,
         storage,
@@ -144,7 +146,7 @@ async fn launch_keeping(storage: Arc<dyn Storage>, clock: Clock, project: Projec
         project,
         tools: Arc::new(tools),
         renderer,
-        providers: Arc::new(Providers::new(parts, Settings::default())),
+        providers: Arc::new(Providers::new(parts, provider_settings)),
         prompt_timeout: Duration::from_secs(60),
         environment,
         secrets,
@@ -284,6 +286,21 @@ async fn a_run_of_level_memory_survives_an_orderly_stop() {
     let accepted = first.submit(start_in_memory()).await.unwrap();
     first.shutdown(Duration::from_millis(50)).await;
     let second = node(storage, workflow(slow_chain())).await;
+    let run = second.wait(&accepted.exec_id, Some(Duration::from_secs(10))).await.unwrap().expect("the run ends");
+    assert_eq!((run.status.as_str(), run.output.as_deref()), ("SUCCESS", Some(r#"{"sum":4}"#)));
+    assert_eq!(second.storage().check().await.unwrap(), Vec::<String>::new());
+}
+
+/// Nothing is held back then, and still nothing is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_level_memory_survives_an_orderly_stop_in_its_first_step() {
+    let storage = memory().await;
+    let tasks =
+        vec![task("slow", "sleep", &json!({"milliseconds": 400})), task("last", "add", &json!({"a": 2, "b": 2}))];
+    let first = node(storage.clone(), workflow(tasks.clone())).await;
+    let accepted = first.submit(start_in_memory()).await.unwrap();
+    first.shutdown(Duration::from_millis(50)).await;
+    let second = node(storage, workflow(tasks)).await;
     let run = second.wait(&accepted.exec_id, Some(Duration::from_secs(10))).await.unwrap().expect("the run ends");
     assert_eq!((run.status.as_str(), run.output.as_deref()), ("SUCCESS", Some(r#"{"sum":4}"#)));
     assert_eq!(second.storage().check().await.unwrap(), Vec::<String>::new());

@@ -127,6 +127,15 @@ impl Storage for Memory {
     async fn fire(&self, _: Fire) -> Result<Option<Vec<Woken>>, Error> {
         none()
     }
+    async fn memory(&self, _: &str, _: &str, _: bool) -> Result<Option<MemoryState>, Error> {
+        none()
+    }
+    async fn change_memory(&self, _: Vec<MemoryChange>, _: Timestamp) -> Result<(), Error> {
+        none()
+    }
+    async fn memory_totals(&self, _: Timestamp) -> Result<Vec<MemoryTotals>, Error> {
+        none()
+    }
     async fn sweep(&self, _: &Retention, _: Option<&str>, _: Timestamp) -> Result<Swept, Error> {
         none()
     }

@@ -117,6 +117,7 @@ async fn rows(connection: &mut SqliteConnection, found: &mut Vec<String>) -> Res
          WHERE EXISTS (SELECT 1 FROM definitions) \
          AND NOT EXISTS (SELECT 1 FROM definitions AS d WHERE d.digest = e.definition_digest)".to_owned(),
     ];
+    checks.extend(super::memory::CHECKS.map(str::to_owned));
     for table in ["journal", "steps", "timers", "ready", "usage", "signals", "payload_refs"] {
         checks.push(format!(
             "SELECT DISTINCT '{table} has rows of run ' || exec_id || ', which does not exist' FROM {table} AS t \

@@ -11,6 +11,7 @@ mod error;
 mod known;
 mod list;
 mod locks;
+mod memory;
 mod migrate;
 mod open;
 mod operation;
@@ -42,9 +43,9 @@ use self::operation::Operation;
 use self::outward::EncodedSignal;
 use self::writer::Outcome;
 use super::row::{
-    Changes, Declared, Demand, EndedRun, Fire, Idempotency, Journal, KvEntry, LoadedRun, NewRun, NewSignal, Node, Page,
-    Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome, Started, Step, Swept, Usage, Woken,
-    WorkflowSummary,
+    Changes, Declared, Demand, EndedRun, Fire, Idempotency, Journal, KvEntry, LoadedRun, MemoryChange, MemoryState,
+    MemoryTotals, NewRun, NewSignal, Node, Page, Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome,
+    Started, Step, Swept, Usage, Woken, WorkflowSummary,
 };
 use super::{Error, Info, RequestOutcome, Storage};
 use crate::id::{ExecId, NodeId};
@@ -191,6 +192,18 @@ impl Storage for SqliteStorage {
 
     async fn fire(&self, fire: Fire) -> Result<Option<Vec<Woken>>, Error> {
         self.told(Operation::Fire(Box::new(schedule::EncodedFire::new(fire)?))).await
+    }
+
+    async fn memory(&self, memory: &str, key: &str, contents: bool) -> Result<Option<MemoryState>, Error> {
+        memory::read(&mut *self.reader.get().await?, memory, key, contents).await
+    }
+
+    async fn change_memory(&self, changes: Vec<MemoryChange>, now: Timestamp) -> Result<(), Error> {
+        self.operation(Operation::Memory { changes, now }).await.map(|_| ())
+    }
+
+    async fn memory_totals(&self, now: Timestamp) -> Result<Vec<MemoryTotals>, Error> {
+        memory::totals(&mut *self.reader.get().await?, now).await
     }
 
     async fn sweep(&self, retention: &Retention, cursor: Option<&str>, now: Timestamp) -> Result<Swept, Error> {

@@ -4,7 +4,7 @@ use compozy_engine::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::super::Error;
-use super::super::row::{Declared, Demand, Durability, KvEntry, Node, Started};
+use super::super::row::{Declared, Demand, Durability, KvEntry, MemoryChange, Node, Started};
 use super::control::{NewlySent, Publication};
 use super::encode::Encoded;
 use super::error::{from_sqlite, is_unique};
@@ -14,7 +14,7 @@ use super::schedule::{EncodedFire, Setting};
 use super::statement::Refused;
 use super::sweep::Sweep;
 use super::writer::{Claimed, Outcome};
-use super::{control, schedule, sweep};
+use super::{control, memory, schedule, sweep};
 use crate::id::{ExecId, NodeId};
 
 /// A run that has not ended.
@@ -62,6 +62,10 @@ pub(super) enum Operation {
         next_fire_at: Option<Timestamp>,
     },
     Fire(Box<EncodedFire>),
+    Memory {
+        changes: Vec<MemoryChange>,
+        now: Timestamp,
+    },
     Sweep(Sweep),
     PutNode(Node),
     RemoveNode(NodeId),
@@ -111,6 +115,7 @@ pub(super) fn run(operation: &Operation, connection: &Connection, known: &Known)
         Operation::Signal(sent) => return control::put_signal(connection, sent),
         Operation::Publish(publication) => return control::publish(connection, known, publication),
         Operation::Fire(fire) => return schedule::fire(connection, known, fire),
+        Operation::Memory { changes, now } => return memory::change(connection, changes, *now).map(|()| Outcome::Done),
         Operation::Declare { declared, now } => schedule::declare(connection, declared, *now),
         Operation::SetSchedule { schedule_id, setting, next_fire_at } => {
             schedule::set(connection, schedule_id, setting, *next_fire_at)
@@ -338,6 +343,11 @@ pub(super) fn replayed(connection: &Connection, member: &Encoded) -> Result<Opti
 
 /// Why the rows of `member` were refused.
 pub(super) fn diagnose(connection: &Connection, member: &Encoded, refused: Refused) -> Error {
+    let refused = match refused {
+        // The run's row has been changed by then, and says nothing about who owns it.
+        Refused::Stale => return memory::stale(),
+        refused => refused,
+    };
     let exec_id = &member.exec_id;
     let unique = matches!(&refused, Refused::Sqlite(error) if is_unique(error));
     let Some(update) = &member.update else {
@@ -357,7 +367,7 @@ pub(super) fn diagnose(connection: &Connection, member: &Encoded, refused: Refus
         found.filter(|(owner, epoch, _)| owner.as_deref() == Some(update.node.as_str()) && *epoch == update.epoch);
     let Some((_, _, status)) = owned else { return Error::Fenced };
     match refused {
-        Refused::Guard => {
+        Refused::Guard | Refused::Stale => {
             let to = update.status.as_deref().unwrap_or(status.as_str());
             Error::Conflict(format!(
                 "run {exec_id} cannot go from {status} to {to}, its events do not follow the last one recorded, or it \

@@ -1,4 +1,4 @@
-//! What a transaction of one run does to others: signals, starts, demands, and telling the parent of its end.
+//! What a transaction of one run does to others: signals, starts, demands, memories, and telling the parent of its end.
 //!
 //! A run that has something new to look at is claimable after the same transaction, or its owner is told after it. A
 //! parent that waits for a sub-run needs no note of its own: the ended sub-run is one, and whoever loads the parent looks
@@ -7,11 +7,12 @@
 use compozy_engine::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::super::row::{Changes, Demand, Durability, NewSignal, Sent, Woken};
+use super::super::row::{Changes, Demand, Durability, MemoryChange, NewSignal, Sent, Woken};
 use super::super::{Error, RequestOutcome};
 use super::control;
 use super::encode::{self, Encoded, Stored, TERMINAL, integer, text};
 use super::known::Known;
+use super::memory;
 use super::rows;
 use super::statement::{Refused, Slot, Value};
 use crate::id::{ExecId, NodeId};
@@ -22,6 +23,7 @@ pub(super) struct Outward {
     sent: Vec<(Option<ExecId>, EncodedSignal)>,
     pub(super) starts: Vec<Encoded>,
     demands: Vec<Demand>,
+    memory: Vec<MemoryChange>,
     at: Timestamp,
 }
 
@@ -31,12 +33,14 @@ impl Outward {
     /// # Errors
     /// [`Error::Conflict`] when a run to start does not fit together.
     pub(super) fn of(changes: &Changes) -> Result<Option<Self>, Error> {
-        if changes.sent.is_empty() && changes.starts.is_empty() && changes.demands.is_empty() {
+        let Changes { sent, starts, demands, memory, .. } = changes;
+        if sent.is_empty() && starts.is_empty() && demands.is_empty() && memory.is_empty() {
             return Ok(None);
         }
         let sent = changes.sent.iter().map(|Sent { signal, target }| (target.clone(), EncodedSignal::new(signal)));
         let starts = changes.starts.iter().cloned().map(encode::start).collect::<Result<_, _>>()?;
-        Ok(Some(Self { sent: sent.collect(), starts, demands: changes.demands.clone(), at: changes.at }))
+        let (demands, memory) = (demands.clone(), memory.clone());
+        Ok(Some(Self { sent: sent.collect(), starts, demands, memory, at: changes.at }))
     }
 
     /// The level it needs, at least `own`.
@@ -49,6 +53,7 @@ impl Outward {
     /// # Errors
     /// [`Refused`] when a row does not fit.
     pub(super) fn write(&self, connection: &Connection, known: &Known, woken: &mut Vec<Woken>) -> Result<(), Refused> {
+        memory::write(connection, &self.memory, self.at)?;
         for start in &self.starts {
             woken.extend(rows::write(connection, known, start, false)?);
         }

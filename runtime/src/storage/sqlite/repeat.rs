@@ -57,6 +57,7 @@ impl Operation {
             Self::PutNode(node) => Self::PutNode(node.clone()),
             Self::RemoveNode(node) => Self::RemoveNode(node.clone()),
             Self::Recover { me, sole, now } => Self::Recover { me: me.clone(), sole: *sole, now: *now },
+            Self::Memory { changes, now } => Self::Memory { changes: changes.clone(), now: *now },
             Self::Ping => Self::Ping,
             // Whoever asked is told: only they know what a repeat would mean.
             Self::ClaimOne { .. }

@@ -66,6 +66,8 @@ pub(super) enum Slot {
 pub(super) enum Refused {
     /// The guard of the run's row did not match.
     Guard,
+    /// A memory is not as it was when its change was decided.
+    Stale,
     /// What SQLite said.
     Sqlite(rusqlite::Error),
 }

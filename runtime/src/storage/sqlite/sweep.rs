@@ -17,6 +17,7 @@ use super::super::row::{Retention, Swept};
 use super::SqliteStorage;
 use super::encode::TERMINAL;
 use super::error::from_sqlx;
+use super::memory;
 use super::operation::Operation;
 use super::writer::Outcome;
 
@@ -42,7 +43,7 @@ enum Phase {
     Journals,
     /// Runs of a terminal status past their age, oldest first; what follows the run of this time and id.
     Runs { status: usize, after: (i64, String) },
-    /// Idempotency keys, events and fires.
+    /// Idempotency keys, events, fires and expired memories.
     Notes,
     /// Payloads that no run needs, after this hash.
     Payloads { after: String },
@@ -402,7 +403,7 @@ fn remove_run(connection: &Connection, budget: &mut Budget, exec_id: &str) -> ru
     Ok(true)
 }
 
-/// Removes expired keys, and events and fires from before two times.
+/// Removes expired keys, also those of memories, and events and fires from before two times.
 fn remove_notes(
     connection: &Connection,
     budget: &mut Budget,
@@ -425,6 +426,8 @@ fn remove_notes(
              FROM schedules AS s CROSS JOIN schedule_fires AS f ON f.schedule_id = s.schedule_id AND f.fire_at <= ?1 \
              WHERE f.state <> 'buffered' LIMIT ?2)",
         ),
+        (now, memory::EXPIRED[0]),
+        (now, memory::EXPIRED[1]),
     ];
     for (time, sql) in statements {
         let left = budget.rows();

@@ -292,11 +292,12 @@ async fn an_older_database_is_brought_up_to_date() {
     bench.storage.close().await;
     plant(
         &path,
-        "DROP VIEW v_signals; DROP VIEW v_schedules; DROP VIEW v_schedule_fires; DROP TABLE signals; DROP TABLE events; \
+        "DROP VIEW v_memory_instances; DROP VIEW v_memory_messages; DROP TABLE memory_instances; \
+         DROP TABLE memory_messages; DROP VIEW v_signals; DROP VIEW v_schedules; DROP VIEW v_schedule_fires; DROP TABLE signals; DROP TABLE events; \
          DROP TABLE schedules; DROP TABLE schedule_fires; DROP TABLE payload_refs; DROP INDEX steps_waiting; \
          DROP INDEX executions_untrimmed; DROP INDEX idempotency_expiry; \
          ALTER TABLE executions DROP COLUMN trimmed_at; ALTER TABLE executions DROP COLUMN journal_from; \
-         ALTER TABLE idempotency_keys DROP COLUMN answer; DELETE FROM migrations WHERE version = 2",
+         ALTER TABLE idempotency_keys DROP COLUMN answer; DELETE FROM migrations WHERE version > 1",
     )
     .await;
     let error = open(options(&path, Role::ReadOnly)).await.unwrap_err();

@@ -2,6 +2,7 @@
 
 mod bench;
 mod control;
+mod memory;
 mod retention;
 mod schedule;
 
@@ -33,6 +34,7 @@ where
     cancel_is_recorded_once(&Bench::new(open().await).await).await;
     control::all(&open).await;
     schedule::all(&open).await;
+    memory::all(&open).await;
     retention::all(&open).await;
     lists_page_both_ways(&Bench::new(open().await).await).await;
     large_texts_are_stored_once(&Bench::new(open().await).await).await;

@@ -54,7 +54,7 @@ impl Reader<'_> {
     pub(crate) fn memory_key(&mut self, node: &Node, path: &str) -> Option<Template> {
         let template = self.template(node, path, TemplateMode::Text)?;
         if let Some(text) = template.fixed_text().filter(|text| !text.contains("{{"))
-            && !is_memory_key(&text)
+            && !crate::plan::memory::is_memory_key(&text)
         {
             let shown = crate::yaml::describe_text(&text);
             let problem = node.diagnostic("CZ0323", format!("memory key {shown} is not valid"));
@@ -111,13 +111,4 @@ impl Reader<'_> {
         }
         Some(SubWorkflow { workflow: self.name(fields, "workflow")?, wait })
     }
-}
-
-/// Whether a memory may have this key (dialect §13.1).
-fn is_memory_key(text: &str) -> bool {
-    let length = text.chars().count();
-    (1..=256).contains(&length)
-        && text.chars().all(|letter| letter.is_alphanumeric() || "_:@.*-".contains(letter))
-        && !text.starts_with("__")
-        && !text.ends_with("__")
 }

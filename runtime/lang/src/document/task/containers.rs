@@ -169,6 +169,7 @@ fn composite_of(list: TaskList, id: &Name, node: &Node) -> Task {
         timeout: None,
         retry: Retry::default(),
         bindings: Vec::new(),
+        memories: Vec::new(),
         unsupported: Vec::new(),
         router: None,
         node: node.clone(),
