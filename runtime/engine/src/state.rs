@@ -15,6 +15,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::StepError;
+use crate::fork::Origin;
 use crate::json::Json;
 use crate::opening::{Items, Opening, Signal};
 use crate::status::Status;
@@ -89,6 +90,8 @@ pub struct RunState {
     pub steps: Steps,
     /// Task the run begins with.
     pub entry: TaskIndex,
+    /// How it begins, if it goes on from another run and has not begun.
+    pub origin: Option<Origin>,
     /// The outermost list has ended with this task; its outputs are being rendered.
     pub ended_with: Option<TaskIndex>,
     /// Task executions started so far.
@@ -169,6 +172,9 @@ pub struct StoredState {
     /// Task the run begins with.
     #[serde(default)]
     pub entry: TaskIndex,
+    /// How it begins, if it goes on from another run and has not begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// Task executions started so far.
     #[serde(default)]
     pub executions: u64,
@@ -221,6 +227,7 @@ impl RunState {
             error: None,
             steps: Steps::default(),
             entry,
+            origin: None,
             ended_with: None,
             executions: 0,
             paused: false,
@@ -245,12 +252,13 @@ impl RunState {
     /// The stored form of what is neither column nor step.
     #[must_use]
     pub fn stored(&self) -> StoredState {
-        StoredState { entry: self.entry, executions: self.executions, paused: self.paused }
+        StoredState { entry: self.entry, origin: self.origin.clone(), executions: self.executions, paused: self.paused }
     }
 
     /// Puts back what [`RunState::stored`] gave.
     pub fn restore(&mut self, stored: &StoredState) {
         self.entry = stored.entry;
+        self.origin = stored.origin.clone();
         self.executions = stored.executions;
         self.paused = stored.paused;
     }
