@@ -14,10 +14,12 @@ use serde_json::Value;
 
 use crate::source::Place;
 
+mod concurrency;
 mod definitions;
 mod flow;
 mod memory;
 
+pub use concurrency::{Concurrency, KeyPart};
 pub use definitions::{
     Access, Grant, KnowledgeDefinition, KnowledgeKind, NamedDatabase, Permissions, Plugin, PluginKind, PluginLimits,
     Provider,
@@ -93,6 +95,9 @@ pub struct Workflow {
     /// `config.durability`; `None`: that of the database.
     #[serde(default)]
     pub durability: Option<crate::settings::Durability>,
+    /// `config.concurrency`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
     /// Tools the tasks refer to, by id.
     pub tools: BTreeMap<String, Tool>,
     /// Memories the tasks refer to, by id.

@@ -165,6 +165,8 @@ fn router(app: Arc<AppState>) -> Router {
         .route("/api/v0/executions/workflows/{exec}/cancel", post(executions::cancel::cancel))
         .route("/api/v0/executions/workflows/{exec}/pause", post(executions::pause::pause))
         .route("/api/v0/executions/workflows/{exec}/resume", post(executions::pause::resume))
+        .route("/api/v0/executions/workflows/{exec}/retry", post(executions::fork::retry))
+        .route("/api/v0/executions/workflows/{exec}/fork", post(executions::fork::fork))
         .route("/api/v0/executions/workflows/{exec}/signals", post(executions::signals::send))
         .fallback(server::index::not_found)
         .method_not_allowed_fallback(server::index::other_method)

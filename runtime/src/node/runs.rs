@@ -12,8 +12,8 @@ use compozy_engine::record::Record;
 use compozy_engine::state::RunState;
 use compozy_engine::status::Status;
 use compozy_lang::plan::Workflow;
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
 use super::driver::{Control, Driver, Ended};
@@ -22,7 +22,14 @@ use super::slots::Slot;
 use super::worker::Worker;
 use super::{projection, signals};
 use crate::id::ExecId;
+use crate::storage;
 use crate::storage::row::{Changes, Durability, Journal, LoadedRun, Run, RunUpdate, Signal, Step};
+
+/// Claimed runs that are read at a time.
+const TOGETHER: usize = 16;
+
+/// How often a run that waits for its concurrency key is looked at, should every wake-up have been missed.
+const GATE: Duration = Duration::from_millis(250);
 
 /// How long a run that could not be driven rests before it is taken up again.
 const REST: Duration = Duration::from_secs(1);
@@ -93,8 +100,42 @@ pub(crate) fn take_up<'a>(worker: &'a Arc<Worker>, exec_id: &'a ExecId) -> BoxFu
 
 /// Goes on with claimed runs.
 pub(crate) async fn take_over(worker: &Arc<Worker>, runs: Vec<Run>) {
-    for run in runs {
-        take_up(worker, &run.exec_id).await;
+    // In their order, several at a time: each waits for what is read of it.
+    let taken = futures_util::stream::iter(runs).map(|run| async move { take_up(worker, &run.exec_id).await });
+    taken.buffered(TOGETHER).for_each(|()| std::future::ready(())).await;
+}
+
+/// Drives a stored run here, for embedded execution; false when somebody else does or it has ended. One that waits for
+/// its concurrency key is driven when it may begin.
+pub(crate) async fn drive_when_let_through(worker: &Arc<Worker>, exec_id: ExecId) -> Result<bool, storage::Error> {
+    if claim_one(worker, &exec_id).await? {
+        return Ok(true);
+    }
+    let gated = worker.storage.run(&exec_id).await?.is_some_and(|run| run.gated);
+    if gated {
+        tokio::spawn(wait_at_the_gate(worker.clone(), exec_id));
+    }
+    Ok(gated)
+}
+
+async fn claim_one(worker: &Arc<Worker>, exec_id: &ExecId) -> Result<bool, storage::Error> {
+    let claimed = worker.storage.claim_one(&worker.id, exec_id, worker.clock.now()).await?;
+    let found = claimed.is_some();
+    take_over(worker, claimed.into_iter().collect()).await;
+    Ok(found)
+}
+
+async fn wait_at_the_gate(worker: Arc<Worker>, exec_id: ExecId) {
+    while !worker.stopping.load(Ordering::Relaxed) {
+        match claim_one(&worker, &exec_id).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(run.id = %exec_id, "failed to claim a run: {error}"),
+        }
+        tokio::select! {
+            () = worker.wake.notified() => {}
+            () = worker.clock.sleep(GATE) => {}
+        }
     }
 }
 
@@ -160,7 +201,7 @@ async fn claim_again(worker: &Worker, run: &Run, state: &RunState) -> bool {
     worker.storage.commit(&run.exec_id, &worker.id, run.epoch, &changes).await.is_ok()
 }
 
-async fn definition(worker: &Worker, run: &Run) -> Option<Arc<Workflow>> {
+pub(super) async fn definition(worker: &Worker, run: &Run) -> Option<Arc<Workflow>> {
     if let Some(plan) = worker.known_plan(&run.workflow_id, &run.definition_digest) {
         return Some(plan);
     }

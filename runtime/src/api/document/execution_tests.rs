@@ -26,6 +26,7 @@ fn run(status: &str) -> Run {
         forked_from: None,
         durability: Durability::Full,
         priority: 0,
+        concurrency: None,
         deadline: None,
         state: "{}".into(),
         owner_node: Some(NodeId::from("n1")),
@@ -38,6 +39,8 @@ fn run(status: &str) -> Run {
         started_at: Some(Timestamp(2_000)),
         updated_at: Timestamp(3_000),
         finished_at: None,
+        gated: false,
+        attended: true,
     }
 }
 

@@ -46,12 +46,16 @@ pub(in crate::api) async fn start(
     Query::parse(&parts.uri, &[])?;
     let members = body::object(&parts.headers, body, Bounds::of_start(&app.settings)).await?;
     let (request, _) = read(&app, &parts.headers, caller.principal, id, members, false)?;
-    let accepted = app.node.submit(request).await?;
+    accepted(&app.node.submit(request).await?)
+}
+
+/// Says that a run is durable and will run.
+pub(in crate::api) fn accepted(accepted: &Accepted) -> Answer {
     let url = exec_url(&accepted.exec_id);
     let started = Started { exec_id: &accepted.exec_id, exec_url: &url, workflow_id: &accepted.workflow_id };
     let mut response = answer::with_status(StatusCode::ACCEPTED, "Workflow execution started", &started)?;
     response.headers_mut().insert(LOCATION, HeaderValue::try_from(url).map_err(Problem::internal)?);
-    mark_replayed(&mut response, &accepted);
+    mark_replayed(&mut response, accepted);
     Ok(response)
 }
 
@@ -123,7 +127,7 @@ fn input(value: Option<Value>) -> Result<Value, Problem> {
     }
 }
 
-fn text(value: Option<Value>, pointer: &str) -> Result<Option<String>, Problem> {
+pub(in crate::api) fn text(value: Option<Value>, pointer: &str) -> Result<Option<String>, Problem> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -190,7 +194,8 @@ fn trigger(headers: &HeaderMap) -> Value {
     trigger
 }
 
-fn wrong(pointer: &str, rule: &str) -> Problem {
+/// A member of the body that is not as it must be.
+pub(in crate::api) fn wrong(pointer: &str, rule: &str) -> Problem {
     let name = pointer.trim_start_matches('/');
     Problem::new(code::INVALID_REQUEST, format!("'{name}' {rule}")).at(pointer, rule)
 }

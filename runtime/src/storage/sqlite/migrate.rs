@@ -15,6 +15,7 @@ const APPLICATION_ID: i64 = 0x434d_505a;
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "runs", include_str!("migrations/0001_runs.sql")),
     (2, "control", include_str!("migrations/0002_control.sql")),
+    (4, "fair", include_str!("migrations/0004_fair.sql")),
 ];
 
 /// What a file is before anything is written to it.

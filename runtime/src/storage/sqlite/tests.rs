@@ -202,7 +202,10 @@ async fn check_finds_what_was_planted() {
         ("UPDATE executions SET owner_node = NULL", "nothing will ever continue it"),
         ("UPDATE executions SET status = 'SUCCESS', finished_at = 1", "has ended but node"),
         ("UPDATE executions SET status = 'PAUSED'", "is PAUSED but its journal says RUNNING"),
-        ("INSERT INTO ready SELECT exec_id, 0, 0, NULL, NULL FROM executions", "and waits in the queue"),
+        (
+            "INSERT INTO ready (exec_id, not_before, priority) SELECT exec_id, 0, 0 FROM executions",
+            "and waits in the queue",
+        ),
         ("UPDATE executions SET input = '@sha256:00'", "refers to a payload of input that is not stored"),
         ("UPDATE steps SET result_seq = 77", "has result event 77 that is not in the journal"),
         ("UPDATE workflow_runs SET runs = 5", "counts 5 runs and has 1"),
