@@ -11,6 +11,7 @@ mod conformance;
 mod control;
 mod crash;
 mod docs;
+mod forks;
 mod hostile;
 mod secrets;
 mod support;

@@ -34,7 +34,8 @@ const RULES: &[(&str, &str)] = &[
         "SELECT exec_id FROM executions e WHERE status NOT IN {terminal} AND status <> 'PAUSED'
          AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.exec_id = e.exec_id AND s.status NOT IN {terminal})
          AND NOT EXISTS (SELECT 1 FROM timers t WHERE t.exec_id = e.exec_id)
-         AND NOT (e.status = 'PENDING' AND EXISTS (SELECT 1 FROM ready r WHERE r.exec_id = e.exec_id))",
+         AND NOT (e.status = 'PENDING' AND (owner_node IS NOT NULL
+         OR EXISTS (SELECT 1 FROM ready r WHERE r.exec_id = e.exec_id)))",
     ),
     (
         "a run that ended has neither owner nor open step, timer or place in the queue",
@@ -57,6 +58,12 @@ const RULES: &[(&str, &str)] = &[
         "a step that ended says where in the journal",
         "SELECT s.exec_id || ' ' || s.step_key FROM steps s LEFT JOIN journal j ON j.exec_id = s.exec_id
          AND j.seq = s.result_seq AND j.event = 'task_status' WHERE s.status IN {terminal} AND j.seq IS NULL",
+    ),
+    (
+        "no more runs of a concurrency key are under way than its limit, and whoever is under way holds it",
+        "SELECT concurrency_key FROM executions e WHERE concurrency_key IS NOT NULL AND status NOT IN {terminal}
+         AND epoch > 0 GROUP BY 1 HAVING count(*) > max(concurrency_limit)
+         OR count(*) > (SELECT count(*) FROM concurrency_holders h WHERE h.concurrency_key = e.concurrency_key)",
     ),
     (
         "what refers to a run refers to one that exists",

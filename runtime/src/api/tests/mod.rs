@@ -2,6 +2,7 @@
 
 mod connections;
 mod executions;
+mod forks;
 mod problems;
 mod start;
 mod stopping;

@@ -20,15 +20,19 @@ const REMEMBERED: usize = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     count: Cell<u64>,
+    admitted: Cell<u64>,
     last: RefCell<HashMap<String, u64>>,
 }
 
 impl Turns {
-    /// Whether this turn is one of those that go by age. Each call is a turn.
-    pub(super) fn is_for_the_oldest(&self) -> bool {
-        let count = self.count.get() + 1;
-        self.count.set(count);
-        count.is_multiple_of(OLDEST_EVERY)
+    /// Whether the next run that gets its concurrency key is chosen by age.
+    pub(super) fn admits_the_oldest(&self) -> bool {
+        (self.admitted.get() + 1).is_multiple_of(OLDEST_EVERY)
+    }
+
+    /// A run got its concurrency key.
+    pub(super) fn admitted(&self) {
+        self.admitted.set(self.admitted.get() + 1);
     }
 
     /// Turns before the next one that goes by age.
@@ -84,7 +88,7 @@ pub(super) fn choose(
         let before = taken.len();
         match turns.before_the_oldest() {
             0 => {
-                turns.is_for_the_oldest();
+                turns.count.set(turns.count.get() + 1);
                 taken.extend(queue.oldest()?);
             }
             turns_left => queue.highest(turns_left.min(left), &mut taken)?,

@@ -15,7 +15,7 @@ pub(super) fn admit(connection: &Connection, turns: &Turns, key: &str) -> rusqli
     let mut admitted = Vec::new();
     loop {
         // As in the queue itself: by priority, and now and then by age alone.
-        let order = if turns.is_for_the_oldest() { BY_AGE } else { BY_PRIORITY };
+        let order = if turns.admits_the_oldest() { BY_AGE } else { BY_PRIORITY };
         let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
         let next: Option<(String, i64)> = connection.prepare_cached(order)?.query_row([key], row).optional()?;
         let Some((exec_id, limit)) = next else { return Ok(admitted) };
@@ -27,6 +27,7 @@ pub(super) fn admit(connection: &Connection, turns: &Turns, key: &str) -> rusqli
         connection.prepare_cached("UPDATE ready SET gated = 0 WHERE exec_id = ?")?.execute([&exec_id])?;
         let hold = "INSERT INTO concurrency_holders (exec_id, concurrency_key) VALUES (?, ?)";
         connection.prepare_cached(hold)?.execute(params![exec_id, key])?;
+        turns.admitted();
         admitted.push(Woken { exec_id: exec_id.into(), owner: None });
     }
 }

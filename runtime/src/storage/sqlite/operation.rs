@@ -192,9 +192,9 @@ fn take(connection: &Connection, node: &NodeId, ids: &[String], now: Timestamp) 
     let update = concat!(
         "UPDATE executions SET owner_node = ?1, epoch = epoch + 1, updated_at = ?2, ",
         "affinity_node = iif(affinity_node = ?1, ?1, NULL) ",
-        "WHERE exec_id IN (SELECT value FROM json_each(?3)) AND ",
-        active!(),
-        " RETURNING exec_id, status, durability"
+        // By id: the index of statuses would be read for every run that has not ended.
+        "WHERE exec_id IN (SELECT value FROM json_each(?3)) AND finished_at IS NULL ",
+        "RETURNING exec_id, status, durability"
     );
     let claimed = connection
         .prepare_cached(update)?

@@ -2,6 +2,7 @@
 
 mod bench;
 mod control;
+mod queue;
 mod retention;
 mod schedule;
 
@@ -32,6 +33,7 @@ where
     hand_back_and_recover_free_runs(&Bench::new(open().await).await).await;
     cancel_is_recorded_once(&Bench::new(open().await).await).await;
     control::all(&open).await;
+    queue::all(&open).await;
     schedule::all(&open).await;
     retention::all(&open).await;
     lists_page_both_ways(&Bench::new(open().await).await).await;
