@@ -10,6 +10,7 @@ mod growth;
 mod latency;
 mod machine;
 mod node;
+mod overload;
 mod process;
 mod report;
 mod sample;
@@ -30,6 +31,7 @@ const QUESTIONS: &[Question] = &[
     ("calls", calls::measure),
     ("process", process::measure),
     ("starts", starts::measure),
+    ("overload", overload::measure),
 ];
 
 /// The allocator of the program that is measured.

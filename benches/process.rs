@@ -158,7 +158,8 @@ impl Server {
         Ok(kibibytes / 1024.0)
     }
 
-    fn request(&self, method: &str, path: &str, body: &str) -> Result<Value> {
+    /// `method` of `path`, and the answer's JSON.
+    pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> Result<Value> {
         let mut stream = TcpStream::connect(&self.address).context("connect")?;
         let text = format!(
             "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",

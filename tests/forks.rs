@@ -161,7 +161,9 @@ fn a_full_queue_answers_429_also_after_a_restart() {
     let effects = Effects::listen();
     let project = project(&effects, "engine: {max_pending: 2}\n");
     let mut server = project.start();
-    let ids: Vec<String> = (0..3).map(|_| server.start_run("hold", json!({}))).collect();
+    let first = server.start_run("hold", json!({}));
+    until_status(&server, &first, "WAITING");
+    let ids = [first, server.start_run("hold", json!({})), server.start_run("hold", json!({}))];
     for _ in 0..2 {
         let refused = server.post("/api/v0/workflows/hold/executions", &json!({}));
         assert_eq!((refused.status, &refused.json()["code"]), (429, &json!("overloaded")), "{}", refused.text());

@@ -35,7 +35,8 @@ impl Reader<'_> {
     fn concurrency_key(&mut self, node: &Node, path: &str) -> Option<Vec<KeyPart>> {
         let text = self.text_of(node, path)?;
         if self.parts(node).has_variable() {
-            self.unsupported("environment variables in concurrency keys", node.place());
+            let problem = node.diagnostic("CZ0401", "template: a variable cannot be part of a concurrency key");
+            self.report(problem.help("write the text itself, or take it from the input: {{ .input.NAME }}"));
             return None;
         }
         match parts(&text) {

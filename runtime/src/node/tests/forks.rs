@@ -1,6 +1,7 @@
 //! Runs that go on from another one.
 
 use compozy_engine::fork::Place;
+use compozy_engine::time::Timestamp;
 use compozy_lang::plan::{Next, Task, Workflow};
 use serde_json::{Value, json};
 
@@ -9,7 +10,7 @@ use super::{launch, memory, node, project, start, task, workflow};
 use crate::clock::Clock;
 use crate::id::ExecId;
 use crate::node::{Error, ForkRequest, Node, StartRequest};
-use crate::storage::row::{Concurrency, Idempotency, Run};
+use crate::storage::row::{Concurrency, Idempotency, Retention, Run};
 
 /// `sum` of `a` and `b`, either of which may be a template.
 fn add(id: &str, with: Vec<(&str, &str, &[&str])>) -> Task {
@@ -53,6 +54,21 @@ fn request(exec_id: &ExecId, place: Place) -> ForkRequest {
     ForkRequest { exec_id: exec_id.clone(), place, input: None, latest: false, idempotency: None }
 }
 
+/// Lets retention remove the journals of whatever has ended.
+async fn trim_journals(node: &Node) {
+    let years = std::time::Duration::from_secs(100 * 365 * 86_400);
+    let retention = Retention { success: years, failed: years, journal: std::time::Duration::ZERO, keep_last: 99 };
+    let later = Timestamp(Clock::system().now().0 + 3_600_000_000);
+    let mut cursor: Option<String> = None;
+    loop {
+        let swept = node.storage().sweep(&retention, cursor.as_deref(), later).await.unwrap();
+        cursor = swept.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+}
+
 async fn steps(node: &Node, exec_id: &ExecId) -> Vec<(String, String)> {
     let steps = node.storage().steps(exec_id).await.unwrap();
     steps.into_iter().map(|step| (step.step_key, step.status)).collect()
@@ -93,6 +109,7 @@ async fn a_fork_begins_before_its_task_and_outlives_the_journal() {
     let node = node(memory().await, breaks()).await;
     let done = run_to_end(&node, input(4, 0)).await;
     assert_eq!(done.output.as_deref(), Some(r#"{"sum":15}"#));
+    trim_journals(&node).await;
     let at = |task: &str| request(&done.exec_id, Place::Task(task.into()));
     let fork = ForkRequest { input: Some(input(100, 0)), ..at("last") };
     let run = end(&node, &node.fork(fork).await.unwrap().exec_id).await;
@@ -100,6 +117,7 @@ async fn a_fork_begins_before_its_task_and_outlives_the_journal() {
     let fork = ForkRequest { input: Some(input(100, 0)), ..at("first") };
     let run = end(&node, &node.fork(fork).await.unwrap().exec_id).await;
     assert_eq!(run.output.as_deref(), Some(r#"{"sum":111}"#));
+    assert_eq!(node.storage().journal(&done.exec_id, 0, 99).await.unwrap().len(), 1, "its journal is gone");
     for (task, wrong) in [("lost", "TaskNotFound"), ("first/x", "TaskInside"), ("first#2", "TaskNotReached")] {
         let refused = node.fork(at(task)).await.unwrap_err();
         assert!(format!("{refused:?}").starts_with(wrong), "{refused:?}");
@@ -118,7 +136,7 @@ async fn a_fork_is_made_once_per_key_and_survives_its_node() {
             scope: "s".into(),
             key: "k".into(),
             request_hash: "h".into(),
-            expires_at: compozy_engine::time::Timestamp(i64::MAX),
+            expires_at: Timestamp(i64::MAX),
         }),
         input: Some(input(1, 0)),
         ..request(&failed.exec_id, Place::Failure)
