@@ -203,7 +203,7 @@ fn until_killed(server: &Server) -> Option<String> {
 #[test]
 fn an_acknowledged_retry_outlives_a_kill_at_every_commit() {
     let mut crashes = 0;
-    for side in ["before", "after"] {
+    for side in ["before", "after", "unknown"] {
         for number in 4..=13 {
             let point = format!("{side}:{number}");
             let effects = Effects::listen();
@@ -235,7 +235,7 @@ fn an_acknowledged_retry_outlives_a_kill_at_every_commit() {
 #[test]
 fn a_concurrency_key_outlives_a_kill_at_every_commit() {
     let mut crashes = 0;
-    for side in ["before", "after"] {
+    for side in ["before", "after", "unknown"] {
         for number in 4..=14 {
             let point = format!("{side}:{number}");
             let effects = Effects::listen();

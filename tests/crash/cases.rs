@@ -318,6 +318,19 @@ output: {n: "{{ .tasks.all.output.inner.second.value }}"}
         ..SUCCESS
     },
     Case {
+        id: "keyed",
+        workflow: r#"
+config: {concurrency: {key: only, limit: 1}}
+tasks:
+  - {id: first, tool: add, with: {a: 1, b: 2}}
+  - {id: trace, tool: effect, with: {url: "URL", value: "{{ .tasks.first.output.sum }}"}}
+output: {n: "{{ .tasks.trace.output.value }}"}
+"#,
+        output: r#"{"n": 3}"#,
+        effects: &["trace:1"],
+        ..SUCCESS
+    },
+    Case {
         id: "canceled",
         workflow: r#"
 tasks:

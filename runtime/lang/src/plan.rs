@@ -22,7 +22,7 @@ mod memory;
 pub use concurrency::{Concurrency, KeyPart};
 pub use definitions::{
     Access, Grant, KnowledgeDefinition, KnowledgeKind, NamedDatabase, Permissions, Plugin, PluginKind, PluginLimits,
-    Provider,
+    ProjectFacts, Provider,
 };
 pub use flow::{
     Cel, Collection, Composite, Dedupe, Expression, Memory, MemoryOperation, Overlap, Parallel, Route, Router,
@@ -111,17 +111,6 @@ pub struct Workflow {
     pub schedules: Vec<Schedule>,
     /// SHA-256 (hex) of the canonical JSON of this workflow with this field empty.
     pub digest: String,
-}
-
-/// `.project` of templates.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct ProjectFacts {
-    /// Project name.
-    pub name: String,
-    /// Project version.
-    pub version: String,
-    /// Project description.
-    pub description: String,
 }
 
 /// Limits that the engine enforces (dialect §14).

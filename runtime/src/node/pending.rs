@@ -3,20 +3,20 @@
 //! The rows are the truth. What this node counts beside them is put right whenever it looks at them: when it is
 //! launched, with its lease, and when another process has written.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::storage::row::QueueLength;
 
 /// Runs that wait, as far as this node knows.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    limit: u64,
-    /// Stored, whatever they wait for.
-    stored: AtomicU64,
+    limit: i64,
+    /// Stored, whatever they wait for. Below zero for a moment when a run was claimed before whoever stored it said so.
+    stored: AtomicI64,
     /// Those of them that wait for a free place.
-    claimable: AtomicU64,
+    claimable: AtomicI64,
     /// Being stored now.
-    coming: AtomicU64,
+    coming: AtomicI64,
 }
 
 /// A place in the queue for a run that is being stored; given back when dropped.
@@ -26,13 +26,20 @@ pub(crate) struct Place<'a>(&'a Pending);
 impl Pending {
     /// A queue of at most `limit` runs, empty until it is counted.
     pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, stored: AtomicU64::new(0), claimable: AtomicU64::new(0), coming: AtomicU64::new(0) }
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        Self { limit, stored: AtomicI64::new(0), claimable: AtomicI64::new(0), coming: AtomicI64::new(0) }
+    }
+
+    /// No place is left.
+    pub(crate) fn is_full(&self) -> bool {
+        let all = self.stored.load(Ordering::Relaxed).saturating_add(self.coming.load(Ordering::Relaxed));
+        all >= self.limit
     }
 
     /// A place in the queue; `None` when it is full.
     pub(crate) fn place(&self) -> Option<Place<'_>> {
         let stored = self.stored.load(Ordering::Relaxed);
-        let fits = |coming: u64| (stored.saturating_add(coming) < self.limit).then_some(coming + 1);
+        let fits = |coming: i64| (stored.saturating_add(coming) < self.limit).then_some(coming + 1);
         self.coming.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok().map(|_| Place(self))
     }
 
@@ -43,18 +50,24 @@ impl Pending {
 
     /// So many were claimed; `all`: nothing claimable is left.
     pub(crate) fn claimed(&self, count: u64, all: bool) {
-        let less = |number: u64| Some(number.saturating_sub(count));
-        let _ = self.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        let _ = self.claimable.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |number| {
-            Some(if all { 0 } else { number.saturating_sub(count) })
-        });
+        let count = signed(count);
+        self.stored.fetch_sub(count, Ordering::Relaxed);
+        if all {
+            self.claimable.store(0, Ordering::Relaxed);
+        } else {
+            self.claimable.fetch_sub(count, Ordering::Relaxed);
+        }
     }
 
     /// So it is stored.
     pub(crate) fn counted(&self, length: QueueLength) {
-        self.stored.store(length.claimable.saturating_add(length.gated), Ordering::Relaxed);
-        self.claimable.store(length.claimable, Ordering::Relaxed);
+        self.stored.store(signed(length.claimable.saturating_add(length.gated)), Ordering::Relaxed);
+        self.claimable.store(signed(length.claimable), Ordering::Relaxed);
     }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 impl Place<'_> {
@@ -90,6 +103,7 @@ mod tests {
         pending.claimed(1, false);
         assert!(pending.any_claimable() && pending.place().is_some());
         pending.claimed(0, true);
+        assert!(!pending.is_full());
         assert!(!pending.any_claimable());
         pending.counted(QueueLength { claimable: 0, gated: 2 });
         assert!(pending.place().is_none() && !pending.any_claimable());

@@ -110,6 +110,11 @@ pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Resul
     if worker.stopping.load(Ordering::Relaxed) {
         return Err(Error::ShuttingDown);
     }
+    // Most of what comes under overload ends here, before any work is done for it.
+    let waits = worker.pending.any_claimable() || worker.slots.free() == 0;
+    if worker.kind == Kind::Server && waits && worker.pending.is_full() {
+        return Err(Error::Overloaded);
+    }
     let start = check(worker, request)?;
     match slot_for(worker, &start) {
         Some(slot) => begin(worker, start, slot).await,

@@ -41,7 +41,7 @@ pub(super) const RUN: &str = concat!(
     ", e.\"trigger\", e.tags, e.parent_exec_id, e.root_exec_id, e.forked_from, e.durability, e.priority, e.deadline, ",
     "e.state, e.owner_node, e.affinity_node, e.epoch, e.last_seq, e.cancel_request, e.pause_request, e.created_at, ",
     "e.started_at, e.updated_at, e.finished_at, e.concurrency_key, e.concurrency_limit, ",
-    "EXISTS (SELECT 1 FROM ready AS r WHERE r.exec_id = e.exec_id AND r.gated = 1), ",
+    "e.finished_at IS NULL AND EXISTS (SELECT 1 FROM ready AS r WHERE r.exec_id = e.exec_id AND r.gated = 1), ",
     "e.finished_at IS NULL AND EXISTS (SELECT 1 FROM nodes AS n ",
     "WHERE n.lease_until > CAST(unixepoch('subsec') * 1000000 AS INTEGER) AND (n.node_id = e.owner_node ",
     "OR (e.owner_node IS NULL AND (n.kind = 'server' OR n.node_id = e.affinity_node))))"
