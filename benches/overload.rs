@@ -79,9 +79,9 @@ async fn load(server: &Server, seen: &Arc<Seen>, clients: u32, rate: Option<f64>
             tokio::spawn(async move { lane(&address, &seen, &next, rate, begun).await })
         })
         .collect();
-    tokio::time::sleep(SETTLE).await;
+    pause(SETTLE).await;
     let (before, since) = (ended(server)?, Instant::now());
-    tokio::time::sleep(SPAN).await;
+    pause(SPAN).await;
     let achieved = (ended(server)? - before) as f64 / since.elapsed().as_secs_f64();
     seen.over.store(true, Ordering::Relaxed);
     let mut sample = Sample::default();
@@ -117,7 +117,7 @@ async fn lane(address: &str, seen: &Seen, next: &AtomicU64, rate: Option<f64>, b
             429 => {
                 seen.refused.fetch_add(1, Ordering::Relaxed);
                 if rate.is_none() {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    pause(Duration::from_millis(20)).await;
                 }
             }
             other => bail!("start a run: {other}"),
@@ -144,6 +144,10 @@ async fn receive(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<u16> {
             return head.get(9..12).and_then(|status| status.parse().ok()).context("read the status");
         }
     }
+}
+
+async fn pause(span: Duration) {
+    tokio::time::sleep_until((Instant::now() + span).into()).await;
 }
 
 /// Runs that have ended well so far.

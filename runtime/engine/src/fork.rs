@@ -52,7 +52,7 @@ pub enum Origin {
         overlay: Option<Value>,
         /// The failure that it handles.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        cause: Option<StepError>,
+        cause: Option<Box<StepError>>,
     },
     /// With the run's outputs: every task has ended, this one last.
     Outputs {
@@ -104,9 +104,11 @@ pub fn fork(source: Source<'_>, place: &Place, plan: &Workflow, facts: Facts) ->
         index.ok_or_else(|| Refused::Unknown(id.to_owned()))
     };
     let origin = match begins {
-        Begins::At(step) => {
-            Origin::Task { index: find(step.key.id())?, overlay: step.overlay.clone(), cause: step.cause.clone() }
-        }
+        Begins::At(step) => Origin::Task {
+            index: find(step.key.id())?,
+            overlay: step.overlay.clone(),
+            cause: step.cause.clone().map(Box::new),
+        },
         Begins::Entry(id) => Origin::Task { index: find(&id)?, overlay: None, cause: None },
         Begins::Outputs(id) => Origin::Outputs { last: find(&id)? },
     };
@@ -166,7 +168,7 @@ fn before_failure<'a>(source: &'a Source<'_>) -> Result<Cut<'a>, Refused> {
         return Ok(Cut { position: failed.position, begins: Begins::At(failed) });
     }
     let all = source.steps.iter().map(|step| step.position).max().unwrap_or(0) + 1;
-    let last = outermost().last();
+    let last = outermost().next_back();
     let outputs = source.error.is_some_and(|error| OUTPUTS_FAILED.contains(&error.code.as_str()));
     Ok(match last {
         Some(last) if outputs => Cut { position: all, begins: Begins::Outputs(last.key.id().to_owned()) },

@@ -129,7 +129,9 @@ impl Turn<'_> {
         }
         match origin {
             None => self.begin_in_list(None, self.state.entry, None, None),
-            Some(Origin::Task { index, overlay, cause }) => self.begin_in_list(None, index, overlay, cause),
+            Some(Origin::Task { index, overlay, cause }) => {
+                self.begin_in_list(None, index, overlay, cause.map(|cause| *cause))
+            }
             Some(Origin::Outputs { last }) => {
                 self.state.ended_with = Some(last);
                 self.command(Command::RenderOutputs);
