@@ -97,6 +97,7 @@ async fn go_on_with(session: &Session, backend: &mut Backend, id: &str, fork: Fo
         return Ok(exit::OK);
     }
     session.output.detail(&format!("Execution: {exec_id}"));
+    wait::say_if_held(session, backend, exec_id).await;
     let waiting = Waiting { exec_id, after: 0, timeout: None, print_events: false };
     match wait::until_end(session, backend, &waiting).await {
         Ok(Ended::Run | Ended::Timeout) => wait::print(session, backend, exec_id).await,
