@@ -22,7 +22,8 @@ const SPAN: Duration = Duration::from_secs(6);
 const SETTLE: Duration = Duration::from_secs(2);
 /// Numbers of clients among which the peak is looked for.
 const CLIENTS: [u32; 3] = [16, 64, 200];
-const CONNECTIONS: u32 = 64;
+/// Many, since a client that is refused is held up for a while; fewer than a process may usually have open.
+const CONNECTIONS: u32 = 800;
 const TIMES: f64 = 10.0;
 const STEPS: usize = 5;
 /// Few may wait, so that the queue is full for all of the time.

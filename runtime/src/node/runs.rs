@@ -101,8 +101,27 @@ pub(crate) fn take_up<'a>(worker: &'a Arc<Worker>, exec_id: &'a ExecId) -> BoxFu
 /// Goes on with claimed runs.
 pub(crate) async fn take_over(worker: &Arc<Worker>, runs: Vec<Run>) {
     // In their order, several at a time: each waits for what is read of it.
-    let taken = futures_util::stream::iter(runs).map(|run| async move { take_up(worker, &run.exec_id).await });
+    let taken = futures_util::stream::iter(runs).map(|run| async move { take_claimed(worker, &run).await });
     taken.buffered(TOGETHER).for_each(|()| std::future::ready(())).await;
+}
+
+/// Goes on with a claimed run. One that has not begun has neither steps nor timers to be read.
+async fn take_claimed(worker: &Arc<Worker>, run: &Run) {
+    if run.last_seq > 0 || run.status != Status::Pending.word() {
+        return take_up(worker, &run.exec_id).await;
+    }
+    // Reachable before it is read, as in `take_up`.
+    let control = worker.register(&run.exec_id);
+    let read = async {
+        let signals = worker.storage.signals(&run.exec_id, true).await?;
+        Ok::<_, storage::Error>((worker.storage.run(&run.exec_id).await?, signals))
+    };
+    match read.await {
+        Ok((Some(run), signals)) if run.owner_node.as_ref() == Some(&worker.id) && run.last_seq == 0 => {
+            adopt(worker, LoadedRun { run, steps: Vec::new(), timers: Vec::new(), signals }, control).await;
+        }
+        _ => take_up(worker, &run.exec_id).await,
+    }
 }
 
 /// Drives a stored run here, for embedded execution; false when somebody else does or it has ended. One that waits for

@@ -18,7 +18,7 @@ use crate::api::guard::{Caller, Principal};
 use crate::api::query::Query;
 use crate::api::{AppState, code, exec_url, idempotency};
 use crate::id::ExecId;
-use crate::node::{Accepted, StartRequest};
+use crate::node::{self, Accepted, StartRequest};
 use crate::storage::row::Durability;
 
 /// Says that the recorded answer of an earlier request was given.
@@ -26,6 +26,8 @@ pub(in crate::api) const REPLAYED: HeaderName = HeaderName::from_static("idempot
 /// Members of a start body.
 const MEMBERS: &[&str] = &["input", "task_id", "tags", "durability", "priority"];
 const SYNC_MEMBERS: &[&str] = &["input", "task_id", "tags", "durability", "priority", "timeout"];
+/// How long a client waits for the answer that there is no room.
+const UNHURRIED: Duration = Duration::from_millis(50);
 /// Most tags of one run.
 const MAX_TAGS: usize = 64;
 
@@ -46,7 +48,20 @@ pub(in crate::api) async fn start(
     Query::parse(&parts.uri, &[])?;
     let members = body::object(&parts.headers, body, Bounds::of_start(&app.settings)).await?;
     let (request, _) = read(&app, &parts.headers, caller.principal, id, members, false)?;
-    accepted(&app.node.submit(request).await?)
+    let submitted = app.node.submit(request).await;
+    accepted(&unhurried(&app, submitted).await?)
+}
+
+/// Before a start is refused for want of room, its client waits a little: so those who ask again at once, over and over,
+/// leave the processors to the runs that are under way.
+pub(in crate::api) async fn unhurried(
+    app: &AppState,
+    submitted: Result<Accepted, node::Error>,
+) -> Result<Accepted, node::Error> {
+    if matches!(submitted, Err(node::Error::Overloaded)) {
+        app.clock.sleep(UNHURRIED).await;
+    }
+    submitted
 }
 
 /// Says that a run is durable and will run.
