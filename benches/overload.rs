@@ -61,7 +61,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let span = (SPAN + SETTLE).as_secs_f64();
     let offered = (accepted - accepted_before + refused) as f64 / span;
     report.number("overload_peak", &format!("runs of {STEPS} steps per second over HTTP, peak"), peak, "runs/s", "");
-    report.number("overload_offered", "starts offered under overload", offered, "starts/s", "");
+    report.number("overload_offered", "starts answered, of ten times the peak asked for", offered, "starts/s", "");
     report.number("overload_rate", "runs per second under overload", rate, "runs/s", "");
     report.number("overload_kept", "of the peak under overload", rate / peak * 100.0, "%", "≥ 90 %");
     report.duration("overload_answer_p99", "answer under overload, p99", sample.p99(), "");

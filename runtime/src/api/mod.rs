@@ -28,6 +28,7 @@ mod tests;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -93,6 +94,8 @@ pub struct AppState {
     streams: Arc<Semaphore>,
     /// Free places of sync calls.
     sync_waiters: Arc<Semaphore>,
+    /// Clients that wait to be told that there is no room.
+    refused: AtomicU32,
 }
 
 impl std::fmt::Debug for AppState {
@@ -110,6 +113,7 @@ impl AppState {
             started_at: clock.now(),
             streams: Arc::new(Semaphore::new(streams.min(Semaphore::MAX_PERMITS))),
             sync_waiters: Arc::new(Semaphore::new(waiters.min(Semaphore::MAX_PERMITS))),
+            refused: AtomicU32::new(0),
             shutdown: Shutdown::default(),
             node,
             settings,

@@ -1,6 +1,7 @@
 //! `POST /workflows/{id}/executions`: starts a run and answers once it is durable.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::Extension;
@@ -26,8 +27,12 @@ pub(in crate::api) const REPLAYED: HeaderName = HeaderName::from_static("idempot
 /// Members of a start body.
 const MEMBERS: &[&str] = &["input", "task_id", "tags", "durability", "priority"];
 const SYNC_MEMBERS: &[&str] = &["input", "task_id", "tags", "durability", "priority", "timeout"];
-/// How long a client waits for the answer that there is no room.
+/// How long a client waits at least for the answer that there is no room, and at most: no longer than it is then asked
+/// to stay away.
 const UNHURRIED: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(1);
+/// Clients that may be held up before all wait as long again.
+const TOGETHER: u32 = 64;
 /// Most tags of one run.
 const MAX_TAGS: usize = 64;
 
@@ -52,16 +57,36 @@ pub(in crate::api) async fn start(
     accepted(&unhurried(&app, submitted).await?)
 }
 
-/// Before a start is refused for want of room, its client waits a little: so those who ask again at once, over and over,
-/// leave the processors to the runs that are under way.
+/// Before a start is refused for want of room, its client waits a little, and the longer the more clients do: so those
+/// who ask again at once, over and over, leave the processors to the runs that are under way, however many they are.
 pub(in crate::api) async fn unhurried(
     app: &AppState,
     submitted: Result<Accepted, node::Error>,
 ) -> Result<Accepted, node::Error> {
     if matches!(submitted, Err(node::Error::Overloaded)) {
-        app.clock.sleep(UNHURRIED).await;
+        let held = Held::of(&app.refused);
+        app.clock.sleep((UNHURRIED * (1 + held.before / TOGETHER)).min(LONGEST)).await;
     }
     submitted
+}
+
+/// A client that is held up; not any more when dropped.
+struct Held<'a> {
+    clients: &'a AtomicU32,
+    /// Those held up before it.
+    before: u32,
+}
+
+impl<'a> Held<'a> {
+    fn of(clients: &'a AtomicU32) -> Self {
+        Self { clients, before: clients.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.clients.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Says that a run is durable and will run.
