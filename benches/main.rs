@@ -14,6 +14,7 @@ mod http;
 mod latency;
 mod machine;
 mod node;
+mod overload;
 mod process;
 mod report;
 mod sample;
@@ -36,6 +37,7 @@ const QUESTIONS: &[Question] = &[
     ("calls", calls::measure),
     ("process", process::measure),
     ("starts", starts::measure),
+    ("overload", overload::measure),
     ("chain", chain::measure),
     ("busy", busy::measure),
     ("wide", wide::measure),

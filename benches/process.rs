@@ -176,6 +176,7 @@ impl Server {
         Ok(kibibytes / 1024.0)
     }
 
+    /// `method` of `path`, and the answer's JSON.
     pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> Result<Value> {
         let mut stream = TcpStream::connect(&self.address).context("connect")?;
         let text = format!(

@@ -155,6 +155,24 @@ fn the_memory_reference_runs() {
     assert_eq!(output["said"][2]["content"], "asked hi", "{run}");
 }
 
+/// The workflow with a concurrency key of docs/workflows.md runs, and what the page says of retries is there.
+#[test]
+fn the_workflow_with_a_concurrency_key_runs() {
+    let text = std::fs::read_to_string(root().join("docs/workflows.md")).expect("docs/workflows.md");
+    let blocks = blocks(&text);
+    let yaml = blocks.iter().find(|block| block.text.starts_with("id: charge")).expect("the workflow");
+    let project = Project::sqlite("");
+    project.file("workflows/charge.yaml", &yaml.text);
+    let validated = project.compozy(&["validate", "--strict"]);
+    assert_eq!((validated.code, validated.stderr.as_str()), (0, ""), "{validated}");
+    let run = project.compozy(&["workflow", "run", "charge", "--param", "customer=ada", "-o", "json"]).ok().json();
+    assert_eq!(run["concurrency"], serde_json::json!({"key": "customer ada", "limit": 1}));
+    let forked = project.compozy(&["execution", "fork", "@last", "--at", "done", "-o", "json"]).ok().json();
+    assert_eq!((&forked["output"], &forked["forked_from"]), (&run["output"], &run["exec_id"]));
+    let missing = project.compozy(&["workflow", "run", "charge"]);
+    assert_eq!(missing.code, 3, "{missing}");
+}
+
 /// Links between files of the repository lead somewhere, anchors included.
 #[test]
 fn links_lead_somewhere() {

@@ -13,6 +13,7 @@ mod crash;
 mod disk;
 mod docs;
 mod events;
+mod forks;
 mod hostile;
 mod schedules;
 mod secrets;

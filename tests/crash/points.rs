@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::cases::{CASES, Case};
+use super::cases::{self, Case};
 use super::ledger::{self, Ledger};
 use crate::support::effects::Effects;
 use crate::support::{Project, Server, program, wait};
@@ -193,12 +193,13 @@ fn loses_the_answer_to_every_commit(case: &Case) {
 
 /// Four at a time: a life mostly waits.
 fn at_every_commit(case: impl Fn(&Case) + Sync) {
+    let all: Vec<&Case> = cases::all().collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let only = std::env::var("COMPOZY_TEST_CASE").ok();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                while let Some(chosen) = CASES.get(next.fetch_add(1, std::sync::atomic::Ordering::SeqCst)) {
+                while let Some(chosen) = all.get(next.fetch_add(1, std::sync::atomic::Ordering::SeqCst)) {
                     if only.as_deref().is_none_or(|only| only == chosen.id) {
                         case(chosen);
                     }

@@ -67,6 +67,12 @@ const RULES: &[(&str, &str)] = &[
          AND j.seq = s.result_seq AND j.event = 'task_status' WHERE s.status IN {terminal} AND j.seq IS NULL",
     ),
     (
+        "no more runs of a concurrency key are under way than its limit, and whoever is under way holds it",
+        "SELECT concurrency_key FROM executions e WHERE concurrency_key IS NOT NULL AND status NOT IN {terminal}
+         AND epoch > 0 GROUP BY 1 HAVING count(*) > max(concurrency_limit)
+         OR count(*) > (SELECT count(*) FROM concurrency_holders h WHERE h.concurrency_key = e.concurrency_key)",
+    ),
+    (
         "what refers to a run refers to one that exists",
         // The key of an event concerns no single run.
         "SELECT exec_id FROM (SELECT exec_id FROM steps UNION SELECT exec_id FROM journal UNION SELECT exec_id FROM timers

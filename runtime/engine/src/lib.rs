@@ -6,8 +6,8 @@
 //!
 //! The parts, in reading order: [`status`] and [`error`] are the vocabulary; [`state`] is what a run has come to, with
 //! [`opening`] for the steps that hold others; [`event`] is what can happen to it; [`record`] and [`command`] are the
-//! answer; [`decide`] decides, with [`flow`] (which task comes next) and [`retry`] (whether and when a failure is tried
-//! again) beside it; [`container`] says what a container's children come to; [`context`] builds what templates see and
+//! answer; [`decide`] decides, with [`flow`] (which task comes next), [`retry`] (whether and when a failure is tried again)
+//! and [`fork`] (which records of another run a new one keeps) beside it; [`container`] says what a container's children come to; [`context`] builds what templates see and
 //! [`cel`] evaluates conditions over it.
 
 pub mod cel;
@@ -18,6 +18,7 @@ pub mod decide;
 pub mod error;
 pub mod event;
 pub mod flow;
+pub mod fork;
 pub mod json;
 pub mod opening;
 pub mod record;

@@ -17,6 +17,22 @@ pub enum Record {
         /// Which workflow.
         workflow_id: String,
     },
+    /// The run is recorded with steps of another one, and waits to begin.
+    WorkflowForked {
+        /// Which workflow.
+        workflow_id: String,
+        /// The other run.
+        forked_from: String,
+    },
+    /// The result of a step was taken over from another run.
+    TaskReused {
+        /// Which step.
+        key: StepKey,
+        /// The attempt that gave it.
+        attempt: u32,
+        /// How it ended.
+        status: Status,
+    },
     /// The run moved between RUNNING, WAITING and PAUSED.
     WorkflowStatus {
         /// Where to.
@@ -130,10 +146,12 @@ impl Record {
     #[must_use]
     pub fn event(&self) -> &'static str {
         match self {
-            Self::WorkflowStart { .. } => "workflow_start",
+            Self::WorkflowStart { .. } | Self::WorkflowForked { .. } => "workflow_start",
             Self::WorkflowStatus { .. } => "workflow_status",
             Self::TaskStart { .. } => "task_start",
-            Self::TaskStatus { .. } | Self::TaskHeld(_) | Self::TaskWaiting { .. } => "task_status",
+            Self::TaskStatus { .. } | Self::TaskReused { .. } | Self::TaskHeld(_) | Self::TaskWaiting { .. } => {
+                "task_status"
+            }
             Self::Signal { .. } => "signal",
             Self::TaskRetry { .. } => "task_retry",
             Self::Timer { .. } => "timer",
@@ -152,12 +170,17 @@ impl Record {
         match self {
             Self::TaskStart { key, .. }
             | Self::TaskStatus { key, .. }
+            | Self::TaskReused { key, .. }
             | Self::TaskRetry { key, .. }
             | Self::TaskWaiting { key, .. }
             | Self::TaskHeld(key)
             | Self::Timer { key, .. } => Some(key),
             Self::Signal { key, .. } => key.as_ref(),
-            Self::WorkflowStart { .. } | Self::WorkflowStatus { .. } | Self::Complete | Self::Error { .. } => None,
+            Self::WorkflowStart { .. }
+            | Self::WorkflowForked { .. }
+            | Self::WorkflowStatus { .. }
+            | Self::Complete
+            | Self::Error { .. } => None,
         }
     }
 
@@ -188,6 +211,16 @@ impl Record {
         match self {
             Self::WorkflowStart { workflow_id } => {
                 fields.insert("workflow_id".into(), workflow_id.as_str().into());
+            }
+            Self::WorkflowForked { workflow_id, forked_from } => {
+                fields.insert("workflow_id".into(), workflow_id.as_str().into());
+                fields.insert("forked_from".into(), forked_from.as_str().into());
+                fields.insert("status".into(), Status::Pending.word().into());
+            }
+            Self::TaskReused { attempt, status, .. } => {
+                fields.insert("attempt".into(), (*attempt).into());
+                fields.insert("status".into(), status.word().into());
+                fields.insert("reused".into(), true.into());
             }
             Self::WorkflowStatus { status, by } => {
                 fields.insert("status".into(), status.word().into());

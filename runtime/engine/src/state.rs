@@ -15,6 +15,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::StepError;
+use crate::fork::Origin;
 use crate::json::Json;
 use crate::opening::{Items, Opening, Signal};
 use crate::status::Status;
@@ -91,6 +92,8 @@ pub struct RunState {
     pub steps: Steps,
     /// Task the run begins with.
     pub entry: TaskIndex,
+    /// How it begins, if it goes on from another run and has not begun.
+    pub origin: Option<Origin>,
     /// The outermost list has ended with this task; its outputs are being rendered.
     pub ended_with: Option<TaskIndex>,
     /// Task executions started so far.
@@ -171,6 +174,9 @@ pub struct StoredState {
     /// Task the run begins with.
     #[serde(default)]
     pub entry: TaskIndex,
+    /// How it begins, if it goes on from another run and has not begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// Task executions started so far.
     #[serde(default)]
     pub executions: u64,
@@ -234,6 +240,7 @@ impl RunState {
             error: None,
             steps: Steps::default(),
             entry,
+            origin: None,
             ended_with: None,
             executions: 0,
             paused: false,
@@ -260,12 +267,13 @@ impl RunState {
     pub fn stored(&self) -> StoredState {
         let Self { entry, executions, paused, .. } = *self;
         let retryable = self.error.as_ref().is_some_and(|error| error.retryable);
-        StoredState { entry, executions, paused, depth: self.facts.depth, retryable }
+        StoredState { entry, origin: self.origin.clone(), executions, paused, depth: self.facts.depth, retryable }
     }
 
     /// Puts back what [`RunState::stored`] gave. The error must be in place.
     pub fn restore(&mut self, stored: &StoredState) {
         self.entry = stored.entry;
+        self.origin = stored.origin.clone();
         self.executions = stored.executions;
         self.paused = stored.paused;
         self.facts.depth = stored.depth;

@@ -14,13 +14,15 @@ use serde_json::Value;
 
 use crate::source::Place;
 
+mod concurrency;
 mod definitions;
 mod flow;
 pub mod memory;
 
+pub use concurrency::{Concurrency, KeyPart};
 pub use definitions::{
     Access, Grant, KnowledgeDefinition, KnowledgeKind, NamedDatabase, Permissions, Plugin, PluginKind, PluginLimits,
-    Provider,
+    ProjectFacts, Provider,
 };
 pub use flow::{
     Cel, Collection, Composite, Dedupe, Expression, Memory, MemoryOperation, Overlap, Parallel, Route, Router,
@@ -93,6 +95,9 @@ pub struct Workflow {
     /// `config.durability`; `None`: that of the database.
     #[serde(default)]
     pub durability: Option<crate::settings::Durability>,
+    /// `config.concurrency`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
     /// Tools the tasks refer to, by id.
     pub tools: BTreeMap<String, Tool>,
     /// Memories the tasks refer to, by id.
@@ -106,17 +111,6 @@ pub struct Workflow {
     pub schedules: Vec<Schedule>,
     /// SHA-256 (hex) of the canonical JSON of this workflow with this field empty.
     pub digest: String,
-}
-
-/// `.project` of templates.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct ProjectFacts {
-    /// Project name.
-    pub name: String,
-    /// Project version.
-    pub version: String,
-    /// Project description.
-    pub description: String,
 }
 
 /// Limits that the engine enforces (dialect §14).

@@ -289,6 +289,16 @@ impl From<node::Error> for Problem {
             Error::IdempotencyMismatch => Self::new(code::IDEMPOTENCY_MISMATCH, text),
             Error::ExecutionNotFound(exec_id) => not_found(exec_id.as_str()),
             Error::ExecutionFinished(status) => finished(&status),
+            Error::NotFailed(status) => Self::new(code::EXECUTION_NOT_FAILED, text)
+                .hint("fork it: a fork begins at a task of your choice")
+                .member("execution_status", &status),
+            Error::TaskNotReached(_) => {
+                Self::new(code::TASK_NOT_REACHED, text).at("/at", "the execution has not reached this task")
+            }
+            Error::TaskInside { container, .. } => Self::new(code::INVALID_REQUEST, text)
+                .hint(format!("fork it at '{container}'"))
+                .at("/at", "is inside a container"),
+            Error::DefinitionUnavailable(_) => Self::new(code::DEFINITION_UNAVAILABLE, text),
             Error::Storage(error) => error.into(),
         }
     }
@@ -382,6 +392,10 @@ mod tests {
             (node::Error::IdempotencyMismatch, "idempotency_mismatch"),
             (node::Error::ExecutionNotFound(ExecId::from("01")), "execution_not_found"),
             (node::Error::ExecutionFinished("FAILED".into()), "execution_finished"),
+            (node::Error::NotFailed("RUNNING".into()), "execution_not_failed"),
+            (node::Error::TaskNotReached("t".into()), "task_not_reached"),
+            (node::Error::TaskInside { task: "c/t".into(), container: "c".into() }, "invalid_request"),
+            (node::Error::DefinitionUnavailable("it".into()), "definition_unavailable"),
             (storage(storage::Error::Fenced), "internal"),
             (storage(storage::Error::NotFound(secret.into())), "execution_not_found"),
             (storage(storage::Error::Conflict(secret.into())), "internal"),

@@ -1,11 +1,11 @@
-//! Idempotency keys of starts: the same request has the same scope and hash, whether a server takes it or the command
+//! Idempotency keys of starts, retries and forks: the same request has the same scope and hash, whether a server takes it or the command
 //! line works without one.
 
 use compozy_engine::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::body::canonical_hash;
-use crate::node::StartRequest;
+use crate::node::{ForkRequest, Place, StartRequest};
 use crate::storage::row::Idempotency;
 
 /// Who starts when authentication is off, also without a server.
@@ -14,6 +14,32 @@ pub const LOCAL: &str = "local";
 pub const START: &str = "start";
 /// The route that waits for the run.
 pub(super) const SYNC: &str = "sync";
+
+/// A new run from before the first failure of another one.
+pub const RETRY: &str = "retry";
+/// A new run from before a task of another one.
+pub const FORK: &str = "fork";
+
+/// The key of a retry or fork.
+#[must_use]
+pub fn of_fork(principal: &str, route: &str, key: &str, request: &ForkRequest, expires_at: Timestamp) -> Idempotency {
+    let mut meaning = Map::new();
+    if let Place::Task(task) = &request.place {
+        meaning.insert("at".to_owned(), task.as_str().into());
+    }
+    if let Some(input) = &request.input {
+        meaning.insert("input".to_owned(), input.clone());
+    }
+    if request.latest {
+        meaning.insert("latest".to_owned(), true.into());
+    }
+    Idempotency {
+        scope: format!("{principal}|{route}|{}", request.exec_id),
+        key: key.to_owned(),
+        request_hash: canonical_hash(&meaning),
+        expires_at,
+    }
+}
 
 /// The key of a start. `timeout` is that of a caller who waits.
 #[must_use]

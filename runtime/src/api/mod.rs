@@ -32,6 +32,7 @@ mod tests;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -97,6 +98,8 @@ pub struct AppState {
     streams: Arc<Semaphore>,
     /// Free places of sync calls.
     sync_waiters: Arc<Semaphore>,
+    /// Clients that wait to be told that there is no room.
+    refused: AtomicU32,
 }
 
 impl std::fmt::Debug for AppState {
@@ -114,6 +117,7 @@ impl AppState {
             started_at: clock.now(),
             streams: Arc::new(Semaphore::new(streams.min(Semaphore::MAX_PERMITS))),
             sync_waiters: Arc::new(Semaphore::new(waiters.min(Semaphore::MAX_PERMITS))),
+            refused: AtomicU32::new(0),
             shutdown: Shutdown::default(),
             node,
             settings,
@@ -173,6 +177,8 @@ fn router(app: Arc<AppState>) -> Router {
         .route("/api/v0/executions/workflows/{exec}/cancel", post(executions::cancel::cancel))
         .route("/api/v0/executions/workflows/{exec}/pause", post(executions::pause::pause))
         .route("/api/v0/executions/workflows/{exec}/resume", post(executions::pause::resume))
+        .route("/api/v0/executions/workflows/{exec}/retry", post(executions::fork::retry))
+        .route("/api/v0/executions/workflows/{exec}/fork", post(executions::fork::fork))
         .route("/api/v0/executions/workflows/{exec}/signals", post(executions::signals::send))
         .route("/api/v0/schedules", get(schedules::list::list))
         .route("/api/v0/schedules/{workflow}", schedules::one())

@@ -68,6 +68,17 @@ pub struct Start {
     pub key: Option<String>,
 }
 
+/// A request for a run that goes on from another one.
+#[derive(Debug, Clone)]
+pub struct Fork {
+    /// Task before which it begins; `None`: the first step that failed.
+    pub at: Option<String>,
+    /// Another input.
+    pub input: Option<Value>,
+    /// Under the present definition.
+    pub latest: bool,
+}
+
 /// The events of a run as they come.
 #[derive(Debug)]
 pub struct Watch {
@@ -209,6 +220,27 @@ impl Backend {
                     .ok_or_else(|| Failure::internal("the server answered without an execution id"))
             }
             Self::Embedded(embedded) => embedded.start(start).await,
+        }
+    }
+
+    /// Starts a run that goes on from another one; gives `{exec_id, exec_url, workflow_id}`.
+    ///
+    /// # Errors
+    /// Also `execution_not_found`, `execution_not_failed`, `task_not_found`, `task_not_reached`, `input_invalid`.
+    pub async fn fork(&self, session: &Session, exec_id: &str, fork: Fork) -> Result<Value, Failure> {
+        match self {
+            Self::Remote(client) => {
+                let verb = if fork.at.is_some() { "fork" } else { "retry" };
+                let mut body = json!({"latest": fork.latest});
+                if let Some(members) = body.as_object_mut() {
+                    members.extend(fork.at.map(|task| ("at".to_owned(), task.into())));
+                    members.extend(fork.input.map(|input| ("input".to_owned(), input)));
+                }
+                // A key of our own makes it safe to send again when the answer got lost.
+                let key = session.clock.ulid();
+                client.post(&["executions", "workflows", exec_id, verb], &body, Some(&key)).await
+            }
+            Self::Embedded(embedded) => embedded.fork(exec_id, fork).await,
         }
     }
 

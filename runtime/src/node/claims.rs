@@ -39,12 +39,10 @@ async fn claim_all(worker: &Arc<Worker>) -> Result<(), storage::Error> {
         let limit = u32::try_from(free).unwrap_or(u32::MAX);
         let claimed = worker.storage.claim(&worker.id, limit, worker.clock.now()).await?;
         let count = claimed.len();
+        worker.pending.claimed(count as u64, count < free);
         if count == 0 {
-            worker.queued.store(0, Ordering::Relaxed);
             return Ok(());
         }
-        let taken = |queued: u64| Some(queued.saturating_sub(count as u64));
-        let _ = worker.queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken);
         runs::take_over(worker, claimed).await;
     }
 }
@@ -62,6 +60,7 @@ pub(crate) async fn lease_loop(worker: Arc<Worker>) {
         if worker.kind == Kind::Server {
             free_abandoned(&worker).await;
         }
+        count(&worker).await;
     }
 }
 
@@ -74,6 +73,14 @@ async fn free_abandoned(worker: &Worker) {
             worker.wake.notify_one();
         }
         Err(error) => tracing::warn!("failed to free the runs of nodes that are gone: {error}"),
+    }
+}
+
+/// Counts the queue.
+pub(crate) async fn count(worker: &Worker) {
+    match worker.storage.queue_length().await {
+        Ok(length) => worker.pending.counted(length),
+        Err(error) => tracing::warn!("failed to count the queue: {error}"),
     }
 }
 
@@ -101,6 +108,7 @@ pub(crate) async fn renew(worker: &Worker) -> Result<(), storage::Error> {
 pub(crate) async fn change_loop(worker: Arc<Worker>) {
     while !worker.stopping.load(Ordering::Relaxed) {
         worker.storage.changed_elsewhere().await;
+        count(&worker).await;
         worker.wake.notify_one();
         worker.schedules.look();
         match worker.storage.news(&worker.id).await {

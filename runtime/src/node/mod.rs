@@ -8,8 +8,10 @@ mod claims;
 mod definitions;
 mod driver;
 mod events;
+mod fork;
 mod held;
 mod kept;
+mod pending;
 pub mod project;
 mod projection;
 mod retention;
@@ -47,6 +49,7 @@ use tokio::sync::broadcast;
 
 pub use self::ask::{SignalAccepted, SignalRequest, put_signal, repeated_cancel};
 pub use self::events::{EventAccepted, EventRequest};
+pub use self::fork::ForkRequest;
 pub use self::triggers::{Hook, check_signal};
 use crate::clock::Clock;
 use crate::id::{ExecId, NodeId};
@@ -56,6 +59,7 @@ use crate::provider::Providers;
 use crate::storage;
 use crate::storage::Storage;
 use crate::storage::row::{Durability, Idempotency, Journal, Retention, Run};
+pub use compozy_engine::fork::Place;
 use definitions::Definitions;
 use driver::Control;
 use secrets::Secrets;
@@ -140,6 +144,7 @@ impl Node {
                 tokio::spawn(retention::sweep_loop(worker.clone(), retention));
             }
         }
+        claims::count(&worker).await;
         tokio::spawn(claims::lease_loop(worker.clone()));
         tokio::spawn(claims::change_loop(worker.clone()));
         Ok(Arc::new(Self { worker }))
@@ -234,15 +239,13 @@ impl Node {
         self.worker.watchers.subscribe(exec_id)
     }
 
-    /// Takes over one stored run, for embedded execution; false when a live node owns it or it has ended.
+    /// Takes over one stored run, for embedded execution; false when a live node owns it or it has ended. One that waits
+    /// for its concurrency key is taken over when it may begin.
     ///
     /// # Errors
     /// [`Error::Storage`].
     pub async fn adopt(&self, exec_id: &ExecId) -> Result<bool, Error> {
-        let claimed = self.worker.storage.claim_one(&self.worker.id, exec_id, self.worker.clock.now()).await?;
-        let found = claimed.is_some();
-        runs::take_over(&self.worker, claimed.into_iter().collect()).await;
-        Ok(found)
+        Ok(runs::drive_when_let_through(&self.worker, exec_id.clone()).await?)
     }
 
     /// Stops claiming, gives running steps `drain` to end, aborts the rest and hands every run back.
@@ -409,6 +412,23 @@ pub enum Error {
     /// The run has ended with this status.
     #[error("execution has ended: {0}")]
     ExecutionFinished(String),
+    /// The run has this status: it has not ended, or has ended well.
+    #[error("only an execution that has failed can be retried; this one is {0}")]
+    NotFailed(String),
+    /// The run has never begun this task.
+    #[error("the execution has not reached task '{0}'")]
+    TaskNotReached(String),
+    /// The task is inside a container.
+    #[error("task '{task}' is inside '{container}'; an execution can be forked at tasks of the outermost list only")]
+    TaskInside {
+        /// What was asked for.
+        task: String,
+        /// The outermost container.
+        container: String,
+    },
+    /// What the run was pinned to cannot be read.
+    #[error("{0} is gone or unreadable")]
+    DefinitionUnavailable(String),
     /// Storage refused or failed.
     #[error(transparent)]
     Storage(#[from] storage::Error),

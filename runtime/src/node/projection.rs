@@ -6,7 +6,9 @@ use compozy_engine::command::Command;
 use compozy_engine::decide::Decision;
 use compozy_engine::error::StepError;
 use compozy_engine::event::Attachment;
+use compozy_engine::fork::Fork;
 use compozy_engine::json::Json;
+use compozy_engine::record::Record;
 use compozy_engine::state::{Facts, RunState, Step, StoredState, StoredStep};
 use compozy_engine::status::Status;
 use compozy_engine::time::Timestamp;
@@ -32,13 +34,7 @@ pub(crate) fn changes(
     now: Timestamp,
 ) -> row::Changes {
     let first_seq = state.last_seq - i64::try_from(decision.records.len()).unwrap_or(0) + 1;
-    let journal = decision.records.iter().zip(first_seq..).map(|(record, seq)| row::Journal {
-        seq,
-        at: now,
-        event: record.event().to_owned(),
-        task_id: record.task().map(str::to_owned),
-        data: record.data(),
-    });
+    let journal = decision.records.iter().zip(first_seq..).map(|(record, seq)| event(record, seq, now));
     let latest = decision.touched.iter().filter_map(|task| state.steps.get(task));
     let steps = decision.replaced.iter().chain(latest).map(|step| self::step(plan, step));
     let timers = decision.commands.iter().filter_map(|command| match command {
@@ -192,7 +188,7 @@ pub(crate) fn restore(plan: &Workflow, loaded: &row::LoadedRun) -> Result<RunSta
     Ok(state)
 }
 
-fn restore_step(row: &row::Step) -> Result<Step, Unreadable> {
+pub(crate) fn restore_step(row: &row::Step) -> Result<Step, Unreadable> {
     let stored: StoredStep = parse("step state", &row.state)?;
     let key = |text: &str| text.parse().map_err(|()| Unreadable(format!("step key '{text}'")));
     let mut step = Step {
@@ -247,6 +243,7 @@ pub(crate) fn new_run(
         forked_from: None,
         durability,
         priority: request.priority,
+        concurrency: None,
         deadline: state.facts.deadline,
         state: to_text(&state.stored()),
         owner_node: None,
@@ -259,7 +256,60 @@ pub(crate) fn new_run(
         started_at: state.started_at,
         updated_at: now,
         finished_at: None,
+        gated: false,
+        attended: false,
         exec_id,
+    }
+}
+
+/// The run that goes on from `source`, with the steps that it keeps, as it waits in the queue. Tokens of these steps are
+/// not counted again.
+pub(crate) fn forked(plan: &Workflow, source: &row::Run, fork: &Fork, now: Timestamp) -> row::NewRun {
+    let state = &fork.state;
+    let exec_id: crate::id::ExecId = state.facts.exec_id.as_str().into();
+    let journal = fork.records.iter().zip(1..).map(|(record, seq)| event(record, seq, now));
+    let changes = row::Changes {
+        journal: journal.collect(),
+        steps: fork.steps.iter().map(|step| self::step(plan, step)).collect(),
+        at: now,
+        ..row::Changes::default()
+    };
+    let run = row::Run {
+        definition_digest: plan.digest.clone(),
+        status: state.status.word().to_owned(),
+        reason: None,
+        input: state.facts.input.as_str().to_owned(),
+        output: None,
+        error: None,
+        parent_exec_id: None,
+        root_exec_id: exec_id.clone(),
+        forked_from: Some(source.exec_id.clone()),
+        concurrency: None,
+        deadline: state.facts.deadline,
+        state: to_text(&state.stored()),
+        owner_node: None,
+        affinity_node: None,
+        epoch: 0,
+        last_seq: state.last_seq,
+        cancel_request: None,
+        pause_request: None,
+        created_at: now,
+        started_at: None,
+        updated_at: now,
+        finished_at: None,
+        exec_id,
+        ..source.clone()
+    };
+    row::NewRun { run, queue: true, changes, definition: None, idempotency: None }
+}
+
+fn event(record: &Record, seq: i64, now: Timestamp) -> row::Journal {
+    row::Journal {
+        seq,
+        at: now,
+        event: record.event().to_owned(),
+        task_id: record.task().map(str::to_owned),
+        data: record.data(),
     }
 }
 

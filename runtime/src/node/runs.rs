@@ -12,8 +12,8 @@ use compozy_engine::record::Record;
 use compozy_engine::state::RunState;
 use compozy_engine::status::Status;
 use compozy_lang::plan::Workflow;
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
 use super::driver::{Control, Driver, Ended};
@@ -25,6 +25,12 @@ use super::{projection, signals};
 use crate::id::ExecId;
 use crate::storage;
 use crate::storage::row::{Changes, Durability, Journal, LoadedRun, Run, RunUpdate, Signal, Step};
+
+/// Claimed runs that are read at a time.
+const TOGETHER: usize = 16;
+
+/// How often a run that waits for its concurrency key is looked at, should every wake-up have been missed.
+const GATE: Duration = Duration::from_millis(250);
 
 /// How long a run that could not be driven rests before it is taken up again.
 const REST: Duration = Duration::from_secs(1);
@@ -97,8 +103,61 @@ pub(crate) fn take_up<'a>(worker: &'a Arc<Worker>, exec_id: &'a ExecId) -> BoxFu
 
 /// Goes on with claimed runs.
 pub(crate) async fn take_over(worker: &Arc<Worker>, runs: Vec<Run>) {
-    for run in runs {
-        take_up(worker, &run.exec_id).await;
+    // In their order, several at a time: each waits for what is read of it.
+    let taken = futures_util::stream::iter(runs).map(|run| async move { take_claimed(worker, &run).await });
+    taken.buffered(TOGETHER).for_each(|()| std::future::ready(())).await;
+}
+
+/// Goes on with a claimed run. One that has not begun has neither steps nor timers to be read.
+async fn take_claimed(worker: &Arc<Worker>, run: &Run) {
+    if run.last_seq > 0 || run.status != Status::Pending.word() {
+        return take_up(worker, &run.exec_id).await;
+    }
+    // Reachable before it is read, as in `take_up`.
+    let control = worker.register(&run.exec_id);
+    let read = async {
+        let signals = worker.storage.signals(&run.exec_id, true).await?;
+        Ok::<_, storage::Error>((worker.storage.run(&run.exec_id).await?, signals))
+    };
+    match read.await {
+        Ok((Some(run), signals)) if run.owner_node.as_ref() == Some(&worker.id) && run.last_seq == 0 => {
+            adopt(worker, LoadedRun { run, steps: Vec::new(), timers: Vec::new(), signals }, control).await;
+        }
+        _ => take_up(worker, &run.exec_id).await,
+    }
+}
+
+/// Drives a stored run here, for embedded execution; false when somebody else does or it has ended. One that waits for
+/// its concurrency key is driven when it may begin.
+pub(crate) async fn drive_when_let_through(worker: &Arc<Worker>, exec_id: ExecId) -> Result<bool, storage::Error> {
+    if claim_one(worker, &exec_id).await? {
+        return Ok(true);
+    }
+    let gated = worker.storage.run(&exec_id).await?.is_some_and(|run| run.gated);
+    if gated {
+        tokio::spawn(wait_at_the_gate(worker.clone(), exec_id));
+    }
+    Ok(gated)
+}
+
+async fn claim_one(worker: &Arc<Worker>, exec_id: &ExecId) -> Result<bool, storage::Error> {
+    let claimed = worker.storage.claim_one(&worker.id, exec_id, worker.clock.now()).await?;
+    let found = claimed.is_some();
+    take_over(worker, claimed.into_iter().collect()).await;
+    Ok(found)
+}
+
+async fn wait_at_the_gate(worker: Arc<Worker>, exec_id: ExecId) {
+    while !worker.stopping.load(Ordering::Relaxed) {
+        match claim_one(&worker, &exec_id).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(run.id = %exec_id, "failed to claim a run: {error}"),
+        }
+        tokio::select! {
+            () = worker.wake.notified() => {}
+            () = worker.clock.sleep(GATE) => {}
+        }
     }
 }
 
@@ -200,7 +259,7 @@ async fn commit_patiently(worker: &Worker, run: &Run, changes: &Changes) -> Resu
 }
 
 /// The definition a run began with; `None`: it is gone, or not readable by this version.
-async fn definition(worker: &Worker, run: &Run) -> Result<Option<Arc<Workflow>>, storage::Error> {
+pub(super) async fn definition(worker: &Worker, run: &Run) -> Result<Option<Arc<Workflow>>, storage::Error> {
     if let Some(plan) = worker.definitions.known(&run.workflow_id, &run.definition_digest) {
         return Ok(Some(plan));
     }

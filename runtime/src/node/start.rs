@@ -12,7 +12,6 @@ use compozy_engine::time::Timestamp;
 use compozy_lang::plan::{TaskIndex, Workflow};
 use compozy_lang::suggest;
 use serde_json::Value;
-
 use tokio::sync::mpsc;
 
 use super::driver::Control;
@@ -23,7 +22,7 @@ use super::worker::Worker;
 use super::{Accepted, Error, Kind, StartRequest, Violation, projection, runs};
 use crate::id::ExecId;
 use crate::storage;
-use crate::storage::row::{Changes, Durability, Idempotency, NewRun, Run, Started};
+use crate::storage::row::{Changes, Concurrency, Durability, Idempotency, NewRun, Run, Started};
 
 /// Epoch of a run that its first node owns from the start.
 const FIRST_EPOCH: i64 = 1;
@@ -83,9 +82,13 @@ pub(crate) fn check_as(worker: &Worker, request: StartRequest, kin: Kin<'_>) -> 
     let inherited = kin.parent.as_ref().map(|(_, family)| family.durability);
     let durability = durability.or(inherited).unwrap_or_else(|| usual_level(worker));
     let mut run = projection::new_run(&plan, &state, &request, durability, at);
-    if let Some((parent, family)) = kin.parent {
-        run.parent_exec_id = Some(parent);
-        run.root_exec_id = family.root.clone();
+    match kin.parent {
+        Some((parent, family)) => {
+            run.parent_exec_id = Some(parent);
+            run.root_exec_id = family.root.clone();
+        }
+        // A run inside another one holds no key: it could wait for the one it is inside of.
+        None => run.concurrency = concurrency(&plan, &state.facts.input)?,
     }
     Ok(Checked { plan, state, run, idempotency: request.idempotency, at })
 }
@@ -98,14 +101,15 @@ impl Checked {
 
     /// As a run that any node may claim once it is recorded.
     pub(crate) fn queued(self, worker: &Worker) -> Result<NewRun, Error> {
-        let definition = self.definition(worker)?;
+        let definition = definition_to_store(worker, &self.plan)?;
         let changes = Changes { at: self.at, ..Changes::default() };
         Ok(NewRun { run: self.run, queue: true, changes, definition, idempotency: self.idempotency })
     }
 
-    /// As a run that this node owns from its first row on, its first task recorded with it.
+    /// As a run that this node owns from its first row on, its first task recorded with it. One with a concurrency key
+    /// that is not inside another run must be queued instead: storage refuses it.
     pub(crate) fn owned(mut self, worker: &Worker) -> Result<(NewRun, Begun), Error> {
-        let definition = self.definition(worker)?;
+        let definition = definition_to_store(worker, &self.plan)?;
         let decision = decide::decide(&self.plan, &mut self.state, Event::Start, self.at);
         let mut run = projection::begun(self.run, &self.state);
         run.owner_node = Some(worker.id.clone());
@@ -115,10 +119,6 @@ impl Checked {
         let (durability, family) = (run.durability, Family::of(&run));
         let new = NewRun { run, queue: false, changes, definition, idempotency: self.idempotency };
         Ok((new, Begun { plan: self.plan, state: self.state, durability, family, commands: decision.commands }))
-    }
-
-    fn definition(&self, worker: &Worker) -> Result<Option<(String, String, String)>, Error> {
-        worker.definitions.must_store(&self.plan.digest).then(|| definition(&self.plan)).transpose()
     }
 }
 
@@ -131,51 +131,89 @@ impl Begun {
     }
 }
 
-/// Records the run and, if a slot is free, begins to drive it. Durable when it returns.
+/// Records the run and, if nothing waits before it and a slot is free, begins to drive it. Durable when it returns.
 pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Result<Accepted, Error> {
     if worker.stopping.load(Ordering::Relaxed) {
         return Err(Error::ShuttingDown);
     }
+    // Most of what comes under overload ends here, before any work is done for it.
+    let waits = worker.pending.any_claimable() || worker.slots.free() == 0;
+    if worker.kind == Kind::Server && waits && worker.pending.is_full() {
+        return Err(Error::Overloaded);
+    }
     let start = check(worker, request)?;
-    let (exec_id, workflow_id) = (start.exec_id().clone(), start.plan.id.clone());
-    // An embedded node drives its own run whatever else goes on.
-    let slot = match worker.kind {
+    match slot_for(worker, &start) {
+        Some(slot) => begin(worker, start, slot).await,
+        None => queue(worker, start.queued(worker)?).await,
+    }
+}
+
+/// A slot for a run that may begin at once.
+fn slot_for(worker: &Worker, start: &Checked) -> Option<Slot> {
+    // Whether its key is free is known where it is recorded.
+    if start.run.concurrency.is_some() {
+        return None;
+    }
+    match worker.kind {
+        // Whoever waits comes first.
+        Kind::Server if worker.pending.any_claimable() => None,
         Kind::Server => worker.slots.try_take(),
         // One without any slot only stores runs for other nodes.
         Kind::Embedded if worker.slots.limit() == 0 => None,
+        // An embedded node drives its own run whatever else goes on.
         Kind::Embedded => Some(worker.slots.take()),
-    };
-    if slot.is_none() && worker.queued.load(Ordering::Relaxed) >= worker.max_pending {
+    }
+}
+
+/// Records a run together with its first step and drives it.
+async fn begin(worker: &Arc<Worker>, start: Checked, slot: Slot) -> Result<Accepted, Error> {
+    let (exec_id, workflow_id) = (start.exec_id().clone(), start.plan.id.clone());
+    let (new, begun) = start.owned(worker)?;
+    // Reachable before it is recorded, so that a cancel right after the answer finds it.
+    let control = worker.register(&exec_id);
+    let recorded = record(worker, new, workflow_id).await;
+    match &recorded {
+        Ok(Accepted { replayed: false, .. }) => begun.drive(worker, slot, control),
+        Ok(_) | Err(_) => worker.forget(&exec_id),
+    }
+    recorded
+}
+
+/// Records a run that waits in the queue. One of an embedded node is driven here as soon as it may begin.
+pub(crate) async fn queue(worker: &Arc<Worker>, mut new: NewRun) -> Result<Accepted, Error> {
+    let (exec_id, workflow_id) = (new.run.exec_id.clone(), new.run.workflow_id.clone());
+    let own = worker.kind == Kind::Embedded && worker.slots.limit() > 0;
+    new.run.affinity_node = own.then(|| worker.id.clone());
+    let place = worker.pending.place();
+    if place.is_none() && !own {
         return Err(Error::Overloaded);
     }
-    let (new, begun) = match slot {
-        // Reachable before it is recorded, so that a cancel right after the answer finds it.
-        Some(slot) => {
-            let (new, begun) = start.owned(worker)?;
-            (new, Some((begun, slot, worker.register(&exec_id))))
+    let accepted = record(worker, new, workflow_id).await?;
+    if accepted.replayed {
+        return Ok(accepted);
+    }
+    if let Some(place) = place {
+        place.stored();
+    }
+    if own {
+        runs::drive_when_let_through(worker, exec_id).await?;
+    } else {
+        worker.wake.notify_one();
+    }
+    Ok(accepted)
+}
+
+async fn record(worker: &Worker, new: NewRun, workflow_id: String) -> Result<Accepted, Error> {
+    let (exec_id, digest) = (new.run.exec_id.clone(), new.run.definition_digest.clone());
+    match worker.storage.start(new).await {
+        Ok(Started::New) => {
+            worker.definitions.has_stored(&digest);
+            Ok(Accepted { exec_id, workflow_id, replayed: false })
         }
-        None => (start.queued(worker)?, None),
-    };
-    let digest = new.run.definition_digest.clone();
-    let started = worker.storage.start(new).await;
-    if !matches!(started, Ok(Started::New)) {
-        worker.forget(&exec_id);
+        Ok(Started::Replayed(exec_id)) => Ok(Accepted { exec_id, workflow_id, replayed: true }),
+        Err(storage::Error::Conflict(_)) => Err(Error::IdempotencyMismatch),
+        Err(error) => Err(error.into()),
     }
-    match started {
-        Ok(Started::New) => {}
-        Ok(Started::Replayed(exec_id)) => return Ok(Accepted { exec_id, workflow_id, replayed: true }),
-        Err(storage::Error::Conflict(_)) => return Err(Error::IdempotencyMismatch),
-        Err(error) => return Err(error.into()),
-    }
-    worker.definitions.has_stored(&digest);
-    match begun {
-        Some((begun, slot, control)) => begun.drive(worker, slot, control),
-        None => {
-            worker.queued.fetch_add(1, Ordering::Relaxed);
-            worker.wake.notify_one();
-        }
-    }
-    Ok(Accepted { exec_id, workflow_id, replayed: false })
 }
 
 /// The database's level. One in memory loses everything with the process anyway; holding steps back would only hide
@@ -185,7 +223,7 @@ fn usual_level(worker: &Worker) -> Durability {
     if info.ephemeral { Durability::Normal } else { info.durability }
 }
 
-fn find_workflow(worker: &Worker, id: &str) -> Result<Arc<Workflow>, Error> {
+pub(super) fn find_workflow(worker: &Worker, id: &str) -> Result<Arc<Workflow>, Error> {
     let project = worker.project();
     project.workflows.get(id).cloned().ok_or_else(|| {
         let near = suggest::several(id, project.workflows.keys().map(String::as_str));
@@ -235,6 +273,21 @@ fn trigger(request: &StartRequest) -> Json {
     };
     trigger.entry("type").or_insert_with(|| "manual".into());
     Json::from(&Value::Object(trigger))
+}
+
+/// The concurrency key of a run with this input.
+pub(super) fn concurrency(plan: &Workflow, input: &Json) -> Result<Option<Concurrency>, Error> {
+    let Some(written) = &plan.concurrency else { return Ok(None) };
+    let key = written.key_of(&input.to_value()).map_err(|pointer| {
+        let message = "must be text, a number or a truth value: it is part of the concurrency key".to_owned();
+        Error::InputInvalid { workflow: plan.id.clone(), violations: vec![Violation { pointer, message }] }
+    })?;
+    Ok(Some(Concurrency { key, limit: written.limit }))
+}
+
+/// The definition, if it still has to be written with a start.
+pub(super) fn definition_to_store(worker: &Worker, plan: &Workflow) -> Result<Option<(String, String, String)>, Error> {
+    worker.definitions.must_store(&plan.digest).then(|| definition(plan)).transpose()
 }
 
 fn definition(plan: &Workflow) -> Result<(String, String, String), Error> {

@@ -1,7 +1,6 @@
 //! What starts workflows by itself: who listens to a signal, which webhook has a slug, and the runs that a signal starts.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use compozy_engine::event::Sent;
@@ -183,7 +182,7 @@ pub(crate) fn recorded(worker: &Worker, starts: &[NewRun]) {
     }
     starts.iter().for_each(|start| worker.definitions.has_stored(&start.run.definition_digest));
     let queued = starts.iter().filter(|start| start.queue);
-    worker.queued.fetch_add(queued.clone().count() as u64, Ordering::Relaxed);
+    worker.pending.queued(queued.clone().count());
     worker.wake.notify_one();
     if worker.kind == Kind::Embedded {
         let what = if worker.storage.info().ephemeral { "ends with this process" } else { "waits for a server" };

@@ -1,7 +1,7 @@
 //! What every part of a node shares.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::definitions::Definitions;
 use super::driver::Control;
+use super::pending::Pending;
 use super::schedules::Schedules;
 use super::schemas::Schemas;
 use super::secrets::Secrets;
@@ -34,9 +35,8 @@ pub(crate) struct Worker {
     pub(crate) schemas: Arc<Schemas>,
     pub(crate) schedules: Schedules,
     pub(crate) lease: Duration,
-    pub(crate) max_pending: u64,
-    /// Runs recorded but not yet claimed, as far as this node knows.
-    pub(crate) queued: AtomicU64,
+    /// Runs in the queue.
+    pub(crate) pending: Pending,
     /// Wakes the claim loop.
     pub(crate) wake: Notify,
     pub(crate) stopping: AtomicBool,
@@ -68,8 +68,7 @@ impl Worker {
             schedules: Schedules::default(),
             steps,
             lease: options.lease,
-            max_pending: options.max_pending as u64,
-            queued: AtomicU64::new(0),
+            pending: Pending::new(options.max_pending as u64),
             wake: Notify::new(),
             stopping: AtomicBool::new(false),
             renewed_at: AtomicI64::new(0),

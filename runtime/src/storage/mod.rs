@@ -25,8 +25,8 @@ use compozy_engine::time::Timestamp;
 use crate::id::{ExecId, NodeId};
 use row::{
     Changes, Declared, Demand, EndedRun, Fire, Idempotency, Journal, KvEntry, LoadedRun, MemoryChange, MemoryState,
-    MemoryTotals, NewRun, NewSignal, Node, Page, Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome,
-    Started, Step, Swept, Usage, Woken, WorkflowSummary,
+    MemoryTotals, NewRun, NewSignal, Node, Page, Published, QueueLength, Retention, Run, RunFilter, Schedule, Signal,
+    SignalOutcome, Started, Step, Swept, Usage, Woken, WorkflowSummary,
 };
 
 /// Why storage refused or failed, split by what the caller can do.
@@ -161,12 +161,13 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     async fn commit(&self, exec_id: &ExecId, node: &NodeId, epoch: i64, changes: &Changes)
     -> Result<Vec<Woken>, Error>;
 
-    /// Takes at most `limit` claimable runs (rows of `ready` that are due at `now` and have no foreign affinity),
-    /// sets their owner and increments their epoch.
+    /// Takes at most `limit` claimable runs (rows of `ready` that are due at `now`, have no foreign affinity and do not
+    /// wait for a concurrency key), sets their owner and increments their epoch. The highest priority goes first and
+    /// within it the workflows in turn; one of eight goes to whoever has waited longest, so that nobody waits for ever.
     async fn claim(&self, node: &NodeId, limit: u32, now: Timestamp) -> Result<Vec<Run>, Error>;
 
     /// Takes one run for embedded execution, whoever had it before its lease ended; `None` if it is owned by a live
-    /// node or has ended.
+    /// node, waits for its concurrency key, or has ended.
     async fn claim_one(&self, node: &NodeId, exec_id: &ExecId, now: Timestamp) -> Result<Option<Run>, Error>;
 
     /// A run with everything the engine needs to go on.
@@ -293,6 +294,9 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
 
     /// Number of runs that have not ended, by status word.
     async fn active_counts(&self) -> Result<Vec<(String, u64)>, Error>;
+
+    /// How many runs wait in the queue.
+    async fn queue_length(&self) -> Result<QueueLength, Error>;
 
     /// One value of a plugin's key-value space; expired entries are absent.
     async fn kv_get(&self, space: &str, key: &str, now: Timestamp) -> Result<Option<Vec<u8>>, Error>;

@@ -74,6 +74,8 @@ pub struct Run {
     pub durability: Durability,
     /// Higher runs first.
     pub priority: i64,
+    /// How many runs of its key may be under way at once. Runs inside other runs have none.
+    pub concurrency: Option<Concurrency>,
     /// When the whole run times out.
     pub deadline: Option<Timestamp>,
     /// Engine state that is not a step (where the flow stands), JSON text.
@@ -98,6 +100,28 @@ pub struct Run {
     pub updated_at: Timestamp,
     /// Ended.
     pub finished_at: Option<Timestamp>,
+    /// It waits for its concurrency key. Read only.
+    pub gated: bool,
+    /// A live node owns it or, if none does, would claim it. Read only.
+    pub attended: bool,
+}
+
+/// A concurrency key with its limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Concurrency {
+    /// Runs with equal keys are counted together.
+    pub key: String,
+    /// Most of them at once, at least 1.
+    pub limit: u32,
+}
+
+/// How many runs wait in the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueLength {
+    /// For a free place.
+    pub claimable: u64,
+    /// For their concurrency key.
+    pub gated: u64,
 }
 
 /// What [`super::Storage::start`] writes.

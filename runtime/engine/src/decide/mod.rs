@@ -18,6 +18,7 @@ use compozy_lang::plan::Workflow;
 use crate::command::Command;
 use crate::error::{ErrorKind, StepError};
 use crate::event::{Attachment, Event, Sent, SubRun, TimerKey, Usage};
+use crate::fork::Origin;
 use crate::record::{Record, SignalState};
 use crate::state::{RunState, Step, StepKey};
 use crate::status::Status;
@@ -120,11 +121,25 @@ impl Turn<'_> {
         }
         self.state.status = Status::Running;
         self.state.started_at = Some(self.now);
-        self.record(Record::WorkflowStart { workflow_id: self.plan.id.clone() });
+        let origin = self.state.origin.take();
+        self.record(match &origin {
+            None => Record::WorkflowStart { workflow_id: self.plan.id.clone() },
+            // That it was started is told already.
+            Some(_) => Record::WorkflowStatus { status: Status::Running, by: None },
+        });
         if let Some(due) = self.state.facts.deadline {
             self.command(Command::Arm { timer: TimerKey::RunTimeout, due });
         }
-        self.begin_in_list(None, self.state.entry, None, None);
+        match origin {
+            None => self.begin_in_list(None, self.state.entry, None, None),
+            Some(Origin::Task { index, overlay, cause }) => {
+                self.begin_in_list(None, index, overlay, cause.map(|cause| *cause))
+            }
+            Some(Origin::Outputs { last }) => {
+                self.state.ended_with = Some(last);
+                self.command(Command::RenderOutputs);
+            }
+        }
     }
 
     fn timer_due(&mut self, timer: &TimerKey) {

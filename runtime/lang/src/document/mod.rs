@@ -5,6 +5,7 @@
 
 pub(crate) mod agent;
 mod check;
+mod concurrency;
 mod condition;
 mod database;
 mod fields;

@@ -59,7 +59,7 @@ impl Reader<'_> {
             config: fields.get("config").map_or(Value::Null, |node| reader.value(node, &fields.at("config"))),
             params: reader.params(&fields),
             timeout: reader.duration(&fields, "timeout").filter(|timeout| *timeout > Duration::ZERO),
-            concurrency: reader.concurrency(&fields),
+            concurrency: reader.provider_concurrency(&fields),
             place: node.place(),
         });
         if let Some(rest) = fields.get("rate_limit") {
@@ -111,7 +111,7 @@ impl Reader<'_> {
         found
     }
 
-    fn concurrency(&mut self, fields: &Fields<'_>) -> Option<u32> {
+    fn provider_concurrency(&mut self, fields: &Fields<'_>) -> Option<u32> {
         let node = fields.get("rate_limit")?.get("concurrency")?;
         let path = format!("{}.concurrency", fields.at("rate_limit"));
         self.int_of(node, &path, 1, 100_000).map(|value| u32::try_from(value).unwrap_or(u32::MAX))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::plan::{Template, TemplateMode, ValueTemplate};
+use crate::plan::{Concurrency, Template, TemplateMode, ValueTemplate};
 use crate::schema::workflow::{WORKFLOW, WORKFLOW_CONFIG};
 use crate::settings::Durability;
 use crate::yaml::Node;
@@ -29,6 +29,7 @@ pub(crate) struct Workflow {
     pub(crate) output_schema: Option<SchemaRef>,
     pub(crate) outputs: Option<ValueTemplate>,
     pub(crate) durability: Option<Durability>,
+    pub(crate) concurrency: Option<Concurrency>,
     pub(crate) tasks: TaskList,
     pub(crate) triggers: Vec<Trigger>,
     pub(crate) schedules: Vec<Schedule>,
@@ -88,6 +89,7 @@ impl Reader<'_> {
             output_schema,
             outputs,
             durability: config.and_then(|config| self.choice(config, "durability")).map(durability),
+            concurrency: config.and_then(|config| self.concurrency(config, &id.text)),
             tasks,
             triggers: self.triggers(&fields),
             schedules: self.schedules(&fields),

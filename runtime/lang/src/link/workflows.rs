@@ -67,6 +67,7 @@ impl Linker<'_> {
             project: facts.clone(),
             limits: self.settings.limits.engine.clone(),
             durability: document.durability,
+            concurrency: document.concurrency,
             tools: used.tools,
             memories: used.memories,
             triggers,

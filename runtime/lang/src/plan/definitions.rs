@@ -8,6 +8,17 @@ use serde_json::Value;
 use super::Template;
 use crate::source::Place;
 
+/// `.project` of templates.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ProjectFacts {
+    /// Project name.
+    pub name: String,
+    /// Project version.
+    pub version: String,
+    /// Project description.
+    pub description: String,
+}
+
 /// An entry of `llm.providers`. Its texts are resolved at the first use.
 #[derive(Debug, Clone)]
 pub struct Provider {

@@ -36,6 +36,16 @@ pub static WORKFLOW: Table = Table {
     ],
 };
 
+/// `concurrency` of a workflow's `config`.
+pub static CONCURRENCY: Table = Table {
+    name: "concurrency",
+    is_settings: false,
+    keys: &[
+        key("key", Kind::Text, "Runs with equal keys count together; {{ .input.NAME }} is a value of the input."),
+        key("limit", Kind::Int(1, 100_000), "Most runs of one key under way at once.").default("1"),
+    ],
+};
+
 /// `config` of a workflow.
 pub static WORKFLOW_CONFIG: Table = Table {
     name: "config",
@@ -47,6 +57,11 @@ pub static WORKFLOW_CONFIG: Table = Table {
         RETRIES,
         ENV,
         key("timeout", SPAN, "Limit of the whole run.").alias(&["start_to_close_timeout"]),
+        key(
+            "concurrency",
+            Kind::Either(&[Kind::Map(&CONCURRENCY), Kind::Int(1, 100_000)]),
+            "How many runs are under way at once; a number is the limit of all runs of the workflow.",
+        ),
         key("durability", Kind::Choice(&["full", "normal", "memory"]), "What survives; absent: as the database."),
         idle("schedule_to_start_timeout"),
         idle("schedule_to_close_timeout"),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use super::waiting::WaitingFor;
 use super::{Json, Page, json, maybe_json, maybe_time, millis};
 use crate::id::ExecId;
-use crate::storage::row::{Durability, LoadedRun, Run, RunFilter, Step, Usage};
+use crate::storage::row::{Concurrency, Durability, LoadedRun, Run, RunFilter, Step, Usage};
 use crate::storage::{Error, Storage};
 
 /// Who builds the document, which decides what a queued run is said to wait for.
@@ -61,6 +61,8 @@ pub struct Execution {
     pub durability: Durability,
     /// Higher runs first.
     pub priority: i64,
+    /// How many executions of its key may be under way at once.
+    pub concurrency: Option<Concurrency>,
     /// What started it.
     pub trigger: Json,
     /// Tags.
@@ -124,7 +126,7 @@ pub struct TaskExecution {
     /// From the first attempt's start to the end.
     pub duration_ms: Option<u64>,
     /// What it waits for while it is not running, else `null`.
-    pub waiting_for: Option<Json>,
+    pub waiting_for: Option<WaitingFor>,
     /// Steps inside this one; only in the steps tree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub children: Option<Vec<TaskExecution>>,
@@ -225,6 +227,7 @@ pub async fn load(storage: &dyn Storage, exec_id: &ExecId, viewer: Viewer) -> Re
 #[must_use]
 pub fn build(loaded: &LoadedRun, usage: &[Usage], viewer: Viewer) -> Execution {
     let LoadedRun { run, steps, timers, .. } = loaded;
+    let waiting_for = WaitingFor::of(run, steps, timers, viewer);
     Execution {
         workflow_id: run.workflow_id.clone(),
         workflow_exec_id: run.exec_id.clone(),
@@ -235,7 +238,7 @@ pub fn build(loaded: &LoadedRun, usage: &[Usage], viewer: Viewer) -> Execution {
         input: Some(json(&run.input)),
         output: maybe_json(run.output.as_deref()),
         error: maybe_json(run.error.as_deref()),
-        tasks: Tasks::latest(steps),
+        tasks: Tasks::latest(steps, waiting_for.as_ref()),
         usage: usage.iter().map(TokenUsage::new).collect(),
         created_at: run.created_at.to_rfc3339(),
         started_at: maybe_time(run.started_at),
@@ -245,13 +248,14 @@ pub fn build(loaded: &LoadedRun, usage: &[Usage], viewer: Viewer) -> Execution {
         definition_digest: run.definition_digest.clone(),
         durability: run.durability,
         priority: run.priority,
+        concurrency: run.concurrency.clone(),
         trigger: json(&run.trigger),
         tags: json(&run.tags),
         parent_exec_id: run.parent_exec_id.clone(),
         forked_from: run.forked_from.clone(),
         attempt_count: steps.iter().map(|step| step.attempt).sum(),
         cancel_request: maybe_json(run.cancel_request.as_deref()),
-        waiting_for: WaitingFor::of(run, steps, timers, viewer),
+        waiting_for,
     }
 }
 
@@ -289,7 +293,7 @@ pub async fn summary(storage: &dyn Storage, run: &Run, expand: Expand, viewer: V
     summary.waiting_for = WaitingFor::of(run, &steps, &timers, viewer);
     summary.input = expand.input.then(|| json(&run.input));
     summary.output = if expand.output { maybe_json(run.output.as_deref()) } else { None };
-    summary.tasks = expand.tasks.then(|| Tasks::latest(&steps));
+    summary.tasks = expand.tasks.then(|| Tasks::latest(&steps, summary.waiting_for.as_ref()));
     Ok(summary)
 }
 
@@ -324,9 +328,9 @@ impl Summary {
 }
 
 impl TaskExecution {
-    /// The document of one row.
+    /// The document of one row, in a run that waits for `run`.
     #[must_use]
-    pub fn new(step: &Step) -> Self {
+    pub fn new(step: &Step, run: Option<&WaitingFor>) -> Self {
         Self {
             task_id: step.task_id.clone(),
             task_exec_id: step.task_exec_id.clone(),
@@ -341,21 +345,22 @@ impl TaskExecution {
             started_at: step.started_at.to_rfc3339(),
             finished_at: maybe_time(step.finished_at),
             duration_ms: step.finished_at.map(|end| millis(step.started_at, end)),
-            waiting_for: maybe_json(step.waiting_for.as_deref()),
+            waiting_for: WaitingFor::of_step(step, run),
             children: None,
         }
     }
 }
 
 impl TaskList {
-    /// The tree of `steps`, which are in the order they started: a container comes before what it contains.
+    /// The tree of `steps` of a run that waits for `run`. They are in the order they started: a container comes before
+    /// what it contains.
     #[must_use]
-    pub fn new(steps: &[Step]) -> Self {
+    pub fn new(steps: &[Step], run: Option<&WaitingFor>) -> Self {
         let mut children: std::collections::HashMap<&str, Vec<TaskExecution>> = std::collections::HashMap::new();
         let mut tasks = Vec::new();
         // From the last to the first, so that every child is complete when its container is reached.
         for step in steps.iter().rev() {
-            let mut task = TaskExecution::new(step);
+            let mut task = TaskExecution::new(step, run);
             let mut inside = children.remove(step.step_key.as_str()).unwrap_or_default();
             inside.reverse();
             task.children = Some(inside);
@@ -372,9 +377,9 @@ impl TaskList {
 }
 
 impl Tasks {
-    /// The latest execution of each task of `steps`, in the order the tasks first started.
+    /// The latest execution of each task of `steps` in a run that waits for `run`, in the order the tasks first started.
     #[must_use]
-    pub fn latest(steps: &[Step]) -> Self {
+    pub fn latest(steps: &[Step], run: Option<&WaitingFor>) -> Self {
         let mut places: std::collections::HashMap<&str, usize> = std::collections::HashMap::new();
         let mut latest: Vec<&Step> = Vec::new();
         for step in steps {
@@ -386,7 +391,7 @@ impl Tasks {
                 }
             }
         }
-        Self(latest.into_iter().map(TaskExecution::new).collect())
+        Self(latest.into_iter().map(|step| TaskExecution::new(step, run)).collect())
     }
 }
 

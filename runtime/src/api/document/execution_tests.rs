@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::id::NodeId;
-use crate::storage::row::Timer;
+use crate::storage::row::{Concurrency, Timer};
 
 fn run(status: &str) -> Run {
     let exec_id = ExecId::from("01RUN");
@@ -26,6 +26,7 @@ fn run(status: &str) -> Run {
         forked_from: None,
         durability: Durability::Full,
         priority: 0,
+        concurrency: None,
         deadline: None,
         state: "{}".into(),
         owner_node: Some(NodeId::from("n1")),
@@ -38,6 +39,8 @@ fn run(status: &str) -> Run {
         started_at: Some(Timestamp(2_000)),
         updated_at: Timestamp(3_000),
         finished_at: None,
+        gated: false,
+        attended: true,
     }
 }
 
@@ -68,35 +71,81 @@ fn timer(kind: &str, due: i64) -> Timer {
     Timer { timer_id: format!("greet#1/{kind}"), kind: kind.into(), step_key: key, due_at: Timestamp(due) }
 }
 
+/// Statuses, owners, lives of nodes, requests and kinds of steps against each other: whatever has not ended and does not
+/// execute says why.
 #[test]
 fn what_is_not_running_says_what_it_waits_for() {
     let mut waiting = step("greet#1", None, "WAITING");
     waiting.waiting_for = Some(r#"{"kind":"signal","detail":"go","since":"x"}"#.into());
-    let unowned = Run { owner_node: None, ..run("RUNNING") };
+    let nobody = |status: &str, attended: bool| Run { owner_node: None, attended, ..run(status) };
+    let gated = |attended: bool| {
+        let concurrency = Some(Concurrency { key: "k".into(), limit: 2 });
+        Run { gated: true, concurrency, ..nobody("PENDING", attended) }
+    };
+    let dead = |status: &str| Run { attended: false, ..run(status) };
     let ends = "1970-01-01T00:00:00.009Z";
+    let timers = || vec![timer("timeout", 5_000), timer("sleep", 90_000), timer("retry", 9_000)];
+    let (server, database) = (Viewer::Server, Viewer::Database);
     for (run, steps, timers, viewer, kind, until) in [
-        (run("PENDING"), vec![], vec![], Viewer::Server, Some("capacity"), None),
-        (run("PENDING"), vec![], vec![], Viewer::Database, Some("no_node"), None),
-        (run("RUNNING"), vec![], vec![], Viewer::Server, None, None),
-        (unowned, vec![], vec![], Viewer::Database, Some("no_node"), None),
-        (run("PAUSED"), vec![], vec![], Viewer::Server, Some("paused"), None),
-        (run("WAITING"), vec![waiting], vec![timer("retry", 9_000)], Viewer::Server, Some("signal"), None),
-        (
-            run("WAITING"),
-            vec![step("greet#1", None, "WAITING")],
-            vec![timer("timeout", 5_000), timer("sleep", 90_000), timer("retry", 9_000)],
-            Viewer::Server,
-            Some("retry"),
-            Some(ends),
-        ),
-        (run("WAITING"), vec![], vec![timer("sleep", 9_000)], Viewer::Server, Some("timer"), Some(ends)),
-        (run("WAITING"), vec![], vec![], Viewer::Server, Some("timer"), None),
-        (run("SUCCESS"), vec![], vec![], Viewer::Server, None, None),
-        (run("CANCELED"), vec![], vec![], Viewer::Database, None, None),
+        // In the queue: claimed by a live node, by one that died, by none.
+        (run("PENDING"), vec![], vec![], server, Some("capacity"), None),
+        (dead("PENDING"), vec![], vec![], server, Some("no_node"), None),
+        (nobody("PENDING", false), vec![], vec![], server, Some("capacity"), None),
+        (nobody("PENDING", true), vec![], vec![], database, Some("capacity"), None),
+        (nobody("PENDING", false), vec![], vec![], database, Some("no_node"), None),
+        (gated(false), vec![], vec![], server, Some("concurrency"), None),
+        (gated(true), vec![], vec![], database, Some("concurrency"), None),
+        (gated(false), vec![], vec![], database, Some("no_node"), None),
+        // Under way, or left behind.
+        (run("RUNNING"), vec![], vec![], server, None, None),
+        (run("RUNNING"), vec![], vec![], database, None, None),
+        (dead("RUNNING"), vec![], vec![], server, Some("no_node"), None),
+        (dead("RUNNING"), vec![], vec![], database, Some("no_node"), None),
+        (nobody("RUNNING", false), vec![], vec![], server, Some("capacity"), None),
+        (nobody("RUNNING", false), vec![], vec![], database, Some("no_node"), None),
+        (run("PAUSED"), vec![], vec![], server, Some("paused"), None),
+        (nobody("PAUSED", false), vec![], vec![], database, Some("paused"), None),
+        (run("WAITING"), vec![waiting.clone()], vec![timer("retry", 9_000)], server, Some("signal"), None),
+        (nobody("WAITING", false), vec![waiting], vec![], database, Some("signal"), None),
+        (run("WAITING"), vec![step("greet#1", None, "WAITING")], timers(), server, Some("retry"), Some(ends)),
+        (run("WAITING"), vec![], vec![timer("sleep", 9_000)], server, Some("timer"), Some(ends)),
+        (run("WAITING"), vec![], vec![], server, Some("timer"), None),
+        (run("SUCCESS"), vec![], vec![], server, None, None),
+        (run("FAILED"), vec![], vec![], database, None, None),
+        (run("TIMED_OUT"), vec![], vec![], server, None, None),
+        (run("CANCELED"), vec![], vec![], database, None, None),
     ] {
         let found = WaitingFor::of(&run, &steps, &timers, viewer);
-        assert_eq!(found.as_ref().map(|w| w.kind.as_str()), kind, "{run:?}");
-        assert_eq!(found.and_then(|w| w.until).as_deref(), until, "{run:?}");
+        assert_eq!(found.as_ref().map(|w| w.kind.as_str()), kind, "{viewer:?} {run:?}");
+        assert_eq!(found.as_ref().and_then(|w| w.until.as_deref()), until, "{run:?}");
+        assert!(found.is_none_or(|w| !w.detail.is_empty() && !w.since.is_empty()), "{run:?}");
+    }
+}
+
+#[test]
+fn a_step_that_does_not_run_says_what_it_waits_for() {
+    let told = |status: &str, own: Option<&str>| Step {
+        waiting_for: own.map(|kind| format!(r#"{{"kind":"{kind}","detail":"d","since":"x"}}"#)),
+        finished_at: None,
+        ..step("greet#1", None, status)
+    };
+    let of = |run: Run| WaitingFor::of(&run, &[], &[], Viewer::Database);
+    let (live, dead, paused) =
+        (run("RUNNING"), Run { attended: false, ..run("RUNNING") }, Run { owner_node: None, ..run("PAUSED") });
+    for (step, run, kind) in [
+        (told("RUNNING", None), of(live.clone()), None),
+        (told("RUNNING", None), of(dead), Some("no_node")),
+        // A pause lets what is under way come to its end.
+        (told("RUNNING", None), of(paused.clone()), None),
+        (told("WAITING", Some("retry")), of(live.clone()), Some("retry")),
+        (told("WAITING", Some("child")), of(paused.clone()), Some("child")),
+        (told("PENDING", Some("paused")), of(paused.clone()), Some("paused")),
+        (told("PENDING", None), of(paused.clone()), Some("paused")),
+        (told("WAITING", None), of(live), Some("timer")),
+        (step("greet#1", None, "SUCCESS"), of(paused), None),
+    ] {
+        let found = WaitingFor::of_step(&step, run.as_ref());
+        assert_eq!(found.as_ref().map(|w| w.kind.as_str()), kind, "{step:?} {run:?}");
     }
 }
 
@@ -153,7 +202,7 @@ fn the_steps_tree_follows_its_containers() {
         tasks.iter().map(|task| json!({task.step_key.as_str(): shape(task.children.as_deref().unwrap())})).collect()
     }
     assert_eq!(
-        shape(&TaskList::new(&steps).tasks),
+        shape(&TaskList::new(&steps, None).tasks),
         json!([
             {"loop#1": [
                 {"loop/a#1": []},

@@ -8,17 +8,14 @@ use http::Uri;
 use super::get::parse;
 use crate::api::AppState;
 use crate::api::answer::{self, Answer};
-use crate::api::document::execution::TaskList;
+use crate::api::document::execution::{TaskList, Viewer, WaitingFor};
 use crate::api::error::not_found;
 use crate::api::query::Query;
 
 pub(in crate::api) async fn list(State(app): State<Arc<AppState>>, Path(exec): Path<String>, uri: Uri) -> Answer {
     Query::parse(&uri, &[])?;
     let exec_id = parse(&exec)?;
-    let storage = app.node.storage();
-    let steps = storage.steps(&exec_id).await?;
-    if steps.is_empty() && storage.run(&exec_id).await?.is_none() {
-        return Err(not_found(&exec));
-    }
-    answer::ok(&TaskList::new(&steps))
+    let loaded = app.node.storage().load(&exec_id).await?.ok_or_else(|| not_found(&exec))?;
+    let waiting_for = WaitingFor::of(&loaded.run, &loaded.steps, &loaded.timers, Viewer::Server);
+    answer::ok(&TaskList::new(&loaded.steps, waiting_for.as_ref()))
 }

@@ -37,6 +37,7 @@ async fn an_execution_has_every_member() {
             "definition_digest",
             "durability",
             "priority",
+            "concurrency",
             "trigger",
             "tags",
             "parent_exec_id",

@@ -2,6 +2,7 @@
 
 mod connections;
 mod executions;
+mod forks;
 mod memory;
 mod problems;
 mod schedules;

@@ -56,11 +56,20 @@ pub(in crate::api) async fn server() -> Server {
     server_with(Settings::default()).await
 }
 
+/// A server with room for so many runs at once and so many that wait.
+pub(in crate::api) async fn server_limited(limits: (usize, usize)) -> Server {
+    server_as(Settings::default(), limits).await
+}
+
 pub(in crate::api) async fn server_with(settings: Settings) -> Server {
+    server_as(settings, (256, 100_000)).await
+}
+
+async fn server_as(settings: Settings, limits: (usize, usize)) -> Server {
     let clock = Clock::system();
     let options = sqlite::Options::new(":memory:", Role::Server, clock.clone());
     let storage: Arc<dyn Storage> = Arc::new(sqlite::open(options).await.unwrap());
-    let node = node::tests::launch(Arc::clone(&storage), clock.clone(), project()).await;
+    let node = node::tests::launch_as(Arc::clone(&storage), clock.clone(), project(), Vec::new(), limits).await;
     node.watch_schedules(true).await;
     let settings = Settings { port: 0, ..settings };
     let listener = bind(&settings).await.unwrap();

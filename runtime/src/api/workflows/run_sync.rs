@@ -54,7 +54,8 @@ pub(in crate::api) async fn run(
         .map_err(|_| Problem::new(code::OVERLOADED, "too many calls wait for executions").retry_after_ms(1_000))?;
     let members = body::object(&parts.headers, body, Bounds::of_start(&app.settings)).await?;
     let (request, wait) = start::read(&app, &parts.headers, caller.principal, id, members, true)?;
-    let accepted = app.node.submit(request).await?;
+    let submitted = app.node.submit(request).await;
+    let accepted = start::unhurried(&app, submitted).await?;
     let outcome = wait_for(&app, &accepted.exec_id, wait).await?;
     let workflow = execution::load(app.node.storage().as_ref(), &accepted.exec_id, Viewer::Server)
         .await?

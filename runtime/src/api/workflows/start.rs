@@ -1,6 +1,7 @@
 //! `POST /workflows/{id}/executions`: starts a run and answers once it is durable.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::Extension;
@@ -18,7 +19,7 @@ use crate::api::guard::{Caller, Principal};
 use crate::api::query::Query;
 use crate::api::{AppState, code, exec_url, idempotency};
 use crate::id::ExecId;
-use crate::node::{Accepted, StartRequest};
+use crate::node::{self, Accepted, StartRequest};
 use crate::storage::row::Durability;
 
 /// Says that the recorded answer of an earlier request was given.
@@ -26,6 +27,12 @@ pub(in crate::api) const REPLAYED: HeaderName = HeaderName::from_static("idempot
 /// Members of a start body.
 const MEMBERS: &[&str] = &["input", "task_id", "tags", "durability", "priority"];
 const SYNC_MEMBERS: &[&str] = &["input", "task_id", "tags", "durability", "priority", "timeout"];
+/// How long a client waits at least for the answer that there is no room, and at most: no longer than it is then asked
+/// to stay away.
+const UNHURRIED: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(1);
+/// Clients that may be held up before all wait as long again.
+const TOGETHER: u32 = 64;
 /// Most tags of one run.
 const MAX_TAGS: usize = 64;
 
@@ -46,12 +53,49 @@ pub(in crate::api) async fn start(
     Query::parse(&parts.uri, &[])?;
     let members = body::object(&parts.headers, body, Bounds::of_start(&app.settings)).await?;
     let (request, _) = read(&app, &parts.headers, caller.principal, id, members, false)?;
-    let accepted = app.node.submit(request).await?;
+    let submitted = app.node.submit(request).await;
+    accepted(&unhurried(&app, submitted).await?)
+}
+
+/// Before a start is refused for want of room, its client waits a little, and the longer the more clients do: so those
+/// who ask again at once, over and over, leave the processors to the runs that are under way, however many they are.
+pub(in crate::api) async fn unhurried(
+    app: &AppState,
+    submitted: Result<Accepted, node::Error>,
+) -> Result<Accepted, node::Error> {
+    if matches!(submitted, Err(node::Error::Overloaded)) {
+        let held = Held::of(&app.refused);
+        app.clock.sleep((UNHURRIED * (1 + held.before / TOGETHER)).min(LONGEST)).await;
+    }
+    submitted
+}
+
+/// A client that is held up; not any more when dropped.
+struct Held<'a> {
+    clients: &'a AtomicU32,
+    /// Those held up before it.
+    before: u32,
+}
+
+impl<'a> Held<'a> {
+    fn of(clients: &'a AtomicU32) -> Self {
+        Self { clients, before: clients.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Says that a run is durable and will run.
+pub(in crate::api) fn accepted(accepted: &Accepted) -> Answer {
     let url = exec_url(&accepted.exec_id);
     let started = Started { exec_id: &accepted.exec_id, exec_url: &url, workflow_id: &accepted.workflow_id };
     let mut response = answer::with_status(StatusCode::ACCEPTED, "Workflow execution started", &started)?;
     response.headers_mut().insert(LOCATION, HeaderValue::try_from(url).map_err(Problem::internal)?);
-    mark_replayed(&mut response, &accepted);
+    mark_replayed(&mut response, accepted);
     Ok(response)
 }
 
@@ -123,7 +167,7 @@ fn input(value: Option<Value>) -> Result<Value, Problem> {
     }
 }
 
-fn text(value: Option<Value>, pointer: &str) -> Result<Option<String>, Problem> {
+pub(in crate::api) fn text(value: Option<Value>, pointer: &str) -> Result<Option<String>, Problem> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -190,7 +234,8 @@ fn trigger(headers: &HeaderMap) -> Value {
     trigger
 }
 
-fn wrong(pointer: &str, rule: &str) -> Problem {
+/// A member of the body that is not as it must be.
+pub(in crate::api) fn wrong(pointer: &str, rule: &str) -> Problem {
     let name = pointer.trim_start_matches('/');
     Problem::new(code::INVALID_REQUEST, format!("'{name}' {rule}")).at(pointer, rule)
 }

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{Embedded, exec_id};
+use crate::cli::backend::Fork;
 use crate::cli::failure::Failure;
-use crate::node::{self, SignalRequest};
+use crate::node::{self, ForkRequest, Place, SignalRequest};
 use crate::storage::row::{Demand, Wanted};
 
 impl Embedded {
@@ -44,6 +45,24 @@ impl Embedded {
         let demand = Demand { exec_id, wanted, by: "user".to_owned(), reason: None };
         self.storage.request(&demand, self.clock.now()).await?;
         Ok(())
+    }
+
+    /// Starts a run that goes on from another one, and drives it here.
+    ///
+    /// # Errors
+    /// What the node refuses.
+    pub async fn fork(&self, id: &str, fork: Fork) -> Result<Value, Failure> {
+        let node = self.node.as_ref().ok_or_else(|| Failure::internal("this command cannot run workflows"))?;
+        let request = ForkRequest {
+            exec_id: exec_id(id)?,
+            place: fork.at.map_or(Place::Failure, Place::Task),
+            input: fork.input,
+            latest: fork.latest,
+            idempotency: None,
+        };
+        let accepted = node.fork(request).await?;
+        let exec_url = format!("/api/v0/executions/workflows/{}", accepted.exec_id);
+        Ok(json!({"exec_id": accepted.exec_id, "exec_url": exec_url, "workflow_id": accepted.workflow_id}))
     }
 
     /// Keeps a signal for a run; whoever runs it takes the signal.

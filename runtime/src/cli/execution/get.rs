@@ -77,6 +77,9 @@ fn show(output: &Output, document: &Value) -> Result<(), Failure> {
     if let Some(took) = document.get("duration_ms").and_then(Value::as_u64) {
         line("Duration", &duration_text(took))?;
     }
+    if let Some(source) = document.get("forked_from").and_then(Value::as_str) {
+        line("Forked from", &escaped(source))?;
+    }
     if let Some(waiting) = document.get("waiting_for").filter(|waiting| !waiting.is_null()) {
         let text = |name: &str| waiting.get(name).and_then(Value::as_str).map(escaped).unwrap_or_default();
         line("Waiting for", format!("{} {}", text("kind"), text("detail")).trim())?;

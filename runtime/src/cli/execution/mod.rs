@@ -1,6 +1,7 @@
 //! `compozy execution …`.
 
 pub mod cancel;
+pub mod fork;
 pub mod get;
 pub mod list;
 pub mod pause;
@@ -35,6 +36,12 @@ pub enum ExecutionCommand {
     /// Let a paused run go on
     #[command(after_help = pause::RESUME)]
     Resume(pause::PauseArgs),
+    /// Run again what failed, from the failure on
+    #[command(after_help = fork::RETRY)]
+    Retry(fork::RetryArgs),
+    /// Run again from before a task
+    #[command(after_help = fork::FORK)]
+    Fork(fork::ForkArgs),
 }
 
 /// Carries one out.
@@ -49,5 +56,7 @@ pub async fn run(session: &Session, command: ExecutionCommand) -> Result<u8, Fai
         ExecutionCommand::Cancel(args) => cancel::run(session, args).await,
         ExecutionCommand::Pause(args) => pause::pause(session, args).await,
         ExecutionCommand::Resume(args) => Box::pin(pause::resume(session, args)).await,
+        ExecutionCommand::Retry(args) => Box::pin(fork::retry(session, args)).await,
+        ExecutionCommand::Fork(args) => Box::pin(fork::fork(session, args)).await,
     }
 }

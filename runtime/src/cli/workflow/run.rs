@@ -99,6 +99,7 @@ async fn carry_out(
         return started(session, backend, &workflow_id, &exec_id).await;
     }
     session.output.detail(&format!("Execution: {exec_id}"));
+    wait::say_if_held(session, backend, &exec_id).await;
     let waiting = Waiting { exec_id: &exec_id, after: 0, timeout, print_events: false };
     match wait::until_end(session, backend, &waiting).await {
         Ok(Ended::Run) => wait::print(session, backend, &exec_id).await,

@@ -11,7 +11,7 @@ use crate::cli::backend::Backend;
 use crate::cli::events::Event;
 use crate::cli::exit;
 use crate::cli::failure::{Failure, Problem};
-use crate::cli::output::Format;
+use crate::cli::output::{Format, escaped};
 use crate::cli::report;
 use crate::cli::session::Session;
 use crate::cli::signals::{Signal, Signals};
@@ -41,6 +41,16 @@ pub enum Ended {
     Timeout,
     /// Someone asked us to stop.
     Interrupt(Signal),
+}
+
+/// Says so if a run may not begin yet: nothing happens to it until another one has ended.
+pub async fn say_if_held(session: &Session, backend: &Backend, exec_id: &str) {
+    // What cannot be read now is read again, and told, at the end.
+    let Ok(document) = backend.execution(exec_id).await else { return };
+    let waits = |name: &str| document.pointer(name).and_then(Value::as_str);
+    if let (Some("concurrency"), Some(detail)) = (waits("/waiting_for/kind"), waits("/waiting_for/detail")) {
+        session.output.talk(&format!("Execution {exec_id} waits for its turn: {}", escaped(detail)));
+    }
 }
 
 /// Shows a run until it ends.

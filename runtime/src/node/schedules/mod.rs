@@ -131,5 +131,5 @@ fn request(schedule: &Schedule) -> super::StartRequest {
 
 /// Too many runs wait for a slot already.
 fn is_overloaded(worker: &Arc<super::worker::Worker>) -> bool {
-    worker.slots.free() == 0 && worker.queued.load(Ordering::Relaxed) >= worker.max_pending
+    worker.slots.free() == 0 && worker.pending.is_full()
 }

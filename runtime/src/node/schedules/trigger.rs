@@ -71,7 +71,7 @@ async fn start_now(worker: &Arc<Worker>, id: &str, request: StartRequest) -> Res
         }
     }
     worker.definitions.has_stored(&digest);
-    worker.queued.fetch_add(1, Ordering::Relaxed);
+    worker.pending.queued(1);
     worker.wake.notify_one();
     Ok((exec_id, false))
 }

@@ -228,7 +228,7 @@ impl Watch {
                 tracing::info!(schedule.id = declared.id, run.id = %exec_id, at = time.to_rfc3339(), "a schedule started a run");
                 row.last_exec_id = Some(exec_id);
                 worker.definitions.has_stored(&digest);
-                worker.queued.fetch_add(1, Ordering::Relaxed);
+                worker.pending.queued(1);
                 worker.wake_up(&woken);
                 worker.wake.notify_one();
             }

@@ -14,7 +14,7 @@ use crate::node::{Error, Node, SignalRequest, StartRequest};
 use crate::storage::row::{Durability, Run};
 use crate::storage::{RequestOutcome, Storage};
 
-fn hold(id: &str, name: &str) -> Task {
+pub(super) fn hold(id: &str, name: &str) -> Task {
     let condition = Some(cel("signal.payload.n > 1", &["signal"]));
     let wait = Wait { wait_for: template(name, &[], TemplateMode::Text), condition, processor: None, on_timeout: None };
     let mut hold = holding(id, TaskKind::Wait(wait));
@@ -37,7 +37,7 @@ fn paid(n: i64) -> SignalRequest {
     }
 }
 
-async fn until(storage: &Arc<dyn Storage>, exec_id: &ExecId, what: impl Fn(&Run) -> bool) -> Run {
+pub(super) async fn until(storage: &Arc<dyn Storage>, exec_id: &ExecId, what: impl Fn(&Run) -> bool) -> Run {
     for _ in 0..1_000 {
         let run = storage.run(exec_id).await.unwrap().unwrap();
         if what(&run) {

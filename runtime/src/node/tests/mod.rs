@@ -3,7 +3,9 @@
 mod broadcasts;
 mod containers;
 mod control;
+mod forks;
 mod memories;
+mod overload;
 mod schedules;
 mod sub_runs;
 mod waits;
@@ -126,6 +128,22 @@ pub(crate) async fn launch(storage: Arc<dyn Storage>, clock: Clock, project: Pro
 
 /// As [`launch`], with values that must not be recorded.
 async fn launch_keeping(storage: Arc<dyn Storage>, clock: Clock, project: Project, secrets: Vec<String>) -> Arc<Node> {
+    launch_as(storage, clock, project, secrets, (256, 100_000)).await
+}
+
+/// As [`launch`], with room for so many runs at once and so many that wait.
+async fn launch_limited(storage: Arc<dyn Storage>, project: Project, limits: (usize, usize)) -> Arc<Node> {
+    launch_as(storage, Clock::system(), project, Vec::new(), limits).await
+}
+
+/// As [`launch`], with all of it.
+pub(crate) async fn launch_as(
+    storage: Arc<dyn Storage>,
+    clock: Clock,
+    project: Project,
+    secrets: Vec<String>,
+    (max_concurrent_runs, max_pending): (usize, usize),
+) -> Arc<Node> {
     let project = Arc::new(project);
     let (host, renderer) = engine().await;
     let services = Arc::new(Services::default());
@@ -150,8 +168,8 @@ async fn launch_keeping(storage: Arc<dyn Storage>, clock: Clock, project: Projec
         prompt_timeout: Duration::from_secs(60),
         environment,
         secrets,
-        max_concurrent_runs: 256,
-        max_pending: 100_000,
+        max_concurrent_runs,
+        max_pending,
         lease: Duration::from_secs(10),
         retention: None,
     };

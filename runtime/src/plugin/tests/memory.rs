@@ -178,6 +178,9 @@ impl Storage for Memory {
     async fn active_counts(&self) -> Result<Vec<(String, u64)>, Error> {
         none()
     }
+    async fn queue_length(&self) -> Result<QueueLength, Error> {
+        none()
+    }
     async fn ping(&self) -> Result<std::time::Duration, Error> {
         none()
     }

@@ -22,6 +22,23 @@ const LEFT: &str = "e.finished_at IS NULL AND e.owner_node IS NULL \
                     AND NOT (e.status = 'PAUSED' AND e.pause_request IS NOT NULL) \
                     AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.exec_id = e.exec_id)";
 
+/// Concurrency keys: whoever may be under way holds its key, nobody else does, and nobody waits for a key that is free.
+const GATES: [&str; 5] = [
+    "SELECT 'run ' || exec_id || ' has ended but holds concurrency key ' || h.concurrency_key \
+     FROM executions AS e JOIN concurrency_holders AS h USING (exec_id) WHERE e.finished_at IS NOT NULL",
+    "SELECT 'run ' || exec_id || ' holds concurrency key ' || h.concurrency_key || ', which is not its own' \
+     FROM executions AS e JOIN concurrency_holders AS h USING (exec_id) WHERE e.concurrency_key IS NOT h.concurrency_key",
+    "SELECT 'run ' || exec_id || ' is under way without its concurrency key ' || e.concurrency_key FROM executions AS e \
+     WHERE e.concurrency_key IS NOT NULL AND e.finished_at IS NULL AND e.cancel_request IS NULL \
+     AND NOT EXISTS (SELECT 1 FROM concurrency_holders AS h WHERE h.exec_id = e.exec_id) \
+     AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.exec_id = e.exec_id AND r.gated = 1)",
+    "SELECT 'run ' || exec_id || ' waits for concurrency key ' || r.concurrency_key || ' and holds it' \
+     FROM ready AS r JOIN concurrency_holders AS h USING (exec_id) WHERE r.gated = 1",
+    "SELECT 'concurrency key ' || concurrency_key || ' is free but run ' || min(exec_id) || ' waits for it' \
+     FROM ready AS r WHERE gated = 1 GROUP BY concurrency_key HAVING min(coalesce(concurrency_limit, 1)) > \
+     (SELECT count(*) FROM concurrency_holders AS h WHERE h.concurrency_key = r.concurrency_key)",
+];
+
 /// Columns that may hold a reference to a payload.
 const REFERENCES: [(&str, &str, &str); 9] = [
     ("executions", "exec_id", "input"),
@@ -118,7 +135,8 @@ async fn rows(connection: &mut SqliteConnection, found: &mut Vec<String>) -> Res
          AND NOT EXISTS (SELECT 1 FROM definitions AS d WHERE d.digest = e.definition_digest)".to_owned(),
     ];
     checks.extend(super::memory::CHECKS.map(str::to_owned));
-    for table in ["journal", "steps", "timers", "ready", "usage", "signals", "payload_refs"] {
+    checks.extend(GATES.map(str::to_owned));
+    for table in ["journal", "steps", "timers", "ready", "usage", "signals", "payload_refs", "concurrency_holders"] {
         checks.push(format!(
             "SELECT DISTINCT '{table} has rows of run ' || exec_id || ', which does not exist' FROM {table} AS t \
              WHERE NOT EXISTS (SELECT 1 FROM executions AS e WHERE e.exec_id = t.exec_id)"

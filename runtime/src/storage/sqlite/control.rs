@@ -5,13 +5,14 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::super::row::{Demand, Idempotency, PublishOutcome, Published, SignalOutcome, Wanted, Woken};
 use super::super::{Error, RequestOutcome};
+use super::claim::Turns;
 use super::encode::{Encoded, TERMINAL};
 use super::error::from_sqlite;
 use super::known::Known;
 use super::outward::{self, EncodedSignal};
 use super::statement::Value;
 use super::writer::Outcome;
-use super::{operation, rows};
+use super::{gate, operation, rows};
 use crate::id::{ExecId, NodeId};
 
 /// Stands in the row of an idempotency key whose request concerns no single run.
@@ -85,7 +86,12 @@ fn find(connection: &Connection, exec_id: &ExecId) -> Result<Found, Unmet> {
 ///
 /// # Errors
 /// [`Unmet`].
-pub(super) fn request(connection: &Connection, demand: &Demand, now: Timestamp) -> Result<RequestOutcome, Unmet> {
+pub(super) fn request(
+    connection: &Connection,
+    turns: &Turns,
+    demand: &Demand,
+    now: Timestamp,
+) -> Result<RequestOutcome, Unmet> {
     let exec_id = &demand.exec_id;
     let Found { status, owner, cancel, pause } = find(connection, exec_id)?;
     let (already, sql) = match demand.wanted {
@@ -99,7 +105,12 @@ pub(super) fn request(connection: &Connection, demand: &Demand, now: Timestamp) 
     connection.prepare_cached(sql)?.execute(params![exec_id.as_str(), note(demand, now), now.0])?;
     if owner.is_none() {
         match demand.wanted {
-            Wanted::Cancel | Wanted::Resume => outward::wake(connection, exec_id.as_str(), now)?,
+            Wanted::Cancel => {
+                outward::wake(connection, exec_id.as_str(), now)?;
+                // Those it lets through find themselves in the queue, which is looked at after this.
+                gate::pass(connection, turns, exec_id)?;
+            }
+            Wanted::Resume => outward::wake(connection, exec_id.as_str(), now)?,
             // Nobody has begun to resume it, and nobody shall.
             Wanted::Pause if status == "PAUSED" => {
                 let sql = "DELETE FROM ready WHERE exec_id = ?1 AND NOT EXISTS \

@@ -68,6 +68,8 @@ pub(super) struct Start {
     pub(super) workflow_id: Arc<str>,
     pub(super) definition: Option<Definition>,
     pub(super) idempotency: Option<Key>,
+    /// Key that it waits for in the queue.
+    pub(super) concurrency_key: Option<Arc<str>>,
     pub(super) at: Timestamp,
 }
 
@@ -331,6 +333,14 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
     if before.unwrap_or(0) != 0 || after.unwrap_or(0) != run.last_seq {
         return Err(Error::Conflict(format!("run {exec_id}: its events do not end at last_seq")));
     }
+    // A run inside another one is under way with it: waiting for the key that its parent holds would never end.
+    let concurrency = run.concurrency.filter(|_| run.parent_exec_id.is_none());
+    if concurrency.is_some() && !queue {
+        return Err(Error::Conflict(format!("run {exec_id} has a concurrency key and must be queued")));
+    }
+    let (key, limit) = concurrency.map(|one| (Arc::<str>::from(one.key), i64::from(one.limit.max(1)))).unzip();
+    let concurrency_key = || key.clone().map_or(Value::Null, Value::Text);
+    let concurrency_limit = || limit.map_or(Value::Null, integer);
     let exec = text(exec_id.as_str());
     let mut builder = Builder { rows: Vec::with_capacity(6), exec: exec.clone(), at: run.created_at };
     let workflow_id: Arc<str> = run.workflow_id.as_str().into();
@@ -367,13 +377,24 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
         time(run.started_at),
         integer(run.updated_at.0),
         time(run.finished_at),
+        concurrency_key(),
+        concurrency_limit(),
     ];
     builder.put(Slot::Execution, row);
     if queue {
         let affinity = run.affinity_node.as_ref().map_or(Value::Null, |node| text(node.as_str()));
-        builder.put(Slot::Ready, [exec.clone(), integer(run.created_at.0), integer(run.priority), affinity]);
+        let row = [
+            exec.clone(),
+            integer(run.created_at.0),
+            integer(run.priority),
+            affinity,
+            Value::Text(Arc::clone(&workflow_id)),
+            concurrency_key(),
+            concurrency_limit(),
+        ];
+        builder.put(Slot::Ready, row);
     }
-    let key = idempotency.map(|idempotency| {
+    let used = idempotency.map(|idempotency| {
         let key = Key {
             scope: idempotency.scope.into(),
             key: idempotency.key.into(),
@@ -391,8 +412,15 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
         id: id.into(),
         content: content.into(),
     });
-    let started =
-        Start { status, durability: run.durability, workflow_id, definition, idempotency: key, at: run.created_at };
+    let started = Start {
+        status,
+        durability: run.durability,
+        workflow_id,
+        definition,
+        idempotency: used,
+        concurrency_key: key,
+        at: run.created_at,
+    };
     Ok(Encoded { exec_id, update: None, started: Some(started), rows: builder.rows(), outward })
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::Error;
 use super::super::row::{Durability, PublishOutcome, Started};
+use super::claim::Turns;
 use super::encode::{Definition, Encoded, TERMINAL, durability_of};
 use super::operation::Operation;
 use super::writer::{Outcome, Work};
@@ -22,9 +23,15 @@ pub(super) struct Known {
     heads: HashMap<(Arc<str>, Arc<str>), Arc<str>>,
     /// Node ids registered by this process.
     own_nodes: HashSet<String>,
+    turns: Turns,
 }
 
 impl Known {
+    /// Who of the queue had a turn when.
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
     /// Whether the run's row has this status.
     pub(super) fn is_at(&self, exec_id: &ExecId, status: &Arc<str>) -> bool {
         self.runs.get(exec_id).is_some_and(|(known, _)| known == status)

@@ -6,7 +6,7 @@ use compozy_engine::time::Timestamp;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::super::Error;
-use super::super::row::{Page, Run, RunFilter, WorkflowSummary};
+use super::super::row::{Page, QueueLength, Run, RunFilter, WorkflowSummary};
 use super::error::from_sqlx;
 use super::outward::waiting;
 use super::read::{self, RUN};
@@ -179,6 +179,17 @@ pub(super) async fn active_counts(connection: &mut SqliteConnection) -> Result<V
         Ok((row.try_get_unchecked(0).map_err(from_sqlx)?, u64::try_from(count).unwrap_or(0)))
     };
     rows.iter().map(one).collect()
+}
+
+/// How many runs wait in the queue.
+pub(super) async fn queue_length(connection: &mut SqliteConnection) -> Result<QueueLength, Error> {
+    let sql = "SELECT (SELECT count(*) FROM ready WHERE gated = 0), (SELECT count(*) FROM ready WHERE gated = 1)";
+    let row = sqlx::query(sql).fetch_one(connection).await.map_err(from_sqlx)?;
+    let count = |column: usize| -> Result<u64, Error> {
+        let count: i64 = row.try_get_unchecked(column).map_err(from_sqlx)?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    };
+    Ok(QueueLength { claimable: count(0)?, gated: count(1)? })
 }
 
 /// Runs of a node that were asked for something, have a queued signal, or wait for a sub-run that has ended.

@@ -3,11 +3,13 @@
 mod changes;
 mod check;
 mod checkpoint;
+mod claim;
 mod control;
 mod database;
 mod desk;
 mod encode;
 mod error;
+mod gate;
 mod known;
 mod list;
 mod locks;
@@ -32,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use compozy_engine::time::Timestamp;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
 use self::control::{NewlySent, Publication};
 pub use self::database::SqliteStorage;
@@ -44,8 +46,8 @@ use self::outward::EncodedSignal;
 use self::writer::Outcome;
 use super::row::{
     Changes, Declared, Demand, EndedRun, Fire, Idempotency, Journal, KvEntry, LoadedRun, MemoryChange, MemoryState,
-    MemoryTotals, NewRun, NewSignal, Node, Page, Published, Retention, Run, RunFilter, Schedule, Signal, SignalOutcome,
-    Started, Step, Swept, Usage, Woken, WorkflowSummary,
+    MemoryTotals, NewRun, NewSignal, Node, Page, Published, QueueLength, Retention, Run, RunFilter, Schedule, Signal,
+    SignalOutcome, Started, Step, Swept, Usage, Woken, WorkflowSummary,
 };
 use super::{Error, Info, RequestOutcome, Storage};
 use crate::id::{ExecId, NodeId};
@@ -94,8 +96,7 @@ impl Storage for SqliteStorage {
 
     async fn claim(&self, node: &NodeId, limit: u32, now: Timestamp) -> Result<Vec<Run>, Error> {
         // Most of the time there is nothing: find out without the writer.
-        let any = operation::claimable("1", "LIMIT 1");
-        let query = sqlx::query(AssertSqlSafe(any)).bind(now.0).bind(node.as_str());
+        let query = sqlx::query(claim::ANY).bind(now.0).bind(node.as_str());
         if query.fetch_optional(&mut *self.reader.get().await?).await.map_err(from_sqlx)?.is_none() {
             return Ok(Vec::new());
         }
@@ -265,6 +266,10 @@ impl Storage for SqliteStorage {
 
     async fn active_counts(&self) -> Result<Vec<(String, u64)>, Error> {
         list::active_counts(&mut *self.reader.get().await?).await
+    }
+
+    async fn queue_length(&self) -> Result<QueueLength, Error> {
+        list::queue_length(&mut *self.reader.get().await?).await
     }
 
     async fn kv_get(&self, space: &str, key: &str, now: Timestamp) -> Result<Option<Vec<u8>>, Error> {

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::super::Error;
 use super::super::row::{Declared, Demand, Durability, KvEntry, MemoryChange, Node, Started};
+use super::claim::Turns;
 use super::control::{NewlySent, Publication};
 use super::encode::Encoded;
 use super::error::{from_sqlite, is_unique};
@@ -14,7 +15,7 @@ use super::schedule::{EncodedFire, Setting};
 use super::statement::Refused;
 use super::sweep::Sweep;
 use super::writer::{Claimed, Outcome};
-use super::{control, memory, schedule, sweep};
+use super::{claim, control, memory, schedule, sweep};
 use crate::id::{ExecId, NodeId};
 
 /// A run that has not ended.
@@ -105,12 +106,12 @@ impl Operation {
 /// Carries one out inside the writer's transaction.
 pub(super) fn run(operation: &Operation, connection: &Connection, known: &Known) -> Result<Outcome, Error> {
     let outcome = match operation {
-        Operation::Claim { node, limit, now } => claim(connection, node, *limit, *now),
+        Operation::Claim { node, limit, now } => claim(connection, known.turns(), node, *limit, *now),
         Operation::ClaimOne { node, exec_id, now } => claim_one(connection, node, exec_id, *now),
         Operation::Claimed { node, now } => claimed_at(connection, node, *now),
         Operation::HandBack { node, now } => hand_back(connection, node, *now),
         Operation::Request { demand, now } => {
-            return Ok(Outcome::Requested(control::request(connection, demand, *now)?));
+            return Ok(Outcome::Requested(control::request(connection, known.turns(), demand, *now)?));
         }
         Operation::Signal(sent) => return control::put_signal(connection, sent),
         Operation::Publish(publication) => return control::publish(connection, known, publication),
@@ -146,28 +147,23 @@ fn texts(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> r
     connection.prepare_cached(sql)?.query_map(params, |row| row.get(0))?.collect()
 }
 
-fn claim(connection: &Connection, node: &NodeId, limit: u32, now: Timestamp) -> rusqlite::Result<Outcome> {
-    let sql = format!(
-        "DELETE FROM ready WHERE exec_id IN ({}) RETURNING exec_id",
-        claimable("exec_id", "ORDER BY priority DESC, not_before, exec_id LIMIT ?3")
-    );
-    let ids = texts(connection, &sql, params![now.0, node.as_str(), limit])?;
+fn claim(
+    connection: &Connection,
+    turns: &Turns,
+    node: &NodeId,
+    limit: u32,
+    now: Timestamp,
+) -> rusqlite::Result<Outcome> {
+    let ids = claim::choose(connection, turns, node, limit, now)?;
     take(connection, node, &ids, now)
-}
-
-/// A query of `ready` rows due at `?1` that node `?2` may take.
-pub(super) fn claimable(columns: &str, rest: &str) -> String {
-    format!(
-        "SELECT {columns} FROM ready AS r WHERE not_before <= ?1 AND (affinity_node IS NULL OR affinity_node = ?2 \
-         OR NOT EXISTS (SELECT 1 FROM nodes AS n WHERE n.node_id = r.affinity_node AND n.lease_until > ?1)) {rest}"
-    )
 }
 
 fn claim_one(connection: &Connection, node: &NodeId, exec_id: &ExecId, now: Timestamp) -> rusqlite::Result<Outcome> {
     let free = concat!(
         "SELECT 1 FROM executions AS e WHERE exec_id = ?1 AND ",
         active!(),
-        " AND NOT EXISTS (SELECT 1 FROM nodes AS n WHERE n.node_id = e.owner_node AND n.lease_until > ?2)"
+        " AND NOT EXISTS (SELECT 1 FROM nodes AS n WHERE n.node_id = e.owner_node AND n.lease_until > ?2) ",
+        "AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.exec_id = e.exec_id AND r.gated = 1)"
     );
     if !connection.prepare_cached(free)?.exists(params![exec_id.as_str(), now.0])? {
         return Ok(Outcome::Claimed(Vec::new()));
@@ -201,9 +197,9 @@ fn take(connection: &Connection, node: &NodeId, ids: &[String], now: Timestamp) 
     let update = concat!(
         "UPDATE executions SET owner_node = ?1, epoch = epoch + 1, updated_at = ?2, ",
         "affinity_node = iif(affinity_node = ?1, ?1, NULL) ",
-        "WHERE exec_id IN (SELECT value FROM json_each(?3)) AND ",
-        active!(),
-        " RETURNING exec_id, status, durability"
+        // By id: the index of statuses would be read for every run that has not ended.
+        "WHERE exec_id IN (SELECT value FROM json_each(?3)) AND finished_at IS NULL ",
+        "RETURNING exec_id, status, durability"
     );
     let claimed = connection
         .prepare_cached(update)?
@@ -248,11 +244,11 @@ fn free(connection: &Connection, which: [&str; 2], node: &str, now: Timestamp) -
         return Ok(0);
     }
     let list = list(&ids);
-    // A run that is to stay paused waits for `resume`, not for a node.
+    // A run that is to stay paused waits for `resume`, not for a node. What was under way goes on before what is new.
     let statements = [
         concat!(
-            "INSERT INTO ready (exec_id, not_before, priority, concurrency_key) ",
-            "SELECT exec_id, ?1, priority, concurrency_key FROM executions ",
+            "INSERT INTO ready (exec_id, not_before, priority, concurrency_key, workflow_id) ",
+            "SELECT exec_id, min(?1, created_at), priority, concurrency_key, workflow_id FROM executions ",
             "WHERE exec_id IN (SELECT value FROM json_each(?2)) AND (status IN ('PENDING', 'RUNNING', 'WAITING') ",
             "OR (status = 'PAUSED' AND (pause_request IS NULL OR cancel_request IS NOT NULL))) ",
             "ON CONFLICT (exec_id) DO UPDATE SET affinity_node = NULL"

@@ -64,7 +64,7 @@ impl Outward {
             }
         }
         for demand in &self.demands {
-            match control::request(connection, demand, self.at) {
+            match control::request(connection, known.turns(), demand, self.at) {
                 Ok(RequestOutcome::Requested { owner }) => {
                     woken.push(Woken { exec_id: demand.exec_id.clone(), owner });
                 }
@@ -217,8 +217,8 @@ pub(super) fn tell_parent(
 
 /// Makes a run without owner claimable. One that is to stay paused waits for `resume`.
 pub(super) fn wake(connection: &Connection, exec_id: &str, now: Timestamp) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO ready (exec_id, not_before, priority, concurrency_key) \
-               SELECT exec_id, ?2, priority, concurrency_key FROM executions WHERE exec_id = ?1 \
+    let sql = "INSERT INTO ready (exec_id, not_before, priority, concurrency_key, workflow_id) \
+               SELECT exec_id, ?2, priority, concurrency_key, workflow_id FROM executions WHERE exec_id = ?1 \
                AND owner_node IS NULL AND (status IN ('PENDING', 'RUNNING', 'WAITING') \
                OR (status = 'PAUSED' AND (pause_request IS NULL OR cancel_request IS NOT NULL))) \
                ON CONFLICT (exec_id) DO UPDATE SET not_before = min(not_before, excluded.not_before)";

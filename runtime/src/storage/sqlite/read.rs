@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Row, Sqlite, SqliteConnection, Sqlite
 use tokio::sync::OwnedMutexGuard;
 
 use super::super::Error;
-use super::super::row::{Durability, EndedRun, Journal, LoadedRun, Run, Signal, Step, Timer, Usage};
+use super::super::row::{Concurrency, Durability, EndedRun, Journal, LoadedRun, Run, Signal, Step, Timer, Usage};
 use super::error::from_sqlx;
 use super::operation;
 use super::writer::Gate;
@@ -41,7 +41,11 @@ pub(super) const RUN: &str = concat!(
     json!("error"),
     ", e.\"trigger\", e.tags, e.parent_exec_id, e.root_exec_id, e.forked_from, e.durability, e.priority, e.deadline, ",
     "e.state, e.owner_node, e.affinity_node, e.epoch, e.last_seq, e.cancel_request, e.pause_request, e.created_at, ",
-    "e.started_at, e.updated_at, e.finished_at"
+    "e.started_at, e.updated_at, e.finished_at, e.concurrency_key, e.concurrency_limit, ",
+    "e.finished_at IS NULL AND EXISTS (SELECT 1 FROM ready AS r WHERE r.exec_id = e.exec_id AND r.gated = 1), ",
+    "e.finished_at IS NULL AND EXISTS (SELECT 1 FROM nodes AS n ",
+    "WHERE n.lease_until > CAST(unixepoch('subsec') * 1000000 AS INTEGER) AND (n.node_id = e.owner_node ",
+    "OR (e.owner_node IS NULL AND (n.kind = 'server' OR n.node_id = e.affinity_node))))"
 );
 
 const STEP: &str = concat!(
@@ -197,7 +201,7 @@ pub(super) async fn journal(
 /// A run of the columns [`RUN`].
 pub(super) fn run_row(row: &SqliteRow) -> Result<Run, Error> {
     let mut columns = Columns { row, next: 0 };
-    let run = Run {
+    let mut run = Run {
         exec_id: columns.text()?.into(),
         component: columns.text()?,
         workflow_id: columns.text()?,
@@ -218,6 +222,7 @@ pub(super) fn run_row(row: &SqliteRow) -> Result<Run, Error> {
             _ => Durability::Full,
         },
         priority: columns.number()?,
+        concurrency: None,
         deadline: columns.time_option()?,
         state: columns.text()?,
         owner_node: columns.text_option()?.map(NodeId::from),
@@ -230,7 +235,13 @@ pub(super) fn run_row(row: &SqliteRow) -> Result<Run, Error> {
         started_at: columns.time_option()?,
         updated_at: Timestamp(columns.number()?),
         finished_at: columns.time_option()?,
+        gated: false,
+        attended: false,
     };
+    let (key, limit) = (columns.text_option()?, columns.number_option()?);
+    let limit = limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(1);
+    run.concurrency = key.map(|key| Concurrency { key, limit });
+    (run.gated, run.attended) = (columns.number()? != 0, columns.number()? != 0);
     Ok(run)
 }
 

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 
 use super::super::row::Woken;
 use super::encode::Encoded;
+use super::gate;
 use super::known::Known;
 use super::outward;
 use super::statement::{Refused, Slot, Value};
@@ -39,11 +40,15 @@ pub(super) fn write(
     }
     member.rows.iter().try_for_each(|(slot, values)| slot.write(connection, values))?;
     let mut woken = Vec::new();
+    if let Some(key) = member.started.as_ref().and_then(|start| start.concurrency_key.as_ref()) {
+        woken.extend(gate::admit(connection, known.turns(), key)?);
+    }
     if let Some(outward) = &member.outward {
         outward.write(connection, known, &mut woken)?;
     }
     if let Some(update) = member.update.as_ref().filter(|update| update.ends) {
         woken.extend(outward::tell_parent(connection, &member.exec_id, update.at)?);
+        woken.extend(gate::release(connection, known.turns(), &member.exec_id)?);
     }
     Ok(woken)
 }

@@ -115,7 +115,7 @@ pub(super) fn fire(connection: &Connection, known: &Known, encoded: &EncodedFire
     }
     let mut woken = Vec::new();
     if let Some(other) = &fire.cancel {
-        woken.extend(cancel(connection, other, fire.at)?);
+        woken.extend(cancel(connection, known, other, fire.at)?);
     }
     woken.extend(control::begin(connection, known, start.as_slice())?);
     Ok(Outcome::Told(Some(woken)))
@@ -130,10 +130,10 @@ fn record(connection: &Connection, fire: &Fire, exec_id: Option<&str>) -> rusqli
     Ok(connection.prepare_cached(sql)?.execute(row)? > 0)
 }
 
-fn cancel(connection: &Connection, exec_id: &ExecId, now: Timestamp) -> Result<Option<Woken>, Error> {
+fn cancel(connection: &Connection, known: &Known, exec_id: &ExecId, now: Timestamp) -> Result<Option<Woken>, Error> {
     let reason = Some("a newer run of the schedule replaces it".to_owned());
     let demand = Demand { exec_id: exec_id.clone(), wanted: Wanted::Cancel, by: SCHEDULER.into(), reason };
-    match control::request(connection, &demand, now) {
+    match control::request(connection, known.turns(), &demand, now) {
         Ok(RequestOutcome::Requested { owner }) => Ok(Some(Woken { exec_id: exec_id.clone(), owner })),
         Ok(RequestOutcome::Already { .. }) | Err(Unmet::Gone(_)) => Ok(None),
         Err(Unmet::Sqlite(error)) => Err(from_sqlite(error)),

@@ -142,12 +142,12 @@ impl Slot {
                  WHERE digest <> excluded.digest",
             ),
             Self::Execution => (
-                28,
+                30,
                 "INSERT INTO executions (exec_id, component, workflow_id, definition_digest, status, reason, input, \
                  output, error, \"trigger\", tags, parent_exec_id, root_exec_id, forked_from, durability, priority, \
                  deadline, state, owner_node, affinity_node, epoch, last_seq, cancel_request, pause_request, \
-                 created_at, started_at, updated_at, finished_at) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 created_at, started_at, updated_at, finished_at, concurrency_key, concurrency_limit) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             ),
             Self::WorkflowRuns => (
                 2,
@@ -158,7 +158,11 @@ impl Slot {
                 5,
                 "INSERT INTO idempotency_keys (scope, key, request_hash, exec_id, expires_at) VALUES (?, ?, ?, ?, ?)",
             ),
-            Self::Ready => (4, "INSERT INTO ready (exec_id, not_before, priority, affinity_node) VALUES (?, ?, ?, ?)"),
+            Self::Ready => (
+                7,
+                "INSERT INTO ready (exec_id, not_before, priority, affinity_node, workflow_id, concurrency_key, \
+                 concurrency_limit, gated) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?6 IS NOT NULL)",
+            ),
             Self::Payload => {
                 (3, "INSERT INTO payloads (hash, data, created_at) VALUES (?, ?, ?) ON CONFLICT (hash) DO NOTHING")
             }

@@ -202,7 +202,10 @@ async fn check_finds_what_was_planted() {
         ("UPDATE executions SET owner_node = NULL", "nothing will ever continue it"),
         ("UPDATE executions SET status = 'SUCCESS', finished_at = 1", "has ended but node"),
         ("UPDATE executions SET status = 'PAUSED'", "is PAUSED but its journal says RUNNING"),
-        ("INSERT INTO ready SELECT exec_id, 0, 0, NULL, NULL FROM executions", "and waits in the queue"),
+        (
+            "INSERT INTO ready (exec_id, not_before, priority) SELECT exec_id, 0, 0 FROM executions",
+            "and waits in the queue",
+        ),
         ("UPDATE executions SET input = '@sha256:00'", "refers to a payload of input that is not stored"),
         ("UPDATE steps SET result_seq = 77", "has result event 77 that is not in the journal"),
         ("UPDATE workflow_runs SET runs = 5", "counts 5 runs and has 1"),
@@ -297,7 +300,12 @@ async fn an_older_database_is_brought_up_to_date() {
          DROP TABLE schedules; DROP TABLE schedule_fires; DROP TABLE payload_refs; DROP INDEX steps_waiting; \
          DROP INDEX executions_untrimmed; DROP INDEX idempotency_expiry; \
          ALTER TABLE executions DROP COLUMN trimmed_at; ALTER TABLE executions DROP COLUMN journal_from; \
-         ALTER TABLE idempotency_keys DROP COLUMN answer; DELETE FROM migrations WHERE version > 1",
+         ALTER TABLE idempotency_keys DROP COLUMN answer; DROP TABLE concurrency_holders; DROP INDEX ready_turn; \
+         DROP INDEX ready_age; DROP INDEX ready_gate; DROP INDEX ready_gate_age; ALTER TABLE ready DROP COLUMN gated; \
+         ALTER TABLE ready DROP COLUMN workflow_id; ALTER TABLE ready DROP COLUMN concurrency_limit; \
+         ALTER TABLE executions DROP COLUMN concurrency_limit; \
+         CREATE INDEX ready_order ON ready (priority DESC, not_before, exec_id); \
+         DELETE FROM migrations WHERE version > 1",
     )
     .await;
     let error = open(options(&path, Role::ReadOnly)).await.unwrap_err();
@@ -344,3 +352,52 @@ async fn a_swept_file_becomes_smaller() {
     let after = std::fs::metadata(&path).unwrap().len();
     assert!(after >= shrunk && after < before / 2, "{before} bytes became {after}, no fewer than {shrunk}");
 }
+
+/// The cost of a claim does not grow with the queue, nor that of letting the next run of a key through.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_costs_the_same_in_a_long_queue() {
+    let folder = TempDir::new().unwrap();
+    let mut took = Vec::new();
+    for (number, rows) in [1_000, 100_000].into_iter().enumerate() {
+        let path = folder.path().join(format!("{number}.db"));
+        let bench = Bench::new(file(&path, Role::Server).await).await;
+        bench.start().await;
+        let fill = if rows == 1_000 { FILL_SHORT } else { FILL_LONG };
+        plant(&path, fill).await;
+        assert_eq!(bench.storage.queue_length().await.unwrap().claimable, rows);
+        let mut times = Vec::new();
+        for _ in 0..40 {
+            let since = std::time::Instant::now();
+            let claimed = bench.storage.claim(&bench.node, 8, bench.clock.now()).await.unwrap();
+            times.push(since.elapsed());
+            assert_eq!(claimed.len(), 8);
+            let workflows: std::collections::BTreeSet<_> = claimed.iter().map(|run| &run.workflow_id).collect();
+            assert!(workflows.len() > 4, "workflows in turn: {workflows:?}");
+        }
+        times.sort();
+        took.push(times[times.len() / 2]);
+    }
+    let (short, long) = (took[0], took[1]);
+    assert!(long < short * 3, "a claim takes {short:?} in a short queue and {long:?} in a long one");
+}
+
+/// Runs of ten workflows and three priorities, and as many again of one concurrency key.
+macro_rules! fill {
+    ($rows:literal) => {
+        concat!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ",
+            $rows,
+            ") INSERT INTO executions (exec_id, component, workflow_id, definition_digest, status, input, \"trigger\", \
+             tags, root_exec_id, durability, priority, state, epoch, last_seq, created_at, updated_at) \
+             SELECT 'run-' || i, 'workflow', 'w' || (i % 10), 'd', 'PENDING', '{}', '{}', '{}', 'run-' || i, 'normal', \
+             i % 3, '{}', 0, 0, i, i FROM n; \
+             INSERT INTO ready (exec_id, not_before, priority, workflow_id) \
+             SELECT exec_id, created_at, priority, workflow_id FROM executions WHERE status = 'PENDING'; \
+             INSERT INTO ready (exec_id, not_before, priority, workflow_id, concurrency_key, gated) \
+             SELECT 'gated-' || exec_id, created_at, priority, workflow_id, 'k', 1 FROM executions \
+             WHERE status = 'PENDING'"
+        )
+    };
+}
+const FILL_SHORT: &str = fill!("1000");
+const FILL_LONG: &str = fill!("100000");

@@ -54,6 +54,7 @@ impl Bench {
             forked_from: None,
             durability: Durability::Full,
             priority: 0,
+            concurrency: None,
             deadline: None,
             state: "{}".into(),
             owner_node: Some(self.node.clone()),
@@ -66,6 +67,8 @@ impl Bench {
             started_at: Some(now),
             updated_at: now,
             finished_at: None,
+            gated: false,
+            attended: false,
         };
         let journal = vec![event(1, "workflow_start", r#"{"status":"RUNNING"}"#)];
         let definition = Some(("workflow".into(), "hello".into(), r#"{"id":"hello"}"#.into()));

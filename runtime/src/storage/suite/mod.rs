@@ -3,6 +3,7 @@
 mod bench;
 mod control;
 mod memory;
+mod queue;
 mod retention;
 mod schedule;
 
@@ -33,6 +34,7 @@ where
     hand_back_and_recover_free_runs(&Bench::new(open().await).await).await;
     cancel_is_recorded_once(&Bench::new(open().await).await).await;
     control::all(&open).await;
+    queue::all(&open).await;
     schedule::all(&open).await;
     memory::all(&open).await;
     retention::all(&open).await;
