@@ -45,7 +45,7 @@ impl Node {
         }
         let listening = worker.steps.listening();
         let EventRequest { name, payload, source, idempotency } = request;
-        if listening.starts_runs(&name) && worker.pending.is_full() {
+        if listening.starts_runs(&name) && worker.is_overloaded() {
             return Err(Error::Overloaded);
         }
         let (event_id, at) = (worker.clock.ulid(), worker.clock.now());

@@ -137,8 +137,7 @@ pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Resul
         return Err(Error::ShuttingDown);
     }
     // Most of what comes under overload ends here, before any work is done for it.
-    let waits = worker.pending.any_claimable() || worker.slots.free() == 0;
-    if worker.kind == Kind::Server && waits && worker.pending.is_full() {
+    if worker.is_overloaded() {
         return Err(Error::Overloaded);
     }
     let start = check(worker, request)?;

@@ -115,6 +115,12 @@ impl Worker {
         lock(&self.runs).remove(exec_id);
     }
 
+    /// A start would have to wait, and no place is left in the queue.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        let waits = self.pending.any_claimable() || self.slots.free() == 0;
+        self.kind == super::Kind::Server && waits && self.pending.is_full()
+    }
+
     /// Whether this node drives the run.
     pub(crate) fn drives(&self, exec_id: &ExecId) -> bool {
         lock(&self.runs).contains_key(exec_id)

@@ -12,7 +12,7 @@ mod watch;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use compozy_lang::plan::{Project, Schedule};
 use tokio::sync::Notify;
@@ -127,9 +127,4 @@ fn request(schedule: &Schedule) -> super::StartRequest {
         trigger: serde_json::json!({"type": "schedule", "name": schedule.id}),
         idempotency: None,
     }
-}
-
-/// Too many runs wait for a slot already.
-fn is_overloaded(worker: &Arc<super::worker::Worker>) -> bool {
-    worker.slots.free() == 0 && worker.pending.is_full()
 }

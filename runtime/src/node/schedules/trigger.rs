@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{declarations, find, is_overloaded, request, workflow_of};
+use super::{declarations, find, request, workflow_of};
 use crate::id::ExecId;
 use crate::node::worker::Worker;
-use crate::node::{Accepted, Error, Kind, Node, StartRequest, start};
+use crate::node::{Accepted, Error, Node, StartRequest, start};
 use crate::storage;
 use crate::storage::row::{Fire, Idempotency, Started};
 
@@ -22,7 +22,7 @@ impl Node {
             return Err(Error::ShuttingDown);
         }
         let schedule = find(&worker.project(), id)?.clone();
-        if worker.kind == Kind::Server && is_overloaded(worker) {
+        if worker.is_overloaded() {
             return Err(Error::Overloaded);
         }
         let _turn = worker.schedules.turn.lock().await;

@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 
 use super::effective::{Effective, Override};
 use super::plan::{Decision, Outcome, Seen, asks_for_the_run, decide};
-use super::{declarations, is_overloaded, of, request};
+use super::{declarations, of, request};
 use crate::id::ExecId;
 use crate::node::start;
 use crate::node::worker::Worker;
@@ -243,7 +243,7 @@ impl Watch {
     }
 
     fn new_run(&self, declared: &plan::Schedule) -> Result<NewRun, crate::node::Error> {
-        if is_overloaded(&self.worker) {
+        if self.worker.is_overloaded() {
             return Err(crate::node::Error::Overloaded);
         }
         start::check(&self.worker, request(declared))?.queued(&self.worker)
