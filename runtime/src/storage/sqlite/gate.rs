@@ -39,10 +39,13 @@ const BY_AGE: &str = "SELECT exec_id, coalesce(concurrency_limit, 1) FROM ready 
 
 /// A run has ended: the next one of its key may go.
 pub(super) fn release(connection: &Connection, turns: &Turns, exec_id: &ExecId) -> rusqlite::Result<Vec<Woken>> {
-    let sql = "DELETE FROM concurrency_holders WHERE exec_id = ? RETURNING concurrency_key";
+    // Asked at the end of every run, of which few hold a key: `RETURNING` would make a table of its own each time.
+    let sql = "SELECT concurrency_key FROM concurrency_holders WHERE exec_id = ?";
     let key: Option<String> =
         connection.prepare_cached(sql)?.query_row([exec_id.as_str()], |row| row.get(0)).optional()?;
-    key.map_or_else(|| Ok(Vec::new()), |key| admit(connection, turns, &key))
+    let Some(key) = key else { return Ok(Vec::new()) };
+    connection.prepare_cached("DELETE FROM concurrency_holders WHERE exec_id = ?")?.execute([exec_id.as_str()])?;
+    admit(connection, turns, &key)
 }
 
 /// Lets a run through that is to be canceled: it waits for nothing, and holds nothing.
