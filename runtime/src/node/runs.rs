@@ -1,5 +1,6 @@
 //! Runs this node drives: beginning, taking over, ending.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -100,6 +101,33 @@ pub(crate) async fn take_over(worker: &Arc<Worker>, runs: Vec<Run>) {
     for run in runs {
         take_up(worker, &run.exec_id).await;
     }
+}
+
+/// Takes over a run once nobody else owns it, unless it ends before: a node that was killed holds its runs until its
+/// lease ends.
+pub(crate) async fn take_when_free(worker: &Arc<Worker>, exec_id: &ExecId) {
+    let mut told = false;
+    while !worker.stopping.load(Ordering::Relaxed) && !worker.drives(exec_id) {
+        match free_or_ended(worker, exec_id).await {
+            Ok(ControlFlow::Break(claimed)) => return take_over(worker, claimed.into_iter().collect()).await,
+            Ok(ControlFlow::Continue(())) if !told => {
+                told = true;
+                tracing::warn!(run.id = %exec_id, "another process holds the run; it is taken over should that be gone");
+            }
+            Ok(ControlFlow::Continue(())) => {}
+            Err(error) => tracing::warn!(run.id = %exec_id, "failed to take over a run: {error}"),
+        }
+        worker.clock.sleep(REST).await;
+    }
+}
+
+/// The run if it could be claimed, nothing if it has ended; else somebody holds it.
+async fn free_or_ended(worker: &Worker, exec_id: &ExecId) -> Result<ControlFlow<Option<Run>>, storage::Error> {
+    if let Some(run) = worker.storage.claim_one(&worker.id, exec_id, worker.clock.now()).await? {
+        return Ok(ControlFlow::Break(Some(run)));
+    }
+    let ended = !worker.storage.ended(std::slice::from_ref(exec_id)).await?.is_empty();
+    Ok(if ended { ControlFlow::Break(None) } else { ControlFlow::Continue(()) })
 }
 
 async fn adopt(worker: &Arc<Worker>, loaded: LoadedRun, control: mpsc::UnboundedReceiver<Control>) {
