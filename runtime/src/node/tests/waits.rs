@@ -124,6 +124,19 @@ async fn a_wait_without_its_signal_leads_to_on_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wait_never_becomes_endless_by_accident() {
+    let wait_for = template("paid", &[], TemplateMode::Text);
+    let mut hold =
+        holding("hold", TaskKind::Wait(Wait { wait_for, condition: None, processor: None, on_timeout: None }));
+    hold.timeout = Some(Typed::Template(template("{{ nil }}", &[], TemplateMode::Value)));
+    let node = node(memory().await, workflow(vec![])).await;
+    let run = Run::start(&node, workflow(vec![hold])).await;
+    let state = run.state.read();
+    let error = state.steps.get("hold").unwrap().error.clone().expect("it fails");
+    assert_eq!((state.status, error.code.as_str()), (Status::Failed, "CZ0110"), "{}", error.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signal_task_says_what_is_to_be_sent() {
     let signal = Signal {
         name: template("stock-low", &[], TemplateMode::Text),
