@@ -243,6 +243,9 @@ impl Rule {
     /// # Errors
     /// [`Error::Refused`] names the first limit that is exceeded.
     pub fn check(&self, messages: &[Message]) -> Result<(), Error> {
+        if messages.len() as u64 > MOST_MESSAGES {
+            return Err(Error::Refused(format!("{} messages at once; a key holds {MOST_MESSAGES}", messages.len())));
+        }
         let mut total = 0_u64;
         for (index, message) in messages.iter().enumerate() {
             let bytes = message.content.len() as u64;

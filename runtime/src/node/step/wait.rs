@@ -12,6 +12,9 @@ use serde_json::{Map, Value, json};
 use super::render::Batch;
 use super::{Attempt, Executor, Lost, Raw, Scope};
 
+/// Longest name of a signal, bytes, as over HTTP: names are listed and printed.
+const LONGEST_NAME: usize = 255;
+
 /// The signal a wait looks at, with what its processor made of it.
 #[derive(Debug, Clone)]
 pub(super) struct Looked {
@@ -88,6 +91,12 @@ impl Executor {
         let name = values.text(shape).trim().to_owned();
         if name.is_empty() {
             let message = format!("{field} of task '{}': expected the name of a signal, got nothing", attempt.task.id);
+            return Err(StepError::new("CZ0110", ErrorKind::Template, message));
+        }
+        if name.len() > LONGEST_NAME {
+            let (task, bytes) = (&attempt.task.id, name.len());
+            let message =
+                format!("{field} of task '{task}': a name has at most {LONGEST_NAME} bytes, this one {bytes}");
             return Err(StepError::new("CZ0110", ErrorKind::Template, message));
         }
         Ok(name)
