@@ -111,7 +111,7 @@ fn a_killed_command_is_resumed() {
     let (above, hold) = (of("above").expect("above"), wait::until("hold", || of("hold")));
     command.kill();
     project.compozy(&["signal", "send", &hold, "paid", "--payload", r#"{"id": 7}"#]).ok();
-    let mut resumed = project.spawn(&[&lease[..], &["execution", "resume", &above, "-o", "json"]].concat());
+    let resumed = project.spawn(&[&lease[..], &["execution", "resume", &above, "-o", "json"]].concat());
     wait::until("its end", || (list()[1]["status"] == "SUCCESS").then_some(()));
     let resumed = resumed.finish().ok();
     assert_eq!((&resumed.json()["status"], &resumed.json()["output"]), (&json!("SUCCESS"), &json!({"id": 7})));

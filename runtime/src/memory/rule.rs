@@ -262,10 +262,8 @@ impl Rule {
             }
         }
         if total > self.max_bytes {
-            let most = self.max_bytes;
-            return Err(Error::Refused(format!(
-                "the messages are {total} bytes; limits.max_total_content_size is {most}"
-            )));
+            let text = format!("the messages are {total} bytes; limits.max_total_content_size is {}", self.max_bytes);
+            return Err(Error::Refused(text));
         }
         Ok(())
     }
