@@ -96,6 +96,28 @@ fn commands_pause_signal_and_resume() {
     assert_eq!(Snapshot::of(&project.database()).violations, Vec::<String>::new());
 }
 
+/// A command that was killed still holds its run and the sub-run; who resumes it at once waits out that lease.
+#[test]
+fn a_killed_command_is_resumed() {
+    let project = project();
+    project.file("workflows/above.yaml", "id: above\ntasks:\n  - {id: sub, type: workflow, workflow: hold}\n");
+    let lease = ["--set", "cluster.lease=2s"];
+    let mut command = project.spawn(&[&lease[..], &["workflow", "run", "above"]].concat());
+    wait::until("the sub-run", || command.stderr().contains("workflow: WAITING").then_some(()));
+    let list = || project.compozy(&["execution", "list", "-o", "json"]).ok().json()["executions"].clone();
+    let of = |id: &str| {
+        list().as_array()?.iter().find(|run| run["workflow_id"] == id)?["exec_id"].as_str().map(str::to_owned)
+    };
+    let (above, hold) = (of("above").expect("above"), wait::until("hold", || of("hold")));
+    command.kill();
+    project.compozy(&["signal", "send", &hold, "paid", "--payload", r#"{"id": 7}"#]).ok();
+    let resumed = project.spawn(&[&lease[..], &["execution", "resume", &above, "-o", "json"]].concat());
+    wait::until("its end", || (list()[1]["status"] == "SUCCESS").then_some(()));
+    let resumed = resumed.finish().ok();
+    assert_eq!((&resumed.json()["status"], &resumed.json()["output"]), (&json!("SUCCESS"), &json!({"id": 7})));
+    assert_eq!(Snapshot::of(&project.database()).violations, Vec::<String>::new());
+}
+
 /// What one life of a server acknowledged.
 #[derive(Debug, Default)]
 struct Acknowledged {

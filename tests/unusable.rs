@@ -234,3 +234,20 @@ fn a_hangup_replaces_the_models() {
     server.signal("HUP");
     wait::until("the new answer", || (answer(&server).as_deref() == Some("Changed")).then_some(()));
 }
+
+/// SIGHUP reads the definitions again, whenever it comes; it never ends a server, not even one that has just begun.
+#[test]
+fn a_hangup_during_the_start_is_no_end() {
+    let project = greeting("");
+    for _ in 0..5 {
+        let mut server = project.spawn(&["start", "--port", "0"]);
+        wait::until("the first line", || server.stdout().contains("Starting").then_some(()));
+        while !server.stdout().contains("listening") {
+            assert!(!server.has_ended(), "{}", server.stderr());
+            server.signal("HUP");
+        }
+        server.signal("HUP");
+        server.signal("TERM");
+        assert_eq!(server.finish().code, 0);
+    }
+}

@@ -51,13 +51,26 @@ pub struct Diagnostic {
     pub related: Vec<(Place, String)>,
 }
 
+/// Most characters of one text of a diagnostic: what it quotes may be as long as the file.
+const LONGEST: usize = 2_000;
+
+/// A text of a diagnostic, cut to a length that can be read.
+fn cut(text: impl Into<String>) -> String {
+    let mut text = text.into();
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 impl Diagnostic {
     /// An error at a place.
     pub fn error(code: &'static str, message: impl Into<String>, place: Place) -> Self {
         Self {
             code,
             severity: Severity::Error,
-            message: message.into(),
+            message: cut(message),
             place,
             span_len: 1,
             path: String::new(),
@@ -86,7 +99,7 @@ impl Diagnostic {
     /// The same with a help text.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(cut(help));
         self
     }
 
@@ -100,14 +113,14 @@ impl Diagnostic {
     /// The same with a key path.
     #[must_use]
     pub fn path(mut self, path: impl Into<String>) -> Self {
-        self.path = path.into();
+        self.path = cut(path);
         self
     }
 
     /// The same with one more place.
     #[must_use]
     pub fn related(mut self, place: Place, text: impl Into<String>) -> Self {
-        self.related.push((place, text.into()));
+        self.related.push((place, cut(text)));
         self
     }
 
@@ -189,6 +202,15 @@ mod tests {
 
     fn place(line: u32) -> Place {
         Place { file: Arc::from("a.yaml"), line, column: 3 }
+    }
+
+    #[test]
+    fn what_is_quoted_does_not_fill_the_screen() {
+        let long = "é".repeat(1 << 20);
+        let problem =
+            Diagnostic::error("CZ0205", format!("agent '{long}' not found"), place(1)).help(&*long).path(&*long);
+        assert!(problem.to_string().chars().count() < 5_000 && problem.message.ends_with("é…"));
+        assert!(problem.to_json().to_string().len() < 20_000);
     }
 
     #[test]

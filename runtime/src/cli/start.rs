@@ -60,10 +60,12 @@ pub async fn run(session: &Session, args: StartArgs) -> Result<u8, Failure> {
     session.overrides.extend(overrides(&args)?);
     // From here on a signal is ours: one that comes during the start stops the server once it is up.
     let mut signals = Signals::new()?;
+    // Unheard, a SIGHUP would end the process.
+    let mut hangup = Hangup::new();
     let config = session.config_file().ok_or_else(|| nowhere(&std::env::current_dir().unwrap_or_default()))?;
     let loaded = compose::load(&session, &config, Plugins::Called).await?;
     let server = Server::start(&session, loaded, !args.no_schedules).await?;
-    server.until(&session, &mut signals).await;
+    server.until(&session, &mut signals, &mut hangup).await;
     // A second signal leaves now; what is not handed back is taken over by the next server.
     tokio::select! {
         () = server.stop() => Ok(exit::OK),
@@ -146,8 +148,7 @@ impl Server {
     }
 
     /// Waits for a signal that ends the server; SIGHUP reads the definitions again.
-    async fn until(&self, session: &Session, signals: &mut Signals) {
-        let mut hangup = Hangup::new();
+    async fn until(&self, session: &Session, signals: &mut Signals, hangup: &mut Hangup) {
         loop {
             tokio::select! {
                 signal = signals.next() => {

@@ -243,6 +243,9 @@ impl Rule {
     /// # Errors
     /// [`Error::Refused`] names the first limit that is exceeded.
     pub fn check(&self, messages: &[Message]) -> Result<(), Error> {
+        if messages.len() as u64 > MOST_MESSAGES {
+            return Err(Error::Refused(format!("{} messages at once; a key holds {MOST_MESSAGES}", messages.len())));
+        }
         let mut total = 0_u64;
         for (index, message) in messages.iter().enumerate() {
             let bytes = message.content.len() as u64;
@@ -259,10 +262,8 @@ impl Rule {
             }
         }
         if total > self.max_bytes {
-            let most = self.max_bytes;
-            return Err(Error::Refused(format!(
-                "the messages are {total} bytes; limits.max_total_content_size is {most}"
-            )));
+            let text = format!("the messages are {total} bytes; limits.max_total_content_size is {}", self.max_bytes);
+            return Err(Error::Refused(text));
         }
         Ok(())
     }

@@ -200,6 +200,7 @@ fn what_is_too_large_is_refused_before() {
         (said(&[1, 251]), "message 2 is 1004 bytes; limits.max_message_content is 1000"),
         (said(&[201]), "message 1 is 201 tokens; the memory holds 200"),
         (said(&[200; 6]), "the messages are 4800 bytes; limits.max_total_content_size is 4000"),
+        (said(&[0; 10_001]), "10001 messages at once; a key holds 10000"),
     ] {
         assert_eq!(check(&messages), Err(reason.to_owned()));
     }

@@ -31,7 +31,8 @@ pub(crate) async fn claim_loop(worker: Arc<Worker>) {
 }
 
 async fn claim_all(worker: &Arc<Worker>) -> Result<(), storage::Error> {
-    loop {
+    // Where runs start runs the queue is never empty: a node that stops must not wait for that.
+    while !worker.stopping.load(Ordering::Relaxed) {
         let free = worker.slots.free().min(BATCH);
         if free == 0 {
             return Ok(());
@@ -45,6 +46,7 @@ async fn claim_all(worker: &Arc<Worker>) -> Result<(), storage::Error> {
         }
         runs::take_over(worker, claimed).await;
     }
+    Ok(())
 }
 
 /// Renews the node's lease at each third, and looks for nodes whose lease has ended, until the node stops.

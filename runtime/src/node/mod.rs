@@ -239,13 +239,10 @@ impl Node {
         self.worker.watchers.subscribe(exec_id)
     }
 
-    /// Takes over one stored run, for embedded execution; false when a live node owns it or it has ended. One that waits
-    /// for its concurrency key is taken over when it may begin.
-    ///
-    /// # Errors
-    /// [`Error::Storage`].
-    pub async fn adopt(&self, exec_id: &ExecId) -> Result<bool, Error> {
-        Ok(runs::drive_when_let_through(&self.worker, exec_id.clone()).await?)
+    /// Takes over one stored run, for embedded execution: now, or as soon as the lease of whoever owns it ends.
+    pub fn adopt(&self, exec_id: &ExecId) {
+        let (worker, exec_id) = (self.worker.clone(), exec_id.clone());
+        tokio::spawn(async move { runs::take_when_free(&worker, &exec_id).await });
     }
 
     /// Stops claiming, gives running steps `drain` to end, aborts the rest and hands every run back.

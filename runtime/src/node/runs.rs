@@ -30,7 +30,7 @@ use crate::storage::row::{Changes, Durability, Journal, LoadedRun, Run, RunUpdat
 const TOGETHER: usize = 16;
 
 /// How often a run that waits for its concurrency key is looked at, should every wake-up have been missed.
-const GATE: Duration = Duration::from_millis(250);
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// How long a run that could not be driven rests before it is taken up again.
 const REST: Duration = Duration::from_secs(1);
@@ -127,38 +127,50 @@ async fn take_claimed(worker: &Arc<Worker>, run: &Run) {
     }
 }
 
-/// Drives a stored run here, for embedded execution; false when somebody else does or it has ended. One that waits for
-/// its concurrency key is driven when it may begin.
-pub(crate) async fn drive_when_let_through(worker: &Arc<Worker>, exec_id: ExecId) -> Result<bool, storage::Error> {
-    if claim_one(worker, &exec_id).await? {
-        return Ok(true);
-    }
-    let gated = worker.storage.run(&exec_id).await?.is_some_and(|run| run.gated);
-    if gated {
-        tokio::spawn(wait_at_the_gate(worker.clone(), exec_id));
-    }
-    Ok(gated)
-}
-
-async fn claim_one(worker: &Arc<Worker>, exec_id: &ExecId) -> Result<bool, storage::Error> {
-    let claimed = worker.storage.claim_one(&worker.id, exec_id, worker.clock.now()).await?;
-    let found = claimed.is_some();
-    take_over(worker, claimed.into_iter().collect()).await;
-    Ok(found)
-}
-
-async fn wait_at_the_gate(worker: Arc<Worker>, exec_id: ExecId) {
-    while !worker.stopping.load(Ordering::Relaxed) {
-        match claim_one(&worker, &exec_id).await {
-            Ok(true) => return,
-            Ok(false) => {}
-            Err(error) => tracing::warn!(run.id = %exec_id, "failed to claim a run: {error}"),
+/// Takes over a run as soon as it may be, unless it ends before: a node that was killed holds its runs until its lease
+/// ends, and a run may have to wait for its concurrency key.
+pub(crate) async fn take_when_free(worker: &Arc<Worker>, exec_id: &ExecId) {
+    let mut told = false;
+    while !worker.stopping.load(Ordering::Relaxed) && !worker.drives(exec_id) {
+        match free_or_ended(worker, exec_id).await {
+            Ok(Wanted::Ended) => return,
+            Ok(Wanted::Free(run)) => return take_over(worker, vec![*run]).await,
+            Ok(Wanted::Held) if !told => {
+                told = true;
+                tracing::warn!(run.id = %exec_id, "another process holds the run; it is taken over should that be gone");
+            }
+            Ok(Wanted::Held | Wanted::Gated) => {}
+            Err(error) => tracing::warn!(run.id = %exec_id, "failed to take over a run: {error}"),
         }
         tokio::select! {
             () = worker.wake.notified() => {}
-            () = worker.clock.sleep(GATE) => {}
+            () = worker.clock.sleep(AGAIN) => {}
         }
     }
+}
+
+/// How a run is found that is to be driven here.
+enum Wanted {
+    /// It is ours now.
+    Free(Box<Run>),
+    /// It waits for its concurrency key.
+    Gated,
+    /// Somebody else drives it.
+    Held,
+    /// Nothing is left to do.
+    Ended,
+}
+
+async fn free_or_ended(worker: &Worker, exec_id: &ExecId) -> Result<Wanted, storage::Error> {
+    if let Some(run) = worker.storage.claim_one(&worker.id, exec_id, worker.clock.now()).await? {
+        return Ok(Wanted::Free(Box::new(run)));
+    }
+    Ok(match worker.storage.run(exec_id).await? {
+        Some(run) if run.finished_at.is_some() => Wanted::Ended,
+        Some(run) if run.gated => Wanted::Gated,
+        Some(_) => Wanted::Held,
+        None => Wanted::Ended,
+    })
 }
 
 async fn adopt(worker: &Arc<Worker>, loaded: LoadedRun, control: mpsc::UnboundedReceiver<Control>) {

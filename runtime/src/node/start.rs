@@ -195,7 +195,8 @@ pub(crate) async fn queue(worker: &Arc<Worker>, mut new: NewRun) -> Result<Accep
         place.stored();
     }
     if own {
-        runs::drive_when_let_through(worker, exec_id).await?;
+        let worker = worker.clone();
+        tokio::spawn(async move { runs::take_when_free(&worker, &exec_id).await });
     } else {
         worker.wake.notify_one();
     }

@@ -168,15 +168,5 @@ pub(crate) fn adopt(worker: &Arc<Worker>, exec_id: &str) {
         return;
     }
     let (worker, exec_id) = (worker.clone(), ExecId::from(exec_id));
-    if worker.drives(&exec_id) {
-        return;
-    }
-    tokio::spawn(async move {
-        match worker.storage.claim_one(&worker.id, &exec_id, worker.clock.now()).await {
-            Ok(Some(run)) => runs::take_over(&worker, vec![run]).await,
-            // It has ended, or somebody else drives it.
-            Ok(None) => {}
-            Err(error) => tracing::warn!(run.id = %exec_id, "failed to take over a sub-run: {error}"),
-        }
-    });
+    tokio::spawn(async move { runs::take_when_free(&worker, &exec_id).await });
 }

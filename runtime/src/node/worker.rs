@@ -1,7 +1,7 @@
 //! What every part of a node shares.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -104,10 +104,15 @@ impl Worker {
         *lock(&self.trouble)
     }
 
-    /// Makes a run reachable for [`Control`].
+    /// Makes a run reachable for [`Control`]. One that comes while the node stops hears that at once.
     pub(crate) fn register(&self, exec_id: &ExecId) -> mpsc::UnboundedReceiver<Control> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        lock(&self.runs).insert(exec_id.clone(), sender);
+        let mut runs = lock(&self.runs);
+        // Looked at under the lock: whoever is not yet in the map when all are told sees the flag.
+        if self.stopping.load(Ordering::Relaxed) {
+            drop(sender.send(Control::Drain));
+        }
+        runs.insert(exec_id.clone(), sender);
         receiver
     }
 

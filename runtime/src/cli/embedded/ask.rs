@@ -37,7 +37,7 @@ impl Embedded {
                 node.pause(&exec_id, "user").await?;
             } else {
                 node.resume(&exec_id, "user").await?;
-                node.adopt(&exec_id).await?;
+                node.adopt(&exec_id);
             }
             return Ok(());
         }

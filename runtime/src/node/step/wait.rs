@@ -6,11 +6,14 @@ use compozy_engine::event::{Opened, Opens, Outcome};
 use compozy_engine::json::Json;
 use compozy_engine::opening::Signal as Received;
 use compozy_engine::state::{RunState, Step};
-use compozy_lang::plan::{Template, Wait};
+use compozy_lang::plan::{Template, Typed, Wait};
 use serde_json::{Map, Value, json};
 
 use super::render::Batch;
 use super::{Attempt, Executor, Lost, Raw, Scope};
+
+/// Longest name of a signal, bytes, as over HTTP: names are listed and printed.
+const LONGEST_NAME: usize = 255;
 
 /// The signal a wait looks at, with what its processor made of it.
 #[derive(Debug, Clone)]
@@ -42,6 +45,12 @@ impl Executor {
     /// A wait begins to listen.
     pub(super) async fn listen(&self, attempt: &Attempt<'_>, wait: &Wait, with: &Value) -> Result<Opened, StepError> {
         let timeout = self.timeout(attempt, with).await?;
+        // A wait without limit is written, never the accident of a value that is not there.
+        if timeout.is_none() && matches!(attempt.task.timeout, Some(Typed::Template(_))) {
+            let message = format!("timeout of task '{}': expected a duration, got nothing", attempt.task.id);
+            let error = StepError::new("CZ0110", ErrorKind::Template, message);
+            return Err(StepError { help: Some("give it a default, or write timeout: none".to_owned()), ..error });
+        }
         let name = self.name_of(attempt, &wait.wait_for, with, "wait_for").await?;
         Ok(Opened { input: Some(Json::from(with)), timeout, body: Opens::Wait { name } })
     }
@@ -82,6 +91,12 @@ impl Executor {
         let name = values.text(shape).trim().to_owned();
         if name.is_empty() {
             let message = format!("{field} of task '{}': expected the name of a signal, got nothing", attempt.task.id);
+            return Err(StepError::new("CZ0110", ErrorKind::Template, message));
+        }
+        if name.len() > LONGEST_NAME {
+            let (task, bytes) = (&attempt.task.id, name.len());
+            let message =
+                format!("{field} of task '{task}': a name has at most {LONGEST_NAME} bytes, this one {bytes}");
             return Err(StepError::new("CZ0110", ErrorKind::Template, message));
         }
         Ok(name)

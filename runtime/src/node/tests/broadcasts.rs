@@ -231,3 +231,23 @@ async fn a_payload_that_is_no_input_starts_nothing() {
     }
     assert_eq!(all_of(&node, "one").await.len(), 0);
 }
+
+/// Each run starts two more, for ever: the queue is never empty, and yet the node stops when it shall.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_does_not_keep_a_node_from_stopping() {
+    let twice = Workflow {
+        triggers: vec![Trigger::Signal { name: "go".into(), schema: None }],
+        ..named("twice", vec![tell("one", false), tell("two", false)])
+    };
+    let node = node_of(vec![twice]).await;
+    node.submit(of("twice")).await.unwrap();
+    let first_hundred = RunFilter { limit: 100, ..RunFilter::default() };
+    while node.storage().runs(&first_hundred).await.unwrap().items.len() < 100 {
+        Clock::system().sleep(Duration::from_millis(2)).await;
+    }
+    let clock = Clock::system();
+    let begun = clock.now();
+    node.shutdown(Duration::from_secs(30)).await;
+    assert!(clock.now() < begun.after(Duration::from_secs(10)), "its new runs kept the node up");
+    sound(&node).await;
+}

@@ -124,6 +124,30 @@ async fn a_wait_without_its_signal_leads_to_on_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wait_for_nothing_sensible_fails() {
+    let node = node(memory().await, workflow(vec![])).await;
+    for (name, timeout, said) in [
+        ("paid", "{{ nil }}", "timeout of task 'hold': expected a duration, got nothing"),
+        ("paid", "{{ \"\" }}", "timeout of task 'hold': expected a duration, got nothing"),
+        ("{{ nil }}", "{{ \"1h\" }}", "wait_for of task 'hold': expected the name of a signal, got nothing"),
+        (
+            "{{ repeat 256 \"n\" }}",
+            "{{ \"1h\" }}",
+            "wait_for of task 'hold': a name has at most 255 bytes, this one 256",
+        ),
+    ] {
+        let wait_for = template(name, &[], TemplateMode::Text);
+        let mut hold =
+            holding("hold", TaskKind::Wait(Wait { wait_for, condition: None, processor: None, on_timeout: None }));
+        hold.timeout = Some(Typed::Template(template(timeout, &[], TemplateMode::Value)));
+        let run = Run::start(&node, workflow(vec![hold])).await;
+        let state = run.state.read();
+        let error = state.steps.get("hold").unwrap().error.clone().expect("it fails");
+        assert_eq!((state.status, error.code.as_str(), error.message.as_str()), (Status::Failed, "CZ0110", said));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signal_task_says_what_is_to_be_sent() {
     let signal = Signal {
         name: template("stock-low", &[], TemplateMode::Text),
