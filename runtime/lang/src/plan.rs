@@ -17,6 +17,7 @@ use crate::source::Place;
 mod definitions;
 mod flow;
 pub mod memory;
+mod toolbox;
 
 pub use definitions::{
     Access, Grant, KnowledgeDefinition, KnowledgeKind, NamedDatabase, Permissions, Plugin, PluginKind, PluginLimits,
@@ -27,6 +28,7 @@ pub use flow::{
     Schedule, Signal, Strategy, SubWorkflow, Trigger, Verify, VerifyStrategy, Wait, Webhook, WebhookEvent,
 };
 pub use memory::{Flushing, FlushingKind, MemoryBinding, MemoryDefinition, MemoryKind, Privacy};
+pub use toolbox::{ToolGuards, Toolbox};
 
 /// Everything `compozy.yaml` and its workflow files define, linked and checked.
 #[derive(Debug, Clone)]
@@ -333,6 +335,9 @@ pub struct Prompt {
     /// Memories that stand before the prompt, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memories: Vec<MemoryBinding>,
+    /// Tools the model may call.
+    #[serde(default, skip_serializing_if = "Toolbox::is_empty")]
+    pub toolbox: Toolbox,
 }
 
 /// A tool call.
