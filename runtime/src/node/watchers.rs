@@ -70,12 +70,17 @@ impl Watchers {
         if text.is_empty() {
             return;
         }
+        let task_id = task_id.to_owned();
+        self.numbered(exec_id, seq, |number| Notice::Chunk { seq, number, task_id, text: text.to_owned() });
+    }
+
+    /// Tells listeners about something inside a step, a notice with the number it is given.
+    pub(crate) fn numbered(&self, exec_id: &ExecId, seq: i64, notice: impl FnOnce(u64) -> Notice) {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = channels.get_mut(exec_id) {
             let number = if channel.chunk.0 == seq { channel.chunk.1 + 1 } else { 1 };
             channel.chunk = (seq, number);
-            let notice = Notice::Chunk { seq, number, task_id: task_id.to_owned(), text: text.to_owned() };
-            let _ = channel.sender.send(notice);
+            let _ = channel.sender.send(notice(number));
         }
     }
 

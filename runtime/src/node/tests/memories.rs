@@ -66,6 +66,7 @@ fn prompt(id: &str, words: &str, read_only: bool, key: &str) -> Task {
         model: None,
         params: Default::default(),
         memories,
+        toolbox: Default::default(),
     });
     Task { kind, with: None, ..task(id, "add", &json!({})) }
 }
