@@ -170,8 +170,9 @@ mod tests {
         for (default_cap, answers, expected) in answers {
             let guards = ToolGuards { default_cap, ..guards() };
             let mut progress = Progress::new(&guards);
-            let tools = |answer: &[&'static str]| answer.iter().map(|tool| Some(*tool).filter(|tool| *tool != "?"));
-            let ended = answers.iter().try_for_each(|answer| progress.admit(tools(answer).collect::<Vec<_>>()));
+            let ended = answers.iter().try_for_each(|answer| {
+                progress.admit(answer.iter().map(|tool| Some(*tool).filter(|tool| *tool != "?")))
+            });
             assert_eq!(ended, expected, "{answers:?}");
         }
     }

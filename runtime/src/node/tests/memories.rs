@@ -30,7 +30,7 @@ fn definition(id: &str, change: impl FnOnce(&mut MemoryDefinition)) -> MemoryDef
 }
 
 /// A text that may refer to the workflow.
-fn text(text: &str) -> Template {
+pub(super) fn text(text: &str) -> Template {
     template(text, &["workflow.id", "workflow.exec_id"], TemplateMode::Text)
 }
 
