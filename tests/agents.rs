@@ -10,21 +10,21 @@ const KEY: &str = "canary-of-the-shop";
 
 /// A project whose agent may call `add`, `context` and `echo`; other tools are there and not for it.
 fn project(model: &ModelServer, more: &str) -> Project {
-    let mut project = Project::sqlite(&format!(
+    let mut project = Project::sqlite(
         r#"
 llm:
   retry_attempts: 0
-  providers: [{{id: m, type: openai_compatible, model: small, api_key: key-of-the-model, base_url: "${{BASE}}"}}]
-plugins: [{{id: zoo, source: ./plugins/zoo.wasm}}]
+  providers: [{id: m, type: openai_compatible, model: small, api_key: key-of-the-model, base_url: "${BASE}"}]
+plugins: [{id: zoo, source: ./plugins/zoo.wasm}]
 tools:
-  - {{id: add, plugin: zoo, description: Adds, with: {{b: 40}}}}
-  - {{id: shop:context, plugin: zoo, function: context}}
-  - {{id: echo, plugin: zoo, with: {{key: "{{{{ .env.SHOP_TOKEN }}}}"}}}}
-  - {{id: panic_now, plugin: zoo}}
+  - {id: add, plugin: zoo, description: Adds, with: {b: 40}}
+  - {id: shop:context, plugin: zoo, function: context}
+  - {id: echo, plugin: zoo, with: {key: "{{ .env.SHOP_TOKEN }}"}}
+  - {id: panic_now, plugin: zoo}
 agents:
-  - {{id: clerk, instructions: Be exact., tools: [add, "shop:context"]}}
-"#
-    ));
+  - {id: clerk, instructions: Be exact., tools: [add, "shop:context"]}
+"#,
+    );
     project.env("BASE", &model.base_url()).env("SHOP_TOKEN", KEY);
     project.component("guests/zoo").file(
         "workflows/ask.yaml",

@@ -17,7 +17,7 @@ use crate::source::Place;
 mod definitions;
 mod flow;
 pub mod memory;
-mod toolbox;
+mod tools;
 
 pub use definitions::{
     Access, Grant, KnowledgeDefinition, KnowledgeKind, NamedDatabase, Permissions, Plugin, PluginKind, PluginLimits,
@@ -28,7 +28,7 @@ pub use flow::{
     Schedule, Signal, Strategy, SubWorkflow, Trigger, Verify, VerifyStrategy, Wait, Webhook, WebhookEvent,
 };
 pub use memory::{Flushing, FlushingKind, MemoryBinding, MemoryDefinition, MemoryKind, Privacy};
-pub use toolbox::{ToolGuards, Toolbox};
+pub use tools::{Tool, ToolCall, ToolGuards, Toolbox};
 
 /// Everything `compozy.yaml` and its workflow files define, linked and checked.
 #[derive(Debug, Clone)]
@@ -229,7 +229,6 @@ pub struct Task {
 /// What a task does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a plan holds few tasks and most of them are prompts")]
 pub enum TaskKind {
     /// Asks a model.
     Prompt(Prompt),
@@ -338,36 +337,6 @@ pub struct Prompt {
     /// Tools the model may call.
     #[serde(default, skip_serializing_if = "Toolbox::is_empty")]
     pub toolbox: Toolbox,
-}
-
-/// A tool call.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ToolCall {
-    /// Key of [`Workflow::tools`].
-    pub tool: String,
-}
-
-/// A tool: a function of a plugin with its defaults.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Tool {
-    /// Id.
-    pub id: String,
-    /// Id of the plugin entry, or `builtin:NAME`.
-    pub plugin: String,
-    /// Function of the plugin; `None`: the only one, else the one named like the tool.
-    pub function: Option<String>,
-    /// What it does.
-    pub description: String,
-    /// Defaults under the call's `with`.
-    pub with: Option<ValueTemplate>,
-    /// Second argument of the tool, a JSON value.
-    pub config: Value,
-    /// JSON Schema of the input (CZ0708).
-    pub input_schema: Option<Value>,
-    /// JSON Schema of the output (CZ0709).
-    pub output_schema: Option<Value>,
-    /// Limit of one call.
-    pub timeout: Option<Duration>,
 }
 
 /// `on_success` or `on_error`.

@@ -157,7 +157,8 @@ mod tests {
     fn rounds_and_caps() {
         let no_progress = |reason: &str| Err(Stop::NoProgress(reason.to_owned()));
         let many = vec!["a"; MOST_CALLS + 1];
-        let answers: [(u32, &[&[&str]], Result<(), Stop>); 8] = [
+        type Answers<'a> = &'a [&'a [&'a str]];
+        let table: [(u32, Answers<'_>, Result<(), Stop>); 8] = [
             (0, &[&["a"], &["a"], &["a"]], Ok(())),
             (0, &[&["a"], &["a"], &["a"], &["a"]], Err(Stop::Rounds(3))),
             (0, &[&["pay"], &["pay"]], Ok(())),
@@ -167,7 +168,7 @@ mod tests {
             (1, &[&["free", "free"], &["pay", "free"]], Ok(())),
             (0, &[&many], no_progress("more than 128 calls in one answer")),
         ];
-        for (default_cap, answers, expected) in answers {
+        for (default_cap, answers, expected) in table {
             let guards = ToolGuards { default_cap, ..guards() };
             let mut progress = Progress::new(&guards);
             let ended = answers.iter().try_for_each(|answer| {

@@ -324,7 +324,8 @@ impl Executor {
         data.insert("attempt".to_owned(), json!(attempt.step.attempt));
         lay_over(&mut data, shown);
         let (at, task_id) = (self.clock.now(), attempt.step.key.path.clone());
-        self.watchers.numbered(&exec_id, seq, |number| Notice::Live { seq, number, at, task_id, event, data });
+        let notice = |(seq, number)| Notice::Live { seq, number, at, task_id, event, data };
+        self.watchers.numbered(&exec_id, seq, notice);
     }
 }
 

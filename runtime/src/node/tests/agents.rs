@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use compozy_lang::plan::{Project, Prompt, Provider, Task, TaskKind, ToolGuards, Toolbox, ValueTemplate, Workflow};
+use compozy_lang::plan::{
+    MemoryBinding, Project, Prompt, Provider, Task, TaskKind, ToolGuards, Toolbox, ValueTemplate, Workflow,
+};
 use serde_json::{Value, json};
 
+use super::memories::{contents, definition, text as words};
 use super::{ended, launch, launch_keeping, memory, project, start, task, tool, workflow};
 use crate::clock::Clock;
 use crate::storage::row::Run;
@@ -13,7 +16,7 @@ use crate::storage::row::Run;
 fn agent(guards: ToolGuards, output_schema: Option<Value>) -> Workflow {
     let tools = ["add", "fail", "echo", "endless_loop", "sleep"];
     let kind = TaskKind::Prompt(Prompt {
-        prompt: super::memories::text("go"),
+        prompt: words("go"),
         instructions: None,
         provider: None,
         model: None,
@@ -137,4 +140,21 @@ async fn time_and_cancel_reach_a_tool() {
     node.cancel(&accepted.exec_id, "a test", None).await.unwrap();
     let run = node.wait(&accepted.exec_id, Some(Duration::from_secs(10))).await.unwrap().expect("the run ends");
     assert_eq!(run.status, "CANCELED");
+}
+
+/// What lies between prompt and answer is not remembered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_memory_keeps_the_prompt_and_the_last_answer() {
+    let answers = json!([
+        {"match": "go", "tool_calls": [{"name": "add", "arguments": {"a": 1, "b": 2}}]},
+        {"match": "\"sum\":3", "text": "three"},
+    ]);
+    let mut plan = agent(ToolGuards::default(), None);
+    plan.memories.insert("chat".into(), definition("chat", |_| {}));
+    if let TaskKind::Prompt(prompt) = &mut plan.tasks[0].kind {
+        prompt.memories = vec![MemoryBinding { memory: "chat".into(), read_only: false, key: Some(words("k")) }];
+    }
+    let node = launch(memory().await, Clock::system(), scripted(plan.clone(), &answers)).await;
+    assert_eq!(came_to(&ended(&node).await), text("three"));
+    assert_eq!(contents(&node, &plan, "k").await, ["go", "three"]);
 }

@@ -1,8 +1,42 @@
-//! The tools that a model may call, and when its calling comes to an end (dialect §9).
+//! Tools: what a task calls, what a model may call, and when its calling comes to an end (dialect §9, §10.3).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::ValueTemplate;
+
+/// A tool call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// Key of [`super::Workflow::tools`].
+    pub tool: String,
+}
+
+/// A tool: a function of a plugin with its defaults.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Tool {
+    /// Id.
+    pub id: String,
+    /// Id of the plugin entry, or `builtin:NAME`.
+    pub plugin: String,
+    /// Function of the plugin; `None`: the only one, else the one named like the tool.
+    pub function: Option<String>,
+    /// What it does.
+    pub description: String,
+    /// Defaults under the call's `with`.
+    pub with: Option<ValueTemplate>,
+    /// Second argument of the tool, a JSON value.
+    pub config: Value,
+    /// JSON Schema of the input (CZ0708).
+    pub input_schema: Option<Value>,
+    /// JSON Schema of the output (CZ0709).
+    pub output_schema: Option<Value>,
+    /// Limit of one call.
+    pub timeout: Option<Duration>,
+}
 
 /// The tools of a prompt.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
