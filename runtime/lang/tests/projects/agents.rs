@@ -89,9 +89,14 @@ fn what_cannot_be_called_is_said() {
         ("[{id: t, script: ./t.js}]", "CZ0001"),
     ] {
         let tasks = format!("tasks: [{{id: a, agent: {{tools: {tools}}}, prompt: x}}]");
-        let found = load_files(&[("compozy.yaml", PROJECT), ("workflows/w.yaml", &tasks)], &Options::default());
-        let found = found.diagnostics;
-        let codes: Vec<_> = found.iter().map(|problem| problem.code).collect();
-        assert!(codes.contains(&code), "{tools}: {found:?}");
+        refused(&tasks, code);
     }
+    refused("tasks: [{id: a, tool: look, tools: [pay]}]", "CZ0306");
+}
+
+fn refused(tasks: &str, code: &str) {
+    let found = load_files(&[("compozy.yaml", PROJECT), ("workflows/w.yaml", tasks)], &Options::default());
+    let found = found.diagnostics;
+    let codes: Vec<_> = found.iter().map(|problem| problem.code).collect();
+    assert!(codes.contains(&code), "{tasks}: {found:?}");
 }
