@@ -19,6 +19,7 @@ const TYPED: &[&str] = &[
     "examples/database/sqlite-quickstart/README.md",
     "examples/plugins/text-stats/README.md",
     "examples/schedules/README.md",
+    "examples/tasks/agent/README.md",
     "examples/tasks/aggregate/README.md",
     "examples/tasks/basic/README.md",
     "examples/tasks/collection/README.md",
@@ -171,6 +172,26 @@ fn the_workflow_with_a_concurrency_key_runs() {
     assert_eq!((&forked["output"], &forked["forked_from"]), (&run["output"], &run["exec_id"]));
     let missing = project.compozy(&["workflow", "run", "charge"]);
     assert_eq!(missing.code, 3, "{missing}");
+}
+
+/// The agent of docs/workflows.md is valid without a warning, and so is the workflow that uses it, which runs.
+#[test]
+fn the_agent_of_the_reference_runs() {
+    let text = std::fs::read_to_string(root().join("docs/workflows.md")).expect("docs/workflows.md");
+    let blocks = blocks(&text);
+    let block = |start: &str| &blocks.iter().find(|block| block.text.starts_with(start)).expect(start).text;
+    let answers = r#"[{match: Describe, tool_calls: [{name: stats, arguments: {text: one two}}]}, {match: '"words":2', json: {title: Numbers}}]"#;
+    let mock = format!("  providers: [{{id: mock, type: mock, config: {{answers: {answers}}}}}]\n");
+    let project = Project::sqlite(&format!(
+        "plugins: [{{id: text, source: ./plugins/text-stats.wasm}}]\n\
+         tools: [{{id: stats, plugin: text, description: Counts}}]\n{}{mock}",
+        block("agents:")
+    ));
+    project.component("text-stats").file("workflows/describe.yaml", block("id: describe"));
+    let validated = project.compozy(&["validate", "--strict"]);
+    assert_eq!((validated.code, validated.stderr.as_str()), (0, ""), "{validated}");
+    let run = project.compozy(&["workflow", "run", "describe", "--param", "text=one two", "-o", "json"]);
+    assert_eq!(run.json()["output"], serde_json::json!({"title": "Numbers"}), "{run}");
 }
 
 /// Links between files of the repository lead somewhere, anchors included.

@@ -185,7 +185,7 @@ fn commands_are_the_plans() {
 /// One example for each type of task, none of which needs a key or a service.
 #[test]
 fn every_type_of_task() {
-    for name in ["aggregate", "basic", "collection", "composite", "memory", "parallel", "router", "workflow"] {
+    for name in ["agent", "aggregate", "basic", "collection", "composite", "memory", "parallel", "router", "workflow"] {
         let example = format!("examples/tasks/{name}");
         let mut terminal = Terminal::with_example(&example);
         as_written(&terminal.type_readme(&format!("{example}/README.md"), |_| true));

@@ -1,5 +1,6 @@
 //! compozy: runs YAML workflows durably, with every tool, model and template engine a sandboxed wasm component.
 
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod clock;

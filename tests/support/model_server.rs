@@ -20,6 +20,8 @@ pub(crate) enum Answer {
     Text(String),
     /// The same after a pause.
     Slow(Duration, String),
+    /// Calls of tools: name and arguments, as the model writes them.
+    Calls(Vec<(String, String)>),
     /// A status with headers and an error object, as providers send it.
     Refuse(u16, Vec<(String, String)>, String),
     /// A body that is not what it should be, with status 200; as an event when a stream was asked for.
@@ -108,6 +110,7 @@ fn respond(stream: &mut TcpStream, question: &Asked, answer: Answer) {
             std::thread::sleep(pause);
             complete(stream, question, &text);
         }
+        Answer::Calls(calls) => call(stream, question, &calls),
         Answer::Refuse(status, headers, message) => {
             let headers: Vec<(&str, &str)> =
                 headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -131,6 +134,46 @@ fn refuse(stream: &mut TcpStream, status: u16, headers: &[(&str, &str)], message
     let mut headers = headers.to_vec();
     headers.push(("content-type", "application/json"));
     listener::answer(stream, status, &headers, body.as_bytes());
+}
+
+/// Asks for calls, streamed in two pieces each.
+fn call(stream: &mut TcpStream, question: &Asked, calls: &[(String, String)]) {
+    let usage = json!({"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10});
+    let model = question.body["model"].clone();
+    if !question.is_streamed() {
+        let calls: Vec<Value> = calls
+            .iter()
+            .enumerate()
+            .map(|(at, (name, arguments))| {
+                json!({"id": format!("call_{at}"), "type": "function", "function": {"name": name, "arguments": arguments}})
+            })
+            .collect();
+        let message = json!({"role": "assistant", "content": null, "tool_calls": calls});
+        let body = json!({
+            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model,
+            "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}], "usage": usage,
+        });
+        return listener::answer(stream, 200, &[("content-type", "application/json")], body.to_string().as_bytes());
+    }
+    let mut deltas = Vec::new();
+    for (at, (name, arguments)) in calls.iter().enumerate() {
+        let function = json!({"name": name, "arguments": ""});
+        deltas.push(json!({"tool_calls": [{"index": at, "id": format!("call_{at}"), "type": "function", "function": function}]}));
+        deltas.push(json!({"tool_calls": [{"index": at, "function": {"arguments": arguments}}]}));
+    }
+    let chunk = |delta: &Value, finish: Value, usage: &Value| {
+        json!({
+            "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model,
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], "usage": usage,
+        })
+    };
+    let mut events: Vec<Value> = deltas.iter().map(|delta| chunk(delta, Value::Null, &Value::Null)).collect();
+    events.push(chunk(&json!({}), json!("tool_calls"), &usage));
+    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n");
+    for event in events {
+        let _ = stream.write_all(format!("data: {event}\n\n").as_bytes());
+    }
+    let _ = stream.write_all(b"data: [DONE]\n\n");
 }
 
 fn complete(stream: &mut TcpStream, question: &Asked, text: &str) {

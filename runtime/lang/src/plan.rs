@@ -18,6 +18,7 @@ mod concurrency;
 mod definitions;
 mod flow;
 pub mod memory;
+mod tools;
 
 pub use concurrency::{Concurrency, KeyPart};
 pub use definitions::{
@@ -29,6 +30,7 @@ pub use flow::{
     Schedule, Signal, Strategy, SubWorkflow, Trigger, Verify, VerifyStrategy, Wait, Webhook, WebhookEvent,
 };
 pub use memory::{Flushing, FlushingKind, MemoryBinding, MemoryDefinition, MemoryKind, Privacy};
+pub use tools::{Tool, ToolCall, ToolGuards, Toolbox};
 
 /// Everything `compozy.yaml` and its workflow files define, linked and checked.
 #[derive(Debug, Clone)]
@@ -221,7 +223,6 @@ pub struct Task {
 /// What a task does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a plan holds few tasks and most of them are prompts")]
 pub enum TaskKind {
     /// Asks a model.
     Prompt(Prompt),
@@ -327,36 +328,9 @@ pub struct Prompt {
     /// Memories that stand before the prompt, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memories: Vec<MemoryBinding>,
-}
-
-/// A tool call.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ToolCall {
-    /// Key of [`Workflow::tools`].
-    pub tool: String,
-}
-
-/// A tool: a function of a plugin with its defaults.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Tool {
-    /// Id.
-    pub id: String,
-    /// Id of the plugin entry, or `builtin:NAME`.
-    pub plugin: String,
-    /// Function of the plugin; `None`: the only one, else the one named like the tool.
-    pub function: Option<String>,
-    /// What it does.
-    pub description: String,
-    /// Defaults under the call's `with`.
-    pub with: Option<ValueTemplate>,
-    /// Second argument of the tool, a JSON value.
-    pub config: Value,
-    /// JSON Schema of the input (CZ0708).
-    pub input_schema: Option<Value>,
-    /// JSON Schema of the output (CZ0709).
-    pub output_schema: Option<Value>,
-    /// Limit of one call.
-    pub timeout: Option<Duration>,
+    /// Tools the model may call.
+    #[serde(default, skip_serializing_if = "Toolbox::is_empty")]
+    pub toolbox: Toolbox,
 }
 
 /// `on_success` or `on_error`.

@@ -339,8 +339,8 @@ pub struct Llm {
     pub retry_backoff_base: Duration,
     /// Longest wait.
     pub retry_backoff_max: Duration,
-    /// Most rounds of tool calls.
-    pub max_tool_iterations: u32,
+    /// When the tool calls of an agent come to an end.
+    pub tools: crate::plan::ToolGuards,
     /// Questions again after an answer that breaks its schema.
     pub structured_output_retries: u32,
     /// Calls at once per provider; `None`: no limit.

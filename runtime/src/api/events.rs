@@ -107,10 +107,9 @@ pub(super) fn push_event(frames: &mut String, exec_id: &ExecId, event: &Journal)
     let _ = write!(frames, "id: {}\nevent: {name}\ndata: {data}\n\n", event.seq);
 }
 
-/// Appends the frame of a chunk.
-pub(super) fn push_chunk(frames: &mut String, exec_id: &ExecId, seq: i64, number: u64, task_id: &str, text: &str) {
-    let data = event::chunk(exec_id, seq, number, task_id, text);
-    let _ = write!(frames, "id: {seq}.{number}\nevent: llm_chunk\ndata: {data}\n\n");
+/// Appends the frame of what is not journaled: a chunk, or something inside a step.
+pub(super) fn push_between(frames: &mut String, (seq, number): (i64, u64), name: &str, data: &str) {
+    let _ = write!(frames, "id: {seq}.{number}\nevent: {name}\ndata: {data}\n\n");
 }
 
 /// The frame that says that the server goes down; it has no id, so the client resumes where it was.
@@ -193,7 +192,8 @@ mod tests {
             "id: 2\nevent: log id: 9\ndata: {\"exec_id\":\"01\",\"seq\":2,\"at\":\"1970-01-01T00:00:00.000Z\",\"task_id\":\"a\\n\\nb\",\"x\":  1}\n\n"
         );
         frames.clear();
-        push_chunk(&mut frames, &ExecId::from("01"), 2, 1, "ask", "a\n\nb");
+        let data = event::chunk(&ExecId::from("01"), 2, 1, "ask", "a\n\nb");
+        push_between(&mut frames, (2, 1), "llm_chunk", &data);
         assert!(
             frames.starts_with("id: 2.1\nevent: llm_chunk\ndata: {") && frames.matches('\n').count() == 4,
             "{frames}"

@@ -319,6 +319,14 @@ async fn hear(
                     return Heard::End;
                 }
             }
+            Ok(Notice::Live { seq, number, at, task_id, event: name, data }) => {
+                let data = event::live(exec_id, (seq, number), at, &task_id, &data);
+                let data = serde_json::from_str(&data).unwrap_or_default();
+                let live = Event { id: format!("{seq}.{number}"), name: name.to_owned(), data };
+                if sender.send(live).await.is_err() {
+                    return Heard::End;
+                }
+            }
             Err(broadcast::error::RecvError::Lagged(_)) => return Heard::Gap,
             Err(broadcast::error::RecvError::Closed) => return Heard::Closed,
         }

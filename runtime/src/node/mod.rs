@@ -285,7 +285,7 @@ async fn ended(notices: &mut broadcast::Receiver<Notice>) {
                     return;
                 }
             }
-            Ok(Notice::Chunk { .. }) => {}
+            Ok(Notice::Chunk { .. } | Notice::Live { .. }) => {}
             Err(_) => return,
         }
     }
@@ -446,6 +446,21 @@ pub enum Notice {
         task_id: String,
         /// The text.
         text: String,
+    },
+    /// Something that happens inside a step; not journaled. It is numbered like a chunk.
+    Live {
+        /// Seq of the last journal event before it.
+        seq: i64,
+        /// Number after that event, from 1, shared with chunks.
+        number: u64,
+        /// When.
+        at: Timestamp,
+        /// Task it happens in.
+        task_id: String,
+        /// `agent_start`, `agent_status`, `tool_call` or `tool_result`.
+        event: &'static str,
+        /// Fields of the event.
+        data: Map<String, Value>,
     },
 }
 

@@ -70,12 +70,22 @@ impl Watchers {
         if text.is_empty() {
             return;
         }
+        let task_id = task_id.to_owned();
+        self.numbered(exec_id, seq, |(seq, number)| Notice::Chunk { seq, number, task_id, text: text.to_owned() });
+    }
+
+    /// Tells listeners about something inside a step, a notice with the seq and the number it is given: it stands behind
+    /// what they were told last, else behind `seq`. Steps side by side see the run at different times, and an id that
+    /// went back would be taken for one that was heard.
+    pub(crate) fn numbered(&self, exec_id: &ExecId, seq: i64, notice: impl FnOnce((i64, u64)) -> Notice) {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = channels.get_mut(exec_id) {
-            let number = if channel.chunk.0 == seq { channel.chunk.1 + 1 } else { 1 };
+            let (seq, number) = match channel.chunk {
+                (0, _) => (seq, 1),
+                (told, number) => (told, number + 1),
+            };
             channel.chunk = (seq, number);
-            let notice = Notice::Chunk { seq, number, task_id: task_id.to_owned(), text: text.to_owned() };
-            let _ = channel.sender.send(notice);
+            let _ = channel.sender.send(notice((seq, number)));
         }
     }
 

@@ -53,7 +53,7 @@ pub struct RunContext {
     pub step_path: String,
     /// From 1.
     pub attempt: u32,
-    /// `<exec_id>:<step path>:<execution>`.
+    /// `<exec_id>:<step path>:<execution>`; for a call that a model asks for, `:tool:<n>:<digest>` behind it.
     pub idempotency_key: String,
 }
 

@@ -40,7 +40,8 @@ pub async fn chat(
     })
     .await;
     let response = live.finish(binding, "chat", outcome)?;
-    call::check_output(binding, response.text.len())?;
+    let called = |call: &ToolCall| call.id.len() + call.name.len() + call.arguments.len();
+    call::check_output(binding, response.text.len() + response.tool_calls.iter().map(called).sum::<usize>())?;
     Ok(response)
 }
 

@@ -22,12 +22,12 @@ use compozy_lang::plan;
 use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub use crate::plugin::llm_provider::{Finish, Role, Usage};
+pub use crate::plugin::llm_provider::{Finish, Message, Role, ToolCall, ToolDefinition, Usage};
 pub use error::Error;
 pub use settings::Settings;
 
 use crate::clock::Clock;
-use crate::plugin::llm_provider::{self, Message, Response};
+use crate::plugin::llm_provider::{self, Response};
 use crate::plugin::{Binding, CallContext, CancelToken, Environment, Host, Services, Source};
 
 /// Components that come with compozy.
@@ -69,6 +69,10 @@ pub struct PromptRequest {
     pub history: Vec<(Role, String)>,
     /// The user message.
     pub prompt: String,
+    /// What was said after it: answers that asked for calls of tools, and what came of them.
+    pub exchange: Vec<Message>,
+    /// Tools the model may call.
+    pub tools: Vec<ToolDefinition>,
     /// Model, where the task or agent names one.
     pub model: Option<String>,
     /// Sampling settings over the entry's own.
@@ -84,6 +88,8 @@ pub struct Answer {
     pub text: String,
     /// The value in it that matches the schema, where one was asked for.
     pub value: Option<Value>,
+    /// Calls of tools it asks for, where it was told of any.
+    pub tool_calls: Vec<ToolCall>,
     /// Tokens of all questions this answer took.
     pub usage: Usage,
     /// The model, as the provider names it.
@@ -348,6 +354,7 @@ impl Asking<'_> {
         Answer {
             text: response.text,
             value,
+            tool_calls: response.tool_calls,
             usage,
             model: response.model,
             provider_id: self.entry.id.clone(),
@@ -357,14 +364,25 @@ impl Asking<'_> {
     }
 }
 
+/// The value in `reply` that matches `schema`, if there is one.
+///
+/// # Errors
+/// [`Error::Schema`].
+pub fn matching(schema: &Value, reply: &str) -> Result<Option<Value>, Error> {
+    let schema = structured::Checker::new(schema).map_err(Error::Schema)?;
+    Ok(schema.value_of(reply).ok())
+}
+
+/// A message that neither asks for calls nor answers one.
+#[must_use]
+pub fn message(role: Role, content: String) -> Message {
+    Message { role, content, tool_calls: Vec::new(), tool_call_id: None }
+}
+
 fn add(sum: &mut Usage, more: &Usage) {
     sum.prompt_tokens = sum.prompt_tokens.saturating_add(more.prompt_tokens);
     sum.completion_tokens = sum.completion_tokens.saturating_add(more.completion_tokens);
     sum.cached_tokens = sum.cached_tokens.saturating_add(more.cached_tokens);
-}
-
-fn message(role: Role, content: String) -> Message {
-    Message { role, content, tool_calls: Vec::new(), tool_call_id: None }
 }
 
 #[cfg(test)]

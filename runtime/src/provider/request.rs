@@ -23,10 +23,11 @@ pub(crate) fn build(model: &str, defaults: &Map<String, Value>, request: &Prompt
     }
     messages.extend(request.history.iter().map(|(role, text)| message(*role, text.clone())));
     messages.push(message(Role::User, request.prompt.clone()));
+    messages.extend(request.exchange.iter().cloned());
     Ok(Request {
         model: model.to_owned(),
         messages,
-        tools: Vec::new(),
+        tools: request.tools.clone(),
         output_schema: request.output_schema.as_ref().map(Value::to_string),
         parameters: parameters(params)?,
     })

@@ -127,6 +127,7 @@ fn entry(id: &str, kind: &str, base_url: &str) -> plan::Provider {
         params: serde_json::Map::new(),
         timeout: None,
         concurrency: None,
+        max_tool_iterations: None,
         place: Place::default(),
     }
 }

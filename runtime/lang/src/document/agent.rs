@@ -15,6 +15,7 @@ use super::fields::Fields;
 use super::memory::MemoryUse;
 use super::provider::Entry;
 use super::reader::{Reader, SiteKind};
+use super::tool::ToolRef;
 use super::{Name, SchemaRef, Unsupported, item_path};
 
 /// An agent as written. Every part may be absent: it may replace parts of a registered one.
@@ -42,6 +43,10 @@ pub(crate) struct Agent {
     pub(crate) bindings: Vec<Name>,
     /// Memories it is bound to.
     pub(crate) memories: Vec<MemoryUse>,
+    /// Tools it may call.
+    pub(crate) tools: Vec<ToolRef>,
+    /// Most rounds of tool calls.
+    pub(crate) max_iterations: Option<u32>,
 }
 
 /// Which provider.
@@ -105,7 +110,9 @@ impl Reader<'_> {
         agent.params.extend(self.params(&fields));
         agent.bindings = self.bindings(&fields);
         agent.memories = self.memory_uses(&fields);
-        agent.unsupported = self.unsupported_keys(&fields, &["tools", "mcps", "attachments"], &["knowledge"]);
+        agent.tools = self.tool_refs(&fields);
+        agent.max_iterations = self.number(&fields, "max_iterations").filter(|rounds| *rounds > 0);
+        agent.unsupported = self.unsupported_keys(&fields, &["mcps", "attachments"], &["knowledge"]);
         Some(agent)
     }
 

@@ -60,6 +60,7 @@ impl Reader<'_> {
             params: reader.params(&fields),
             timeout: reader.duration(&fields, "timeout").filter(|timeout| *timeout > Duration::ZERO),
             concurrency: reader.provider_concurrency(&fields),
+            max_tool_iterations: reader.number(&fields, "max_tool_iterations").filter(|rounds| *rounds > 0),
             place: node.place(),
         });
         if let Some(rest) = fields.get("rate_limit") {

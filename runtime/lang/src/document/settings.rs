@@ -274,11 +274,35 @@ impl Reader<'_> {
             retry_attempts: self.amount(fields, "retry_attempts"),
             retry_backoff_base: self.span(fields, "retry_backoff_base"),
             retry_backoff_max: self.span(fields, "retry_backoff_max"),
-            max_tool_iterations: self.amount(fields, "max_tool_iterations"),
+            tools: self.tool_guards(fields),
             structured_output_retries: self.amount(fields, "structured_output_retries"),
             default_concurrency: if self.flag(rate, "enabled") { concurrency } else { None },
             default_queue_size: self.amount(rate, "default_queue_size"),
         }
+    }
+
+    fn tool_guards(&mut self, fields: &Fields<'_>) -> plan::ToolGuards {
+        let caps = &self.section(fields, "tool_call_caps");
+        plan::ToolGuards {
+            max_iterations: self.amount(fields, "max_tool_iterations"),
+            max_concurrent: self.amount(fields, "max_concurrent_tools"),
+            max_sequential_errors: self.amount(fields, "max_sequential_tool_errors"),
+            max_consecutive_successes: self.amount(fields, "max_consecutive_successes"),
+            default_cap: self.amount(caps, "default"),
+            caps: self.caps_by_tool(caps),
+        }
+    }
+
+    /// `tool_call_caps.overrides`; 0 means no cap.
+    fn caps_by_tool(&mut self, caps: &Fields<'_>) -> BTreeMap<String, u32> {
+        let mut found = BTreeMap::new();
+        let entries = caps.get("overrides").and_then(Node::entries).unwrap_or_default();
+        for entry in entries {
+            let path = format!("{}.{}", caps.at("overrides"), entry.key);
+            let cap = self.int_of(&entry.value, &path, 0, i64::from(u32::MAX));
+            found.extend(cap.and_then(|cap| Some((entry.key.to_string(), u32::try_from(cap).ok()?))));
+        }
+        found
     }
 
     fn engine(&mut self, project: &Fields<'_>) -> Engine {

@@ -12,6 +12,7 @@ use crate::yaml::Node;
 use super::fields::Fields;
 use super::memory::MemoryUse;
 use super::reader::{Reader, SiteKind};
+use super::tool::ToolRef;
 use super::{Name, SchemaRef, Unsupported, item_path};
 
 mod basic;
@@ -58,6 +59,8 @@ pub(crate) struct Task {
     pub(crate) bindings: Vec<Name>,
     /// Memories of the prompt.
     pub(crate) memories: Vec<MemoryUse>,
+    /// Tools the model may call.
+    pub(crate) tools: Vec<ToolRef>,
     /// What it uses that is not part of this version.
     pub(crate) unsupported: Vec<Unsupported>,
     /// Id of the router it is written in.
@@ -252,7 +255,8 @@ impl Reader<'_> {
             retry: self.retry(&[Some(fields), config]),
             bindings: self.bindings(fields),
             memories: self.memory_uses(fields),
-            unsupported: self.unsupported_keys(fields, &["tools", "mcps", "attachments"], &["knowledge"]),
+            tools: self.tool_refs(fields),
+            unsupported: self.unsupported_keys(fields, &["mcps", "attachments"], &["knowledge"]),
             router: None,
             node: fields.node.clone(),
             id_template,

@@ -6,8 +6,9 @@ use crate::plan::{TemplateMode, ValueTemplate};
 use crate::schema::definitions::TOOL;
 use crate::yaml::Node;
 
+use super::fields::Fields;
 use super::reader::{Reader, SiteKind};
-use super::{Name, SchemaRef};
+use super::{Name, SchemaRef, item_path};
 
 /// A tool as written.
 #[derive(Debug, Clone)]
@@ -78,6 +79,23 @@ impl Reader<'_> {
             timeout: self.duration(&fields, "timeout"),
             node: node.clone(),
         })
+    }
+
+    /// Tools that a model may call: ids and tools.
+    pub(crate) fn tool_refs(&mut self, fields: &Fields<'_>) -> Vec<ToolRef> {
+        let path = fields.at("tools");
+        let nodes = fields.get("tools").map(super::scalar::one_or_many).unwrap_or_default();
+        let mut found = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            let Some(reference) = self.tool_ref(node, &item_path(&path, node, index)) else { continue };
+            match &reference {
+                ToolRef::Inline(tool) if tool.id.is_none() => {
+                    self.report(node.diagnostic("CZ0203", "a tool needs an id").length(1).path(&path).help("add it"));
+                }
+                _ => found.push(reference),
+            }
+        }
+        found
     }
 
     /// The tool of a task: an id, or a tool.

@@ -105,6 +105,8 @@ fn replace(base: &Agent, over: &Agent) -> Agent {
         unsupported: base.unsupported.iter().cloned().chain(over.unsupported).collect(),
         bindings: if over.bindings.is_empty() { base.bindings.clone() } else { over.bindings },
         memories: if over.memories.is_empty() { base.memories.clone() } else { over.memories },
+        tools: if over.tools.is_empty() { base.tools.clone() } else { over.tools },
+        max_iterations: over.max_iterations.or(base.max_iterations),
     }
 }
 

@@ -32,6 +32,19 @@ pub(super) struct Used {
     containers: Vec<String>,
 }
 
+impl Used {
+    /// Keeps a tool; the key it has from now on. Tools written in two tasks may have the same id and differ.
+    pub(super) fn keep_tool(&mut self, key: String, tool: Tool) -> String {
+        let is_inline = key.contains('#');
+        let mut free = key;
+        while is_inline && self.tools.contains_key(&free) {
+            free.push('+');
+        }
+        self.tools.insert(free.clone(), tool);
+        free
+    }
+}
+
 /// What is known of a task besides what it does.
 #[derive(Debug)]
 pub(super) struct Written<'t> {
@@ -110,6 +123,9 @@ impl Linker<'_> {
             Body::Basic(executor) => {
                 let mut executed = self.basic(executor, &written, (task.with.take(), task.env), around, used)?;
                 self.prompt_memories(&mut executed.kind, task.memories, used);
+                if let TaskKind::Prompt(prompt) = &mut executed.kind {
+                    self.prompt_tools(prompt, task.tools, &task.id, used);
+                }
                 executed
             }
             body => {
@@ -156,7 +172,7 @@ impl Linker<'_> {
         match executor {
             Executor::Tool(reference) => {
                 let (key, tool) = self.tool_of(reference, task.id)?;
-                used.tools.insert(key.clone(), tool);
+                let key = used.keep_tool(key, tool);
                 Some(Executed { kind: TaskKind::Tool(ToolCall { tool: key }), with, env, input: None, output: None })
             }
             Executor::Prompt(prompt) => self.prompt(*prompt, task.id, around.workflow, with, env, used),

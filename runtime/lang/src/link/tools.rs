@@ -2,9 +2,10 @@
 
 use crate::document::Name;
 use crate::document::tool::{Tool as ToolDocument, ToolRef};
-use crate::plan::Tool;
+use crate::plan::{Prompt, Tool, ToolGuards};
 
 use super::Linker;
+use super::tasks::Used;
 
 impl Linker<'_> {
     /// Registers the tools of all files.
@@ -70,6 +71,25 @@ impl Linker<'_> {
         })
     }
 
+    /// Lets a prompt call these tools. One with the id of an earlier one takes its place.
+    pub(super) fn prompt_tools(&mut self, prompt: &mut Prompt, references: Vec<ToolRef>, task: &Name, used: &mut Used) {
+        for reference in references {
+            let Some((key, tool)) = self.tool_of(reference, task) else { continue };
+            let is_other = |key: &String| used.tools.get(key).is_none_or(|known| known.id != tool.id);
+            prompt.toolbox.tools.retain(is_other);
+            prompt.toolbox.tools.push(used.keep_tool(key, tool));
+        }
+    }
+
+    /// What bounds the tool calls of a prompt: the agent over the provider's entry over `llm`.
+    pub(super) fn tool_guards(&self, max_iterations: Option<u32>, provider: Option<&str>) -> ToolGuards {
+        let entry = self.providers.iter().find(|entry| provider.map_or(entry.default, |id| entry.id == id));
+        let mut guards = self.settings.llm.tools.clone();
+        let own = max_iterations.or_else(|| entry.and_then(|entry| entry.max_tool_iterations));
+        guards.max_iterations = own.unwrap_or(guards.max_iterations);
+        guards
+    }
+
     /// The tool of a task and its key in [`crate::plan::Workflow::tools`].
     pub(super) fn tool_of(&mut self, reference: ToolRef, task: &Name) -> Option<(String, Tool)> {
         match reference {
@@ -90,6 +110,7 @@ impl Linker<'_> {
             }
             ToolRef::Inline(tool) => {
                 let id = tool.id.as_ref().map_or_else(|| task.text.clone(), |id| id.text.clone());
+                // Registered tools have no `#` in their ids.
                 let key = format!("{}#{id}", task.text);
                 self.tool(*tool, &id).map(|tool| (key, tool))
             }

@@ -7,7 +7,7 @@ use crate::document::Name;
 use crate::document::agent::Agent;
 use crate::document::task::PromptExecutor;
 use crate::document::workflow::{Defaults, Workflow as WorkflowDocument};
-use crate::plan::{ProjectFacts, Prompt, TaskKind, Template, Workflow};
+use crate::plan::{ProjectFacts, Prompt, TaskKind, Template, Toolbox, Workflow};
 
 use super::Linker;
 use super::tasks::{Around, Executed, Used};
@@ -111,10 +111,12 @@ impl Linker<'_> {
             self.report(problem.help("give it a prompt, or name an action of its agent"));
             return None;
         };
+        let toolbox =
+            Toolbox { tools: Vec::new(), guards: self.tool_guards(agent.max_iterations, choice.provider.as_deref()) };
         let memories = agent.memories.iter().filter_map(|memory| self.memory_binding(memory, used)).collect();
         let mut params = agent.params;
         params.extend(choice.params);
-        let kind = TaskKind::Prompt(Prompt {
+        let mut prompt = Prompt {
             prompt,
             instructions: agent.instructions,
             provider: choice.provider,
@@ -125,7 +127,10 @@ impl Linker<'_> {
             },
             params,
             memories,
-        });
+            toolbox,
+        };
+        self.prompt_tools(&mut prompt, agent.tools, task, used);
+        let kind = TaskKind::Prompt(prompt);
         let mut all_env = agent.env;
         all_env.extend(env);
         Some(Executed { kind, with, env: all_env, input, output })

@@ -48,6 +48,8 @@ pub struct Provider {
     pub timeout: Option<Duration>,
     /// Most calls at once; `None`: `llm.rate_limiting.default_concurrency`.
     pub concurrency: Option<u32>,
+    /// Most rounds of tool calls; `None`: `llm.max_tool_iterations`.
+    pub max_tool_iterations: Option<u32>,
     /// Where it is written.
     pub place: Place,
 }
@@ -70,6 +72,7 @@ impl Provider {
             params: serde_json::Map::new(),
             timeout: None,
             concurrency: None,
+            max_tool_iterations: None,
             place,
         }
     }

@@ -68,7 +68,7 @@ fn defaults_are_those_of_the_reference() {
     let llm = &settings.llm;
     assert_eq!((llm.provider_timeout, llm.retry_attempts), (SECOND * 300, 3));
     assert_eq!((llm.retry_backoff_base, llm.retry_backoff_max), (Duration::from_millis(100), SECOND * 10));
-    assert_eq!((llm.max_tool_iterations, llm.structured_output_retries, llm.default_concurrency), (25, 2, Some(10)));
+    assert_eq!((llm.tools.max_iterations, llm.structured_output_retries, llm.default_concurrency), (25, 2, Some(10)));
     assert_eq!((settings.runtime.tool_execution_timeout, settings.runtime.log_level.as_str()), (SECOND * 60, "info"));
 
     let limits = &settings.limits;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Json, Page, json};
 use crate::id::ExecId;
 use crate::storage::row::Journal;
+use compozy_engine::time::Timestamp;
 
 /// A page of events.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -72,6 +73,29 @@ pub fn chunk(exec_id: &ExecId, seq: i64, number: u64, task_id: &str, text: &str)
         quoted(task_id),
         quoted(text)
     )
+}
+
+/// The `data` of what happens inside a step; `chunk` is its number after event `seq`.
+#[must_use]
+pub fn live(
+    exec_id: &ExecId,
+    (seq, number): (i64, u64),
+    at: Timestamp,
+    task_id: &str,
+    fields: &serde_json::Map<String, serde_json::Value>,
+) -> String {
+    let mut text = format!(
+        r#"{{"exec_id":{},"seq":{seq},"chunk":{number},"at":"{}","task_id":{}"#,
+        quoted(exec_id.as_str()),
+        at.to_rfc3339(),
+        quoted(task_id),
+    );
+    for (name, value) in fields {
+        // Writing into a string does not fail.
+        let _ = write!(text, ",{}:{value}", quoted(name));
+    }
+    text.push('}');
+    text
 }
 
 /// Appends the members and the closing brace.

@@ -25,7 +25,7 @@ use super::get::parse;
 use crate::api::answer::Answer;
 use crate::api::document::event;
 use crate::api::error::{Problem, not_found};
-use crate::api::events::{Position, Verdict, Wanted, push_chunk, push_event, shutdown_frame};
+use crate::api::events::{Position, Verdict, Wanted, push_between, push_event, shutdown_frame};
 use crate::api::query::{Query, invalid};
 use crate::api::shutdown::Phase;
 use crate::api::{AppState, code};
@@ -228,7 +228,12 @@ impl Feed {
             match notice {
                 Notice::Events(events) => self.push(&mut frames, events.iter()),
                 Notice::Chunk { seq, number, task_id, text } => {
-                    self.chunk(&mut frames, seq, number, &task_id, &text);
+                    let data = |exec_id: &ExecId| event::chunk(exec_id, seq, number, &task_id, &text);
+                    self.between(&mut frames, (seq, number), "llm_chunk", data);
+                }
+                Notice::Live { seq, number, at, task_id, event: name, data } => {
+                    let data = |exec_id: &ExecId| event::live(exec_id, (seq, number), at, &task_id, &data);
+                    self.between(&mut frames, (seq, number), name, data);
                 }
             }
             if self.stage != Stage::Live {
@@ -264,15 +269,22 @@ impl Feed {
         }
     }
 
-    fn chunk(&mut self, frames: &mut String, seq: i64, number: u64, task_id: &str, text: &str) {
+    /// Appends what is not journaled, unless it has been sent before.
+    fn between(
+        &mut self,
+        frames: &mut String,
+        (seq, number): (i64, u64),
+        name: &str,
+        data: impl FnOnce(&ExecId) -> String,
+    ) {
         match self.position.judge_chunk(seq, number) {
             Verdict::Skip => {}
             // The event before it is in the journal; the chunk itself is best effort.
             Verdict::Gap => self.stage = Stage::Reading,
             Verdict::Send => {
                 self.position.chunk = number;
-                if self.wanted.shows("llm_chunk") {
-                    push_chunk(frames, &self.exec_id, seq, number, task_id, text);
+                if self.wanted.shows(name) {
+                    push_between(frames, (seq, number), name, &data(&self.exec_id));
                 }
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Everything here may run more than once for one step (a crash, a retry); only what the engine then records counts.
 
+mod agent;
 mod aggregate;
 mod condition;
 mod container;

@@ -1,4 +1,4 @@
-//! Prompt tasks: one question to a model.
+//! Prompt tasks: one question to a model, or as many as it takes with the tools it may call.
 
 use compozy_engine::error::{ErrorKind, StepError};
 use compozy_engine::event::Usage;
@@ -13,6 +13,16 @@ use crate::plugin::call::CallContext;
 use crate::plugin::{CallError, Kind};
 use crate::provider::{self, Answer, OnPiece, Piece, PromptRequest};
 
+/// What a prompt came to.
+pub(super) struct Answered {
+    /// The model's last words.
+    pub(super) text: String,
+    /// The value in them, where the task has an output schema.
+    pub(super) value: Option<Value>,
+    /// What all questions took.
+    pub(super) usage: Vec<Usage>,
+}
+
 impl Executor {
     pub(super) async fn prompt(&self, attempt: &Attempt<'_>, prompt: &Prompt, with: &Value) -> Result<Raw, Lost> {
         let mut batch = Batch::new(&self.environment);
@@ -24,10 +34,11 @@ impl Executor {
         let request = PromptRequest {
             system: system.filter(|text| !text.is_empty()),
             history: recalled.history(),
-            prompt: text,
+            prompt: text.clone(),
             model: prompt.model.clone(),
             params: prompt.params.clone(),
             output_schema: attempt.task.output_schema.clone(),
+            ..PromptRequest::default()
         };
         let timeout = self.timeout(attempt, with).await?;
         let ctx = CallContext {
@@ -35,10 +46,29 @@ impl Executor {
             timeout: timeout.unwrap_or(self.prompt_timeout),
             cancel: attempt.cancel.clone(),
         };
-        let (exec_id, seq) = {
-            let state = attempt.state.read();
-            (state.facts.exec_id.as_str().into(), state.last_seq)
+        let answered = if prompt.toolbox.is_empty() {
+            let answer = self.ask(attempt, prompt, &request, &ctx).await?;
+            Answered { usage: vec![usage_of(&answer)], text: answer.text, value: answer.value }
+        } else {
+            Box::pin(self.converse(attempt, prompt, request, &ctx)).await?
         };
+        let mut raw = read(&answered);
+        let remembered = self.remember(attempt, recalled, (&text, &answered.text), ctx, &mut raw).await;
+        match remembered {
+            Ok(()) => Ok(raw),
+            Err(error) => Err(Lost { usage: raw.usage, ..error.into() }),
+        }
+    }
+
+    /// One question. What comes of the answer is shown to those who watch the run.
+    pub(super) async fn ask(
+        &self,
+        attempt: &Attempt<'_>,
+        prompt: &Prompt,
+        request: &PromptRequest,
+        ctx: &CallContext,
+    ) -> Result<Answer, StepError> {
+        let (exec_id, seq) = attempt.moment();
         let task = attempt.step.key.path.as_str();
         // Only a run that somebody watches is streamed; for the others the whole answer is cheaper.
         let secrets = self.watchers.secrets();
@@ -48,22 +78,19 @@ impl Executor {
             Piece::Restart => shown = secrets.stream(),
         };
         let on_piece: Option<OnPiece<'_>> = if self.watchers.any(&exec_id) { Some(&mut on_piece) } else { None };
-        let answer = self.providers.chat(prompt.provider.as_deref(), &request, &ctx, on_piece).await;
+        let answer = self.providers.chat(prompt.provider.as_deref(), request, ctx, on_piece).await;
         self.watchers.chunk(&exec_id, seq, task, &shown.finish());
-        let answer = answer.map_err(provider_error)?;
-        let mut raw = read(&answer);
-        self.remember(attempt, recalled, (&request.prompt, &answer.text), ctx, &mut raw).await?;
-        Ok(raw)
+        answer.map_err(provider_error)
     }
 }
 
 /// `{text, response}`; with an output schema the parsed value itself.
-fn read(answer: &Answer) -> Raw {
-    let output = match &answer.value {
+fn read(answered: &Answered) -> Raw {
+    let output = match &answered.value {
         Some(value) => Json::from(value),
-        None => Json::from(&json!({"text": answer.text, "response": answer.text})),
+        None => Json::from(&json!({"text": answered.text, "response": answered.text})),
     };
-    Raw { usage: vec![usage_of(answer)], ..Raw::new(output) }
+    Raw { usage: answered.usage.clone(), ..Raw::new(output) }
 }
 
 /// What an answer took.
@@ -77,7 +104,7 @@ pub(super) fn usage_of(answer: &Answer) -> Usage {
 }
 
 /// A failed question as the step's error.
-fn provider_error(error: provider::Error) -> StepError {
+pub(super) fn provider_error(error: provider::Error) -> StepError {
     let error = match error {
         provider::Error::Call(call) => return StepError { kind: model_kind(&call), ..call_error(call) },
         other => other,

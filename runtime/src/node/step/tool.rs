@@ -9,13 +9,15 @@ use compozy_engine::error::{ErrorKind, StepError};
 use compozy_engine::json::{Json, MAX_DEPTH};
 use compozy_lang::environment::ProjectEnvironment;
 use compozy_lang::plan::{self, PluginKind, ToolCall};
+use compozy_lang::schema_check;
 use compozy_lang::source::Place;
 use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
 use super::{Attempt, Executor, Lost, Raw};
+use crate::id::ExecId;
 use crate::plugin::call::{Binding, CallContext, RunContext};
-use crate::plugin::tool::{self, Description};
+use crate::plugin::tool::{self, Description, Function};
 use crate::plugin::{self, CallError, Grants, Host, Kind, Services};
 
 /// The tool plugins of a project, loaded at their first use.
@@ -44,6 +46,15 @@ struct Loaded {
     description: Description,
 }
 
+/// What of a tool is checked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Side {
+    /// What it takes (CZ0708).
+    Input,
+    /// What it gives (CZ0709).
+    Output,
+}
+
 impl Tools {
     /// Tools of the project whose plugin entries are `plugins`.
     #[must_use]
@@ -61,6 +72,30 @@ impl Tools {
     /// Calls made from now on use the plugin entries of `project`.
     pub fn replace(&self, project: &plan::Project) {
         *self.entries.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Entries::new(project));
+    }
+
+    /// Limit of a call where neither task nor tool has one.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// What is called for a tool, and what `read` takes from the plugin's description of the function.
+    pub(super) async fn bind<F>(
+        &self,
+        tool: &plan::Tool,
+        read: impl FnOnce(&Function) -> F,
+    ) -> Result<(Binding, F), StepError> {
+        let (cell, entries) = self.load(&tool.plugin).await?;
+        let Some(loaded) = cell.get() else {
+            return Err(StepError::new("internal", ErrorKind::Internal, "a loaded plugin is gone"));
+        };
+        let function = function(tool, &loaded.description)?;
+        let mut binding = loaded.binding.clone();
+        if tool.config.as_object().is_some_and(|config| !config.is_empty()) {
+            let plugin = entries.plugins.get(&tool.plugin).map_or(&Value::Null, |entry| &entry.config);
+            binding.config = config_text(plugin, &tool.config).into();
+        }
+        Ok((binding, read(function)))
     }
 
     async fn load(&self, id: &str) -> Result<(Arc<OnceCell<Loaded>>, Arc<Entries>), StepError> {
@@ -125,34 +160,60 @@ impl Executor {
             let message = format!("tool '{}' is not in the plan", call.tool);
             return Err(StepError::new("CZ0205", ErrorKind::Internal, message).into());
         };
-        if tool.input_schema.is_some() {
-            let site = format!("input of tool '{}'", tool.id);
-            self.check(attempt.plan, &site, tool.input_schema.as_ref(), with, "CZ0708")?;
+        if let Some(schema) = &tool.input_schema {
+            self.check_tool(&attempt.plan.digest, (Side::Input, &call.tool), &tool.id, schema, with)?;
         }
         let timeout = self.timeout(attempt, with).await?.or(tool.timeout).unwrap_or(self.tools.timeout);
-        let (cell, _) = self.tools.load(&tool.plugin).await?;
-        let Some(loaded) = cell.get() else {
-            return Err(StepError::new("internal", ErrorKind::Internal, "a loaded plugin is gone").into());
-        };
-        let function = function_name(tool, &loaded.description)?;
-        let mut binding = loaded.binding.clone();
-        if tool.config.as_object().is_some_and(|config| !config.is_empty()) {
-            let entries = self.tools.entries.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let plugin = entries.plugins.get(&tool.plugin).map_or(Value::Null, |entry| entry.config.clone());
-            binding.config = config_text(&plugin, &tool.config).into();
-        }
+        let (binding, function) = self.tools.bind(tool, |function| function.name.clone()).await?;
         let ctx = CallContext { run: Some(attempt.run_context()), timeout, cancel: attempt.cancel.clone() };
         let answer = tool::run(&binding, &ctx, &function, &with.to_string()).await.map_err(call_error)?;
-        let output = read_answer(&tool.id, &answer)?;
-        if tool.output_schema.is_some() {
-            let site = format!("output of tool '{}'", tool.id);
-            self.check_output(attempt.plan, &site, tool.output_schema.as_ref(), &output, "CZ0709")?;
+        Ok(Raw::new(self.read_tool(attempt, &call.tool, tool, &answer)?))
+    }
+
+    /// What a tool answered, checked; `key` is the tool's in the plan.
+    pub(super) fn read_tool(
+        &self,
+        attempt: &Attempt<'_>,
+        key: &str,
+        tool: &plan::Tool,
+        answer: &str,
+    ) -> Result<Json, StepError> {
+        let output = read_answer(&tool.id, answer)?;
+        if let Some(schema) = &tool.output_schema {
+            self.check_tool(&attempt.plan.digest, (Side::Output, key), &tool.id, schema, &output.to_value())?;
         }
-        Ok(Raw::new(output))
+        Ok(output)
+    }
+
+    /// Checks what a tool takes or gives. `digest` is of what the schema is written in, and the tool's key in the plan
+    /// names it there: two tools may have the same id.
+    pub(super) fn check_tool(
+        &self,
+        digest: &str,
+        (side, key): (Side, &str),
+        id: &str,
+        schema: &Value,
+        value: &Value,
+    ) -> Result<(), StepError> {
+        let (what, code) = match side {
+            Side::Input => ("input", "CZ0708"),
+            Side::Output => ("output", "CZ0709"),
+        };
+        self.schemas.check(digest, &format!("{what} of tool {key}"), schema, value).map_err(|violations| {
+            let violations = schema_check::describe(&violations);
+            let message = format!("{what} of tool '{id}' does not match its schema: {violations}");
+            StepError::new(code, ErrorKind::Schema, message)
+        })
     }
 }
 
 impl Attempt<'_> {
+    /// The run, and the seq of its last event: what is shown of a step stands behind it.
+    pub(super) fn moment(&self) -> (ExecId, i64) {
+        let state = self.state.read();
+        (state.facts.exec_id.as_str().into(), state.last_seq)
+    }
+
     /// What the plugin may know of the run.
     pub(super) fn run_context(&self) -> Arc<RunContext> {
         Arc::new(RunContext {
@@ -166,15 +227,15 @@ impl Attempt<'_> {
 }
 
 /// `function`, else the only one, else the one named like the tool (dialect §10.3).
-fn function_name(tool: &plan::Tool, description: &Description) -> Result<String, StepError> {
+fn function<'d>(tool: &plan::Tool, description: &'d Description) -> Result<&'d Function, StepError> {
     let names: Vec<&str> = description.functions.iter().map(|function| function.name.as_str()).collect();
     let wanted = match (&tool.function, names.as_slice()) {
         (Some(function), _) => function.as_str(),
         (None, [only]) => only,
         (None, _) => &tool.id,
     };
-    if names.contains(&wanted) {
-        return Ok(wanted.to_owned());
+    if let Some(found) = description.functions.iter().find(|function| function.name == wanted) {
+        return Ok(found);
     }
     let message =
         format!("'{}': no usable implementation: plugin '{}' has no function '{wanted}'", tool.id, tool.plugin);

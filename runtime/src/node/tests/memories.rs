@@ -17,7 +17,7 @@ use crate::node::{Node, StartRequest};
 use crate::plugin::CallContext;
 use crate::storage::row::{Durability, Run};
 
-fn definition(id: &str, change: impl FnOnce(&mut MemoryDefinition)) -> MemoryDefinition {
+pub(super) fn definition(id: &str, change: impl FnOnce(&mut MemoryDefinition)) -> MemoryDefinition {
     let mut definition: MemoryDefinition = serde_json::from_value(json!({
         "id": id, "kind": "buffer", "description": "", "max_tokens": null, "max_messages": null,
         "max_context_ratio": null, "token_allocation": null, "flushing": Flushing::default(), "in_memory": false,
@@ -30,7 +30,7 @@ fn definition(id: &str, change: impl FnOnce(&mut MemoryDefinition)) -> MemoryDef
 }
 
 /// A text that may refer to the workflow.
-fn text(text: &str) -> Template {
+pub(super) fn text(text: &str) -> Template {
     template(text, &["workflow.id", "workflow.exec_id"], TemplateMode::Text)
 }
 
@@ -66,6 +66,7 @@ fn prompt(id: &str, words: &str, read_only: bool, key: &str) -> Task {
         model: None,
         params: Default::default(),
         memories,
+        toolbox: Default::default(),
     });
     Task { kind, with: None, ..task(id, "add", &json!({})) }
 }
@@ -82,7 +83,7 @@ async fn outputs(node: &Node, run: &Run) -> Vec<(String, Option<String>)> {
     steps.into_iter().map(|step| (step.task_id, step.output)).collect()
 }
 
-async fn contents(node: &Node, plan: &Workflow, key: &str) -> Vec<String> {
+pub(super) async fn contents(node: &Node, plan: &Workflow, key: &str) -> Vec<String> {
     let place = Place::new(&plan.memories["chat"], key).unwrap();
     let seen = node.memory().look(place, true).await.unwrap();
     seen.state.messages.into_iter().map(|message| message.content).collect()

@@ -1,5 +1,6 @@
 //! The worker with real SQLite and a real component; definitions are made by hand.
 
+mod agents;
 mod broadcasts;
 mod containers;
 mod control;

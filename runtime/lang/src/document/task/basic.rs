@@ -29,7 +29,7 @@ pub(crate) struct PromptExecutor {
 
 impl Reader<'_> {
     pub(super) fn executor(&mut self, fields: &Fields<'_>, id: &Name) -> Option<Executor> {
-        let prompts = ["agent", "prompt", "action", "model_config"];
+        let prompts = ["agent", "prompt", "action", "model_config", "tools"];
         if let Some(tool) = fields.get("tool") {
             if let Some(other) = prompts.iter().copied().find(|name| fields.get(name).is_some()) {
                 let message = format!("'tool' cannot be combined with '{other}'");

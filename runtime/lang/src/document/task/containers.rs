@@ -170,6 +170,7 @@ fn composite_of(list: TaskList, id: &Name, node: &Node) -> Task {
         retry: Retry::default(),
         bindings: Vec::new(),
         memories: Vec::new(),
+        tools: Vec::new(),
         unsupported: Vec::new(),
         router: None,
         node: node.clone(),
