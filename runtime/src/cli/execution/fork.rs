@@ -8,6 +8,7 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Format, escaped};
 use crate::cli::session::Session;
+use crate::cli::signals::Signals;
 use crate::cli::workflow::input;
 use crate::cli::workflow::wait::{self, Ended, Waiting};
 
@@ -99,7 +100,7 @@ async fn go_on_with(session: &Session, backend: &mut Backend, id: &str, fork: Fo
     session.output.detail(&format!("Execution: {exec_id}"));
     wait::say_if_held(session, backend, exec_id).await;
     let waiting = Waiting { exec_id, after: 0, timeout: None, print_events: false };
-    match wait::until_end(session, backend, &waiting).await {
+    match wait::until_end(session, backend, &waiting, &mut Signals::new()?).await {
         Ok(Ended::Run | Ended::Timeout) => wait::print(session, backend, exec_id).await,
         Ok(Ended::Interrupt(_)) => {
             let how = if embedded { "was handed back" } else { "goes on" };

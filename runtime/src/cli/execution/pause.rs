@@ -8,6 +8,7 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::Format;
 use crate::cli::session::Session;
+use crate::cli::signals::Signals;
 use crate::cli::workflow::wait::{self, Ended, Waiting};
 
 /// Examples and exit codes of `pause`.
@@ -56,7 +57,7 @@ async fn resume_with(session: &Session, backend: &mut Backend, id: &str) -> Resu
     session.output.detail(&format!("Execution: {exec_id}"));
     let after = document.get("last_seq").and_then(Value::as_i64).unwrap_or(0);
     let waiting = Waiting { exec_id, after, timeout: None, print_events: false };
-    match wait::until_end(session, backend, &waiting).await? {
+    match wait::until_end(session, backend, &waiting, &mut Signals::new()?).await? {
         Ended::Run | Ended::Timeout => wait::print(session, backend, exec_id).await,
         Ended::Interrupt(_) => {
             session.output.warn(&format!("interrupted; execution {exec_id} was handed back"));

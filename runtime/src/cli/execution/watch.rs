@@ -5,6 +5,7 @@ use clap::Args;
 use crate::cli::backend::{Backend, Need};
 use crate::cli::failure::Failure;
 use crate::cli::session::Session;
+use crate::cli::signals::Signals;
 use crate::cli::workflow::wait::{self, Ended, Waiting};
 
 /// Examples and exit codes.
@@ -38,7 +39,7 @@ pub async fn run(session: &Session, args: WatchArgs) -> Result<u8, Failure> {
 async fn follow(session: &Session, backend: &mut Backend, args: &WatchArgs) -> Result<u8, Failure> {
     let exec_id = backend.resolve(&args.id).await?;
     let waiting = Waiting { exec_id: &exec_id, after: args.from.max(0), timeout: None, print_events: args.events };
-    match wait::until_end(session, backend, &waiting).await? {
+    match wait::until_end(session, backend, &waiting, &mut Signals::new()?).await? {
         Ended::Run => wait::print(session, backend, &exec_id).await,
         Ended::Timeout | Ended::Interrupt(_) => {
             session.output.talk(&format!("Execution {exec_id} goes on."));

@@ -94,18 +94,48 @@ async fn carry_out(
     timeout: Option<Duration>,
 ) -> Result<u8, Failure> {
     let workflow_id = escaped(&start.workflow_id);
-    let exec_id = backend.start(session, start).await?;
+    let mut signals = Signals::new()?;
+    let Some((exec_id, early)) = begin(session, backend, start, &mut signals).await? else {
+        session.output.warn("nobody knows whether the run was recorded: compozy execution list");
+        return Ok(exit::INTERRUPTED);
+    };
+    if let Some(signal) = early.filter(|_| !args.no_wait) {
+        return interrupted(session, backend, &exec_id, args, signal).await;
+    }
     if args.no_wait {
         return started(session, backend, &workflow_id, &exec_id).await;
     }
     session.output.detail(&format!("Execution: {exec_id}"));
     wait::say_if_held(session, backend, &exec_id).await;
     let waiting = Waiting { exec_id: &exec_id, after: 0, timeout, print_events: false };
-    match wait::until_end(session, backend, &waiting).await {
+    match wait::until_end(session, backend, &waiting, &mut signals).await {
         Ok(Ended::Run) => wait::print(session, backend, &exec_id).await,
         Ok(Ended::Timeout) => Err(goes_on("timeout", "the run is still going on", &exec_id)),
         Ok(Ended::Interrupt(signal)) => interrupted(session, backend, &exec_id, args, signal).await,
         Err(failure) => Err(failure.member("exec_id", exec_id)),
+    }
+}
+
+/// Starts the run. Who interrupts meanwhile is still told which run there is; nothing is, the second time.
+async fn begin(
+    session: &Session,
+    backend: &mut Backend,
+    start: Start,
+    signals: &mut Signals,
+) -> Result<Option<(String, Option<Signal>)>, Failure> {
+    let starting = backend.start(session, start);
+    tokio::pin!(starting);
+    let mut early = None;
+    loop {
+        tokio::select! {
+            started = &mut starting => return Ok(Some((started?, early))),
+            signal = signals.next() => {
+                if early.replace(signal).is_some() {
+                    return Ok(None);
+                }
+                session.output.warn("waiting for the answer to the start; interrupt again to leave at once");
+            }
+        }
     }
 }
 

@@ -53,12 +53,16 @@ pub async fn say_if_held(session: &Session, backend: &Backend, exec_id: &str) {
     }
 }
 
-/// Shows a run until it ends.
+/// Shows a run until it ends, or until one of `signals` comes.
 ///
 /// # Errors
 /// The source of events failed.
-pub async fn until_end(session: &Session, backend: &mut Backend, waiting: &Waiting<'_>) -> Result<Ended, Failure> {
-    let mut signals = Signals::new()?;
+pub async fn until_end(
+    session: &Session,
+    backend: &mut Backend,
+    waiting: &Waiting<'_>,
+    signals: &mut Signals,
+) -> Result<Ended, Failure> {
     let mut watch = backend.watch(waiting.exec_id, waiting.after);
     let mut progress = Progress::new(session.output.clone());
     let mut frames = tokio::time::interval(FRAME);
