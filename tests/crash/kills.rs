@@ -26,7 +26,7 @@ fn setting(name: &str, usual: u64) -> u64 {
 }
 
 pub(super) fn project_of(programs: &[Program], effects: &Effects) -> Project {
-    let project = Project::sqlite(&program::project_file(&effects.grant()));
+    let project = Project::sqlite(&(program::project_file(&effects.grant()) + "memories: [{id: log}]\n"));
     project.component("guests/zoo");
     project.file(&format!("workflows/{}.yaml", program::SUB), program::sub_workflow(&effects.url()));
     for program in programs {

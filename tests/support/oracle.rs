@@ -24,6 +24,8 @@ pub(crate) fn after(step: Step, number: i64) -> Option<i64> {
         | Step::Again(add)
         | Step::Router(add)
         | Step::SubRun(add)
+        | Step::Signal(add)
+        | Step::Memory(add)
         | Step::Timeout(add) => Some(number + add),
         Step::Effect => Some(number),
         Step::Loop(times, add) | Step::Parallel(times, add, _) => Some(number + i64::from(times) * add),

@@ -43,6 +43,10 @@ pub(crate) enum Step {
     Nested(i64),
     /// Adds in a run of its own, which leaves a trace.
     SubRun(i64),
+    /// A branch waits for the signal that the other sends, with what is added.
+    Signal(i64),
+    /// Adds once for each message of a memory that gets one.
+    Memory(i64),
     /// Fails for good and nobody handles it; always the last.
     Fail,
 }
@@ -122,7 +126,7 @@ fn step(random: &mut Random) -> Step {
     let add = i64::try_from(random.between(1, 9)).expect("small");
     let few = u32::try_from(random.between(2, 4)).expect("small");
     let waves = [Waves::One, Waves::Two, Waves::Sequential][random.between(0, 2) as usize];
-    match random.between(0, 20) {
+    match random.between(0, 23) {
         0 => Step::Add(add),
         1 => Step::AddAndSleep(add, random.between(1, 40)),
         2 => Step::Effect,
@@ -140,6 +144,8 @@ fn step(random: &mut Random) -> Step {
         16 => Step::Router(add),
         17 => Step::Timeout(add),
         18 | 19 => Step::SubRun(add),
+        20 | 21 => Step::Signal(add),
+        22 => Step::Memory(add),
         _ => Step::Nested(add),
     }
 }
@@ -260,6 +266,23 @@ impl Place<'_> {
 fn body(step: Step) -> (String, String) {
     match step {
         Step::Aggregate(add) => ("    type: aggregate\n".to_owned(), format!("add .with.carry {add}")),
+        Step::Signal(add) => {
+            let body = format!(
+                "    type: parallel\n    tasks:\n      \
+                 - {{id: ID-hold, type: wait, wait_for: go-ID, timeout: 1h}}\n      \
+                 - {{id: ID-tell, type: signal, signal: {{id: go-ID, payload: {add}, target: \"{{{{ .workflow.exec_id }}}}\"}}}}\n"
+            );
+            (body, "add .with.carry .output.ID-hold.signal.payload".to_owned())
+        }
+        Step::Memory(add) => {
+            let memory = "memory_ref: log, key: \"r:{{ .workflow.exec_id }}:ID\"";
+            let body = format!(
+                "    type: composite\n    tasks:\n      \
+                 - {{id: ID-put, type: memory, operation: append, {memory}, payload: one}}\n      \
+                 - {{id: ID-get, type: memory, operation: stats, {memory}}}\n"
+            );
+            (body, format!("add .with.carry (mul .output.ID-get.message_count {add})"))
+        }
         Step::Parallel(branches, add, lost) => {
             let strategy = if lost { "best_effort" } else { "wait_all" };
             let mut body = format!("    type: parallel\n    strategy: {strategy}\n    max_workers: 3\n    tasks:\n");
