@@ -92,7 +92,7 @@ impl stream::Partial for Partial {
             delta.tool_calls.unwrap_or_default().into_iter().try_for_each(|call| self.add_call(call))?;
         }
         self.gathered.push(&text);
-        self.gathered.check()?;
+        self.gathered.check(self.refusal.len())?;
         Ok(Added { text, is_last: false })
     }
 
@@ -139,8 +139,8 @@ mod tests {
     use super::Partial;
     use compozy_plugin::http;
     use compozy_plugin::llm::Finish;
-    use llm_wire::stream::testing::{self, Seen};
     use llm_wire::stream::Framing;
+    use llm_wire::stream::testing::{self, Seen};
 
     fn check(exchange: &str) -> Seen {
         testing::check(exchange, Framing::Events, Partial::default)

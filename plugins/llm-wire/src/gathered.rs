@@ -51,14 +51,14 @@ impl Gathered {
         found.ok_or_else(|| failure::malformed("a tool call is lost"))
     }
 
-    /// Refuses more than an answer may have.
+    /// Refuses more than an answer may have; `beside` are bytes that are kept elsewhere.
     ///
     /// # Errors
     /// There is more.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self, beside: usize) -> Result<()> {
         let length = |call: &ToolCall| call.id.len() + call.name.len() + call.arguments.len();
         let calls: usize = self.calls.iter().map(|(_, call)| length(call)).sum();
-        if self.text.len() + calls > ANSWER_LIMIT {
+        if self.text.len() + calls + beside > ANSWER_LIMIT {
             return Err(failure::from_http(http::Error::TooLong(ANSWER_LIMIT)));
         }
         Ok(())
@@ -103,9 +103,9 @@ mod tests {
         }
         assert_eq!(gathered.call(1000).expect_err("too many").code, "provider_malformed");
         gathered.call(0).expect("known").arguments.push_str(&"x".repeat(ANSWER_LIMIT / 2));
-        assert!(gathered.check().is_ok());
+        assert!(gathered.check(0).is_ok());
         gathered.push(&"y".repeat(ANSWER_LIMIT / 2));
-        assert_eq!(gathered.check().expect_err("too long").code, "provider_malformed");
+        assert_eq!(gathered.check(0).expect_err("too long").code, "provider_malformed");
     }
 
     #[test]

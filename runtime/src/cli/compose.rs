@@ -358,10 +358,7 @@ async fn models(session: &Session, loaded: &Loaded, services: &Arc<Services>) ->
     let environment: Arc<dyn plugin::Environment> = Arc::new(loaded.environment.clone());
     let parts = Parts {
         host: Arc::clone(&loaded.host),
-        bundle: Bundle {
-            llm_openai: plugin::bundled::source("llm-openai"),
-            llm_mock: plugin::bundled::source("llm-mock"),
-        },
+        bundle: Bundle::new(plugin::bundled::source),
         plugins: llm_plugins(loaded, services, &environment).await,
         environment,
         services: Arc::clone(services),
