@@ -26,6 +26,7 @@ mod state;
 pub mod template;
 pub mod tool;
 
+pub(crate) use cache::hex;
 pub use call::{Binding, CallContext, RunContext};
 pub use cancel::CancelToken;
 pub use component::{Component, Source};
@@ -35,7 +36,7 @@ pub use grants::Grants;
 pub use host::{Host, HostOptions, Services};
 
 /// Largest component that is read, in bytes.
-const MAX_COMPONENT_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_COMPONENT_BYTES: u64 = 256 << 20;
 
 #[cfg(test)]
 pub(crate) mod tests;
