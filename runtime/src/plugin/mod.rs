@@ -33,6 +33,7 @@ pub use component::{Component, Source};
 pub use environment::Environment;
 pub use error::{CallError, Error, Kind, TrapDetail};
 pub use grants::Grants;
+pub use host::llm::{ModelCalls, Models};
 pub use host::{Host, HostOptions, Services};
 
 /// Largest component that is read, in bytes.
