@@ -82,13 +82,16 @@ impl Reader<'_> {
         if text.starts_with("builtin:") {
             return;
         }
-        if text.starts_with("oci:") {
-            self.unsupported("oci: sources of plugins", source.place.clone());
+        if text.starts_with(crate::oci::SCHEME) {
+            if let Err(reason) = crate::oci::Reference::parse(text) {
+                let message = format!("'{}': no usable implementation: '{text}': {reason}", id.text);
+                self.report(source.diagnostic("CZ0701", message));
+            }
         } else if crate::files::leaves_folder(text) {
             self.report(source.diagnostic("CZ0206", format!("path '{text}' leaves the project folder")));
         } else if !(text.ends_with(".wasm") || text.ends_with(".cwasm") || text.ends_with(".wat")) {
             let message = format!(
-                "'{}': no usable implementation: '{text}' is neither a .wasm component nor builtin:NAME",
+                "'{}': no usable implementation: '{text}' is neither a .wasm component nor builtin:NAME nor oci:HOST/NAME:TAG",
                 id.text
             );
             self.report(source.diagnostic("CZ0701", message));

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod new;
+pub mod pull;
 
 use clap::Subcommand;
 
@@ -21,6 +22,9 @@ pub enum PluginCommand {
     /// Compile a plugin project to a component
     #[command(after_help = build::HELP)]
     Build(build::BuildArgs),
+    /// Fetch the components that the project names in registries
+    #[command(after_help = pull::HELP)]
+    Pull(pull::PullArgs),
 }
 
 /// Carries one out.
@@ -31,6 +35,7 @@ pub async fn run(session: &Session, command: PluginCommand) -> Result<u8, Failur
     match command {
         PluginCommand::New(args) => new::run(session, &args),
         PluginCommand::Build(args) => build::run(session, args).await,
+        PluginCommand::Pull(args) => pull::run(session, args).await,
     }
 }
 
