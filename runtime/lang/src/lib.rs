@@ -30,6 +30,7 @@ pub mod schema_check;
 
 pub mod digest;
 mod link;
+pub mod oci;
 pub mod plan;
 pub mod settings;
 
