@@ -313,8 +313,10 @@ pub async fn launch(
     }
     let project = Arc::clone(&loaded.project);
     let engine = &project.settings.engine;
+    let lent = Arc::new(provider::lend::Lent::default());
     let services = Arc::new(Services {
         storage: Some(Arc::clone(storage)),
+        models: Some(Arc::clone(&lent) as _),
         databases: Some(Arc::new(databases(&project))),
         clock: session.clock.clone(),
         ..Services::default()
@@ -325,6 +327,7 @@ pub async fn launch(
     let tools = Arc::new(tools);
     let (parts, settings) = models(session, loaded, &services).await;
     let providers = Arc::new(Providers::new(parts, settings));
+    lent.bind(&providers);
     let options = node::Options {
         kind,
         storage: Arc::clone(storage),

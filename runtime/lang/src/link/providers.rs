@@ -6,7 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::document::Name;
 use crate::document::agent::Llm;
 use crate::document::provider::{Entry, canonical_type};
-use crate::plan::{PluginKind, Provider};
+use crate::plan::{Plugin, PluginKind, Provider};
 use crate::schema::definitions::PROVIDER_TYPES;
 
 use super::Linker;
@@ -85,6 +85,19 @@ impl Linker<'_> {
                 let known: Vec<String> = self.plugins.keys().cloned().collect();
                 let name = Name { text: plugin.clone(), ..kind.clone() };
                 self.not_found("plugin", &name, &known);
+            }
+        }
+    }
+
+    /// Fills in the provider entries that plugins may ask, by id.
+    pub(super) fn model_grants(&mut self, plugins: &mut [Plugin], granted: Vec<(String, Vec<Name>)>) {
+        for (id, names) in granted {
+            let asked: Vec<String> = names.iter().filter_map(|name| self.named(name)).collect();
+            let plugin = plugins.iter_mut().find(|plugin| plugin.id == id);
+            if let Some(grant) = plugin.and_then(|plugin| plugin.permissions.llm.as_mut())
+                && grant.providers.is_empty()
+            {
+                grant.providers = asked;
             }
         }
     }

@@ -5,7 +5,7 @@
 pub(crate) mod config;
 pub(crate) mod http;
 pub(crate) mod kv;
-pub(crate) mod llm;
+pub mod llm;
 pub(crate) mod log;
 pub(crate) mod run;
 pub(crate) mod secrets;
@@ -41,6 +41,8 @@ pub struct Services {
     pub storage: Option<Arc<dyn Storage>>,
     /// The databases that `sql` opens by label.
     pub databases: Option<Arc<dyn sql::Databases>>,
+    /// The models that `llm` asks. What asks them is itself built on these services, so it is bound late and weakly.
+    pub models: Option<Arc<dyn llm::Models>>,
     /// The way out for `wasi:http`.
     pub network: Arc<Network>,
     /// The time, for `kv` expiry and deadlines told to guests.
@@ -82,7 +84,8 @@ impl Host {
     /// The engine does not run on this machine.
     pub fn new(options: HostOptions) -> Result<Arc<Self>, Error> {
         let slots = options.max_instances.max(1);
-        let engine = Engine::new(if options.pooling { slots } else { 0 })?;
+        let admission = Admission::new(slots, options.pooling)?;
+        let engine = &admission.engine;
         if options.pooling && !engine.is_pooling() {
             tracing::info!("not enough address space for an instance pool; instances are allocated on demand");
         }
@@ -91,8 +94,8 @@ impl Host {
                 .inspect_err(|error| tracing::warn!("failed to open the code cache {}: {error}", folder.display()))
                 .ok()
         });
-        let linker = link(&engine).map_err(|error| Error::Engine(format!("{error:#}")))?;
-        Ok(Arc::new(Self { admission: Admission::new(engine, slots), linker, cache, loaded: Mutex::default() }))
+        let linker = link(engine).map_err(|error| Error::Engine(format!("{error:#}")))?;
+        Ok(Arc::new(Self { admission, linker, cache, loaded: Mutex::default() }))
     }
 
     /// Whether instances come from the pool.
@@ -198,6 +201,11 @@ fn link(engine: &Engine) -> wasmtime::Result<Linker<State>> {
 /// A host error that is neither a refusal nor a limit.
 pub(crate) fn unavailable(message: impl Into<String>, retryable: bool) -> lent::types::Error {
     lent::types::Error { code: "unavailable".into(), message: message.into(), retryable, retry_after_ms: None }
+}
+
+/// A host error for arguments that make no sense.
+pub(crate) fn invalid(message: impl Into<String>) -> lent::types::Error {
+    lent::types::Error { code: "invalid".into(), message: message.into(), retryable: false, retry_after_ms: None }
 }
 
 /// A host error for arguments over a cap.

@@ -1,0 +1,74 @@
+//! `compozy plugin …`.
+
+pub mod build;
+pub mod new;
+
+use clap::Subcommand;
+
+use super::failure::Failure;
+use super::session::Session;
+use crate::authoring;
+
+/// Examples and exit codes.
+pub const HELP: &str = "Examples:\n  compozy plugin new word-count --lang rust\n  compozy plugin build\n\nExit codes:\n  0 ok, 1 failed, 2 usage, 3 no plugin, 4 not found, 6 a program is missing or a folder is not empty";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Make a project for a new plugin
+    #[command(after_help = new::HELP)]
+    New(new::NewArgs),
+    /// Compile a plugin project to a component
+    #[command(after_help = build::HELP)]
+    Build(build::BuildArgs),
+}
+
+/// Carries one out.
+///
+/// # Errors
+/// Why it ended early.
+pub async fn run(session: &Session, command: PluginCommand) -> Result<u8, Failure> {
+    match command {
+        PluginCommand::New(args) => new::run(session, &args),
+        PluginCommand::Build(args) => build::run(session, args).await,
+    }
+}
+
+impl From<authoring::Error> for Failure {
+    fn from(error: authoring::Error) -> Self {
+        let failure = Self::new(error.code(), error.to_string());
+        match error.help() {
+            Some(help) => failure.hint(help),
+            None => failure,
+        }
+    }
+}
+
+/// `3.2 KiB`, `1.4 MiB`.
+fn size(bytes: u64) -> String {
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+    match bytes {
+        0..KIB => format!("{bytes} bytes"),
+        KIB..MIB => format!("{}.{} KiB", bytes / KIB, bytes % KIB * 10 / KIB),
+        _ => format!("{}.{} MiB", bytes / MIB, bytes % MIB * 10 / MIB),
+    }
+}
+
+/// Names with commas between, or `nothing`.
+fn listed<T: AsRef<str>>(names: &[T]) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [(0, "0 bytes"), (1_023, "1023 bytes"), (1_536, "1.5 KiB"), (3 << 20, "3.0 MiB")] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}
