@@ -6,6 +6,7 @@
 pub mod build;
 pub mod encode;
 pub mod error;
+mod go_wasi;
 pub mod inspect;
 pub mod interfaces;
 pub mod language;
