@@ -24,6 +24,7 @@ pub mod interpolate;
 mod origins;
 mod overlay;
 
+pub mod cases;
 mod document;
 pub mod schema;
 pub mod schema_check;

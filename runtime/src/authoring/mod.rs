@@ -4,8 +4,10 @@
 //! compiler gives, a core module or a component, becomes a component by [`encode`].
 
 pub mod build;
+pub mod cases;
 pub mod encode;
 pub mod error;
+mod go_wasi;
 pub mod inspect;
 pub mod interfaces;
 pub mod language;

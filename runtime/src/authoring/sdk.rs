@@ -23,6 +23,7 @@ const SOURCES: &[(&str, &str)] = sdk!(
     "lib.rs"
     "llm.rs"
     "log.rs"
+    "models.rs"
     "run.rs"
     "secrets.rs"
     "sql.rs"

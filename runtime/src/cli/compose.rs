@@ -153,7 +153,8 @@ fn cannot_check(config: &Path, code: &str, message: &str) -> Failure {
     Failure::Diagnostics(Box::new(Diagnostics { all: vec![found], omitted: 0, root }))
 }
 
-fn host(config: &Path) -> Result<Arc<Host>, Failure> {
+/// The host of plugins for the project of a file; its folder may hold the code cache.
+pub(super) fn host(config: &Path) -> Result<Arc<Host>, Failure> {
     let root = config.parent().unwrap_or(Path::new("."));
     let options = HostOptions { cache_dir: Some(cache_folder(root)), ..HostOptions::default() };
     Host::new(options).map_err(|error| Failure::new(error.code(), error.to_string()))

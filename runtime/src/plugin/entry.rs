@@ -55,6 +55,7 @@ pub fn check(root: &Path, entry: &Plugin) -> Result<(), Error> {
     let bytes = match source(root, entry)? {
         Source::Bytes(bytes) => bytes,
         Source::Path(path) => fs::read(&path).map_err(|error| unreadable(&entry.source, &error))?.into(),
+        Source::Bundled(bundled) => bundled.unpack()?.into(),
     };
     inspect(&bytes, entry.kind)?;
     // Hashing a large component takes longer than all the rest.

@@ -113,7 +113,8 @@ impl Reader<'_> {
         None
     }
 
-    fn plugin_limits(&mut self, fields: &Fields<'_>) -> PluginLimits {
+    /// Caps on one call.
+    pub(super) fn plugin_limits(&mut self, fields: &Fields<'_>) -> PluginLimits {
         let mut limits = PluginLimits::default();
         let Some(node) = fields.get("limits") else { return limits };
         let Some(fields) = self.fields(node, &PLUGIN_LIMITS, &fields.at("limits")) else { return limits };
@@ -130,6 +131,15 @@ impl Reader<'_> {
             self.report(unsupported.diagnostic());
         }
         limits
+    }
+
+    /// `permissions` where nothing else is declared: provider entries are what they are called.
+    pub(super) fn unlinked_permissions(&mut self, fields: &Fields<'_>) -> Permissions {
+        let Granted { mut permissions, models, .. } = self.permissions(fields);
+        if let Some(grant) = &mut permissions.llm {
+            grant.providers = models.into_iter().map(|name| name.text).collect();
+        }
+        permissions
     }
 
     fn permissions(&mut self, fields: &Fields<'_>) -> Granted {

@@ -3,12 +3,17 @@
 pub mod build;
 pub mod new;
 pub mod pull;
+mod stage;
+pub mod test;
+
+use std::path::Path;
 
 use clap::Subcommand;
 
 use super::failure::Failure;
 use super::session::Session;
 use crate::authoring;
+use crate::plugin::{Source, bundled};
 
 /// Examples and exit codes.
 pub const HELP: &str = "Examples:\n  compozy plugin new word-count --lang rust\n  compozy plugin build\n\nExit codes:\n  0 ok, 1 failed, 2 usage, 3 no plugin, 4 not found, 6 a program is missing or a folder is not empty";
@@ -25,6 +30,9 @@ pub enum PluginCommand {
     /// Fetch the components that the project names in registries
     #[command(after_help = pull::HELP)]
     Pull(pull::PullArgs),
+    /// Run the cases of a plugin, without a server
+    #[command(after_help = test::HELP)]
+    Test(test::TestArgs),
 }
 
 /// Carries one out.
@@ -36,6 +44,7 @@ pub async fn run(session: &Session, command: PluginCommand) -> Result<u8, Failur
         PluginCommand::New(args) => new::run(session, &args),
         PluginCommand::Build(args) => build::run(session, args).await,
         PluginCommand::Pull(args) => pull::run(session, args).await,
+        PluginCommand::Test(args) => Box::pin(test::run(session, args)).await,
     }
 }
 
@@ -47,6 +56,26 @@ impl From<authoring::Error> for Failure {
             None => failure,
         }
     }
+}
+
+/// The bytes of a component: of a file, or of `builtin:NAME`.
+fn located(written: &str) -> Result<Vec<u8>, Failure> {
+    let Some(name) = written.strip_prefix("builtin:") else {
+        return authoring::build::read(Path::new(written)).map_err(Failure::from);
+    };
+    match bundled::source(name) {
+        Some(Source::Bytes(bytes)) => Ok(bytes.to_vec()),
+        Some(Source::Path(path)) => authoring::build::read(&path).map_err(Failure::from),
+        None => {
+            let known = bundled::names().join(", ");
+            Err(Failure::new("CZ0701", format!("no plugin '{name}' is built in")).hint(format!("there are {known}")))
+        }
+    }
+}
+
+/// `1 case`, `2 cases`.
+fn noun(count: usize, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }
 
 /// `3.2 KiB`, `1.4 MiB`.
