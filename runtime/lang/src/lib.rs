@@ -30,6 +30,7 @@ pub mod schema_check;
 
 pub mod digest;
 mod link;
+mod script;
 pub mod plan;
 pub mod settings;
 

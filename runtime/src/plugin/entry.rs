@@ -164,7 +164,7 @@ mod tests {
                 "builtin:none",
                 llm,
                 "CZ0701",
-                "no usable implementation: no plugin 'none' is built in; there are template-go, llm-openai, llm-mock",
+                "no usable implementation: no plugin 'none' is built in; there are template-go, llm-openai, llm-mock, js",
             ),
         ] {
             let error = check(folder.path(), &entry(source, kind)).expect_err(source);

@@ -100,7 +100,7 @@ impl Reader<'_> {
         None
     }
 
-    fn plugin_limits(&mut self, fields: &Fields<'_>) -> PluginLimits {
+    pub(super) fn plugin_limits(&mut self, fields: &Fields<'_>) -> PluginLimits {
         let mut limits = PluginLimits::default();
         let Some(node) = fields.get("limits") else { return limits };
         let Some(fields) = self.fields(node, &PLUGIN_LIMITS, &fields.at("limits")) else { return limits };
@@ -119,7 +119,7 @@ impl Reader<'_> {
         limits
     }
 
-    fn permissions(&mut self, fields: &Fields<'_>) -> (Permissions, Vec<Name>) {
+    pub(super) fn permissions(&mut self, fields: &Fields<'_>) -> (Permissions, Vec<Name>) {
         let mut permissions = Permissions::default();
         let Some(node) = fields.get("permissions") else { return (permissions, Vec::new()) };
         let Some(fields) = self.fields(node, &PERMISSIONS, &fields.at("permissions")) else {
