@@ -115,7 +115,8 @@ fn place_in(stack: &str) -> Option<String> {
         let place = place.strip_suffix(')')?;
         let (file, line_and_column) = place.split_once(':')?;
         let is_script = [".js", ".mjs"].iter().any(|end| file.ends_with(end));
-        (is_script && !line_and_column.contains('?')).then(|| place.to_owned())
+        let shown = if line_and_column.contains('?') { file } else { place };
+        is_script.then(|| shown.to_owned())
     });
     places.into_iter().next()
 }
@@ -138,12 +139,17 @@ fn stack(object: &JsObject, context: &mut Context) -> Option<String> {
 pub(crate) fn syntax(error: &JsError, file: &str) -> JsError {
     let Some(native) = error.as_native() else { return error.clone() };
     let message = native.message();
-    let place = message.rsplit_once(" at line ").and_then(|(reason, place)| {
-        let (line, column) = place.split_once(", col ")?;
-        Some((reason.to_owned(), format!("{file}:{line}:{column}")))
-    });
-    let (reason, place) = place.unwrap_or_else(|| (message.to_owned(), file.to_owned()));
+    let (reason, place) = match (message.rsplit_once(" at line "), position(message)) {
+        (Some((reason, _)), Some((line, column))) => (reason, format!("{file}:{line}:{column}")),
+        _ => (message, file.to_owned()),
+    };
     JsNativeError::syntax().with_message(format!("{reason} ({place})")).into()
+}
+
+/// Line and column at the end of a message of the parser.
+pub(crate) fn position(message: &str) -> Option<(usize, usize)> {
+    let (line, column) = message.rsplit_once(" at line ")?.1.split_once(", col ")?;
+    Some((line.parse().ok()?, column.parse().ok()?))
 }
 
 /// An error of the host as one of JavaScript, with its code and whether trying again may help.

@@ -1,6 +1,8 @@
 //! What a script finds beside the language itself. Each part is JavaScript over a few natives and is read only when the
 //! script first touches one of its names, so that a call pays for what it uses.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use boa_engine::object::{FunctionObjectBuilder, JsObject};
@@ -16,7 +18,7 @@ struct Part {
     defines: &'static [&'static str],
 }
 
-const PARTS: [Part; 7] = [
+static PARTS: [Part; 7] = [
     Part { name: "compozy:console", text: include_str!("prelude/console.js"), defines: &["console"] },
     Part {
         name: "compozy:timers",
@@ -38,18 +40,25 @@ const PARTS: [Part; 7] = [
     Part { name: "compozy:lent", text: include_str!("prelude/lent.js"), defines: &["compozy"] },
 ];
 
+/// What the names of the prelude stand for, as far as they have been touched, or what the script put in their place.
+#[derive(Default)]
+struct Values(RefCell<BTreeMap<&'static str, JsValue>>);
+
 /// Defines every name of the prelude, and the quick `JSON.parse`.
+///
+/// The accessors stay: the engine remembers where it found a property of the global object, and does not notice when an
+/// accessor there becomes a value.
 pub(crate) fn install(context: &mut Context) -> JsResult<()> {
     json::install(context)?;
+    context.insert_data(Values::default());
     let global = context.global_object();
-    for (index, part) in PARTS.iter().enumerate() {
+    for part in &PARTS {
         for name in part.defines {
-            let get = NativeFunction::from_copy_closure(move |_, _, context| {
-                read(index, context)?;
-                context.global_object().get(JsString::from(*name), context)
-            });
+            let get = NativeFunction::from_copy_closure(move |_, _, context| value(part, name, context));
             let set = NativeFunction::from_copy_closure(move |_, arguments, context| {
-                define(name, arguments.get_or_undefined(0).clone(), context)?;
+                if let Some(Values(values)) = context.get_data::<Values>() {
+                    values.borrow_mut().insert(name, arguments.get_or_undefined(0).clone());
+                }
                 Ok(JsValue::undefined())
             });
             let get = FunctionObjectBuilder::new(context.realm(), get).build();
@@ -67,9 +76,11 @@ pub(crate) fn lent(context: &mut Context) -> JsResult<JsObject> {
     object.ok_or_else(|| JsNativeError::typ().with_message("globalThis.compozy was replaced").into())
 }
 
-/// Reads a part and puts what it defines in the place of the accessors that are still there.
-fn read(index: usize, context: &mut Context) -> JsResult<()> {
-    let Some(part) = PARTS.get(index) else { return Ok(()) };
+/// What a name stands for; its part is read the first time.
+fn value(part: &Part, name: &'static str, context: &mut Context) -> JsResult<JsValue> {
+    if let Some(known) = known(name, context) {
+        return Ok(known);
+    }
     let source = Source::from_bytes(part.text).with_path(Path::new(part.name));
     let made = context.eval(source)?;
     let natives = lent::natives(context)?;
@@ -82,16 +93,13 @@ fn read(index: usize, context: &mut Context) -> JsResult<()> {
     };
     for name in part.defines {
         let value = made.get(JsString::from(*name), context)?;
-        let present = context.global_object().borrow().properties().get(&JsString::from(*name).into());
-        if present.is_some_and(|present| present.is_accessor_descriptor()) {
-            define(name, value, context)?;
+        if let Some(Values(values)) = context.get_data::<Values>() {
+            values.borrow_mut().entry(name).or_insert(value);
         }
     }
-    Ok(())
+    Ok(known(name, context).unwrap_or_default())
 }
 
-fn define(name: &str, value: JsValue, context: &mut Context) -> JsResult<()> {
-    let property = PropertyDescriptor::builder().value(value).writable(true).enumerable(false).configurable(true);
-    context.global_object().define_property_or_throw(JsString::from(name), property, context)?;
-    Ok(())
+fn known(name: &str, context: &Context) -> Option<JsValue> {
+    context.get_data::<Values>()?.0.borrow().get(name).cloned()
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use boa_engine::module::{ModuleLoader, ModuleRequest, Referrer, SyntheticModuleInitializer};
-use boa_engine::{Context, JsNativeError, JsResult, JsString, Module, Source, js_string};
+use boa_engine::{Context, JsError, JsNativeError, JsResult, JsString, Module, Source, js_string};
 
 use crate::{failure, globals};
 
@@ -41,8 +41,16 @@ impl Modules {
         if name.ends_with(".json") {
             return Module::parse_json(JsString::from(text.as_str()), context);
         }
-        let source = Source::from_bytes(text.as_bytes()).with_path(Path::new(name));
-        Module::parse(source, None, context).map_err(|error| failure::syntax(&error, name))
+        // The parser wants something to stand behind the last export.
+        let text = format!("{text}\n;");
+        match read(&text, name, context) {
+            Err(error) => match with_named_default(&text, &error) {
+                Some(text) => read(&text, name, context),
+                None => Err(error),
+            }
+            .map_err(|error| failure::syntax(&error, name)),
+            module => module,
+        }
     }
 }
 
@@ -60,6 +68,31 @@ impl ModuleLoader for Modules {
         })?;
         self.module(&name, &mut context.borrow_mut())
     }
+}
+
+fn read(text: &str, name: &str, context: &mut Context) -> JsResult<Module> {
+    Module::parse(Source::from_bytes(text.as_bytes()).with_path(Path::new(name)), None, context)
+}
+
+/// The parser takes every `export default async` for a function declaration. Where it has found an arrow function instead,
+/// the same is said in two statements; the first has the length of what it replaces, so places stay true.
+fn with_named_default(text: &str, error: &JsError) -> Option<String> {
+    const NAMED: &str = "const _dflt__=";
+    let message = error.as_native()?.message();
+    if !message.starts_with("expected token 'function', got") {
+        return None;
+    }
+    let (line, column) = failure::position(message)?;
+    let before: usize = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
+    let found = text.get(before..)?.char_indices().nth(column.checked_sub(1)?)?.0;
+    let head = text.get(..before + found)?.trim_end().strip_suffix("async")?;
+    let (head, tail) = text.split_at_checked(head.len())?;
+    let start = head.trim_end().strip_suffix("default")?.trim_end().strip_suffix("export")?;
+    let between = head.get(start.len()..)?;
+    let lines = "\n".repeat(between.matches('\n').count());
+    let blanks = between.rsplit('\n').next().unwrap_or_default().len().saturating_sub(NAMED.len());
+    let blanks = " ".repeat(blanks);
+    Some(format!("{start}{NAMED}{lines}{blanks}{tail}\nexport {{ _dflt__ as default }};"))
 }
 
 /// What the host lends, as a module: `import { kv, secrets } from 'compozy'`.

@@ -8,5 +8,5 @@ const refused = (work) => {
 };
 export default () => [
   refused(() => secrets.get('TOKEN')), refused(() => env('REGION')), refused(() => kv.set('a', 1)),
-  refused(() => sql.open('shop')), run, compozy.run.execId, globalThis.compozy === compozy,
+  refused(() => sql.open("shop")), run.attempt, run.stepPath, run.deadline > Date.now(), compozy.run.execId, globalThis.compozy === compozy,
 ];

@@ -15,7 +15,8 @@ use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{bind_with, context, environment, lent::echo_server};
+use super::lent::{Recorder, echo_server};
+use super::{bind_with, context, environment};
 use crate::plugin::{Binding, Grants, Services, tool};
 
 #[derive(Default, Deserialize)]
@@ -58,8 +59,14 @@ async fn script(name: &str, text: &str, call: &Call, services: Arc<Services>) ->
 async fn outcome(name: &str, text: &str) -> String {
     let call = text.lines().next().and_then(|line| line.strip_prefix("// call: "));
     let call: Call = call.map(|call| serde_json::from_str(call).expect(name)).unwrap_or_default();
-    let binding = script(name, text, &call, Arc::new(Services::default())).await;
-    match tool::run(&binding, &context(), "run", &call.input.to_string()).await {
+    let recorder = Recorder::default();
+    let services = Services {
+        storage: Some(Arc::new(super::memory::Memory::default())),
+        databases: Some(Arc::new(recorder.clone())),
+        ..Services::default()
+    };
+    let binding = script(name, text, &call, Arc::new(services)).await;
+    let mut shown = match tool::run(&binding, &context(), "run", &call.input.to_string()).await {
         Ok(answer) => {
             let shown = serde_json::from_str::<Value>(&answer).map_or(answer, |value| format!("{value:#}"));
             format!("answer\n{shown}\n")
@@ -79,7 +86,11 @@ async fn outcome(name: &str, text: &str) -> String {
             }
             shown
         }
+    };
+    for statement in recorder.taken() {
+        let _ = writeln!(shown, "sql: {statement}");
     }
+    shown
 }
 
 /// Without measured times.
