@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, fs, io};
 
 /// Plugins that every binary carries; each is a folder below `plugins/`.
-const BUNDLED: &[&str] = &["template-go", "llm-openai", "llm-anthropic", "llm-google", "llm-ollama", "llm-mock"];
+const BUNDLED: &[&str] = &["template-go", "llm-openai", "llm-anthropic", "llm-google", "llm-ollama", "llm-mock", "js"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);

@@ -169,7 +169,7 @@ mod tests {
                 "builtin:none",
                 llm,
                 "CZ0701",
-                "no usable implementation: no plugin 'none' is built in; there are template-go, llm-openai, llm-anthropic, llm-google, llm-ollama, llm-mock",
+                "no usable implementation: no plugin 'none' is built in; there are template-go, llm-openai, llm-anthropic, llm-google, llm-ollama, llm-mock, js",
             ),
         ] {
             let error = check(folder.path(), &entry(source, kind)).expect_err(source);

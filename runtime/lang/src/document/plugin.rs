@@ -26,10 +26,10 @@ pub(crate) struct PluginEntry {
 
 /// `permissions`, with the places of what is checked later.
 #[derive(Default)]
-struct Granted {
-    permissions: Permissions,
-    databases: Vec<Name>,
-    models: Vec<Name>,
+pub(super) struct Granted {
+    pub(super) permissions: Permissions,
+    pub(super) databases: Vec<Name>,
+    pub(super) models: Vec<Name>,
 }
 
 impl Reader<'_> {
@@ -142,7 +142,7 @@ impl Reader<'_> {
         permissions
     }
 
-    fn permissions(&mut self, fields: &Fields<'_>) -> Granted {
+    pub(super) fn permissions(&mut self, fields: &Fields<'_>) -> Granted {
         let mut granted = Granted::default();
         let Some(node) = fields.get("permissions") else { return granted };
         let Some(fields) = self.fields(node, &PERMISSIONS, &fields.at("permissions")) else { return granted };

@@ -66,6 +66,7 @@ fn tool(function: &str) -> (String, Tool) {
         input_schema: None,
         output_schema: None,
         timeout: None,
+        script: None,
     };
     (function.to_owned(), tool)
 }
