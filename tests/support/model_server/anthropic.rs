@@ -40,7 +40,7 @@ impl Protocol for Messages {
     fn prompt(&self, body: &Value) -> String {
         let last = body["messages"].as_array().and_then(|messages| messages.last());
         let blocks = last.and_then(|message| message["content"].as_array()).into_iter().flatten();
-        blocks.filter_map(|block| block["text"].as_str()).last().unwrap_or_default().to_owned()
+        blocks.filter_map(|block| block["text"].as_str()).next_back().unwrap_or_default().to_owned()
     }
 
     fn text(&self, asked: &Asked, text: &str) -> Spoken {

@@ -23,7 +23,7 @@ impl Protocol for GenerateContent {
     fn prompt(&self, body: &Value) -> String {
         let last = body["contents"].as_array().and_then(|contents| contents.last());
         let parts = last.and_then(|content| content["parts"].as_array()).into_iter().flatten();
-        parts.filter_map(|part| part["text"].as_str()).last().unwrap_or_default().to_owned()
+        parts.filter_map(|part| part["text"].as_str()).next_back().unwrap_or_default().to_owned()
     }
 
     fn text(&self, asked: &Asked, text: &str) -> Spoken {
