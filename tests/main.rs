@@ -17,6 +17,7 @@ mod events;
 mod forks;
 mod hostile;
 mod providers;
+mod registry;
 mod schedules;
 mod secrets;
 mod support;

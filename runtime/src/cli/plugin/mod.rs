@@ -66,6 +66,9 @@ fn located(written: &str) -> Result<Vec<u8>, Failure> {
     match bundled::source(name) {
         Some(Source::Bytes(bytes)) => Ok(bytes.to_vec()),
         Some(Source::Path(path)) => authoring::build::read(&path).map_err(Failure::from),
+        Some(Source::Bundled(bundled)) => {
+            bundled.unpack().map_err(|error| Failure::new(error.code(), error.to_string()))
+        }
         None => {
             let known = bundled::names().join(", ");
             Err(Failure::new("CZ0701", format!("no plugin '{name}' is built in")).hint(format!("there are {known}")))
