@@ -11,6 +11,7 @@ mod flight;
 mod growth;
 mod history;
 mod http;
+mod languages;
 mod latency;
 mod machine;
 mod node;
@@ -35,6 +36,7 @@ const QUESTIONS: &[Question] = &[
     ("flight", flight::measure),
     ("growth", growth::measure),
     ("calls", calls::measure),
+    ("languages", languages::measure),
     ("process", process::measure),
     ("starts", starts::measure),
     ("overload", overload::measure),

@@ -4,6 +4,7 @@
 //! Plain process calls: what a step runs is printed before it runs, so that each can be repeated by hand.
 
 mod component;
+mod languages;
 mod plugins;
 mod process;
 mod quickstart;
@@ -20,7 +21,8 @@ compozy's build steps
   cargo quickstart              build everything and run the quickstart's workflow, offline unless a key is set
   cargo simulate [SEEDS [FIRST]]
                                 run the engine's simulation over so many seeds, 100000 unless told
-  cargo verify [--only STEP]    run every check and test; steps: fmt, plugins, clippy, plugin-tests, tests
+  cargo verify [--only STEP]    run every check and test; steps: fmt, plugins, clippy, plugin-tests, tests,
+                                languages
 ";
 
 fn main() -> ExitCode {
