@@ -13,10 +13,16 @@ const SKIPPED: &[(&str, &str)] = &[
     ("./.ci/run", "runs this very test"),
 ];
 
-/// The READMEs of examples; each is typed by a test of `walkthroughs`.
+/// The READMEs of examples; each is typed by a test of `walkthroughs` or `languages`.
 const TYPED: &[&str] = &[
     "examples/database/sqlite-memory/README.md",
     "examples/database/sqlite-quickstart/README.md",
+    "examples/plugins/c/README.md",
+    "examples/plugins/go/README.md",
+    "examples/plugins/js/README.md",
+    "examples/plugins/llm-python/README.md",
+    "examples/plugins/python/README.md",
+    "examples/plugins/rust/README.md",
     "examples/plugins/text-stats/README.md",
     "examples/schedules/README.md",
     "examples/tasks/agent/README.md",

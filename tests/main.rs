@@ -18,6 +18,7 @@ mod forks;
 mod hostile;
 mod providers;
 mod registry;
+mod languages;
 mod schedules;
 mod secrets;
 mod support;

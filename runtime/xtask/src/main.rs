@@ -5,6 +5,7 @@
 
 mod component;
 mod interfaces;
+mod languages;
 mod plugins;
 mod process;
 mod quickstart;
@@ -22,7 +23,8 @@ compozy's build steps
   cargo quickstart              build everything and run the quickstart's workflow, offline unless a key is set
   cargo simulate [SEEDS [FIRST]]
                                 run the engine's simulation over so many seeds, 100000 unless told
-  cargo verify [--only STEP]    run every check and test; steps: fmt, plugins, clippy, plugin-tests, tests
+  cargo verify [--only STEP]    run every check and test; steps: fmt, plugins, clippy, plugin-tests, tests,
+                                languages
 ";
 
 fn main() -> ExitCode {
