@@ -11,6 +11,8 @@ const SKIPPED: &[(&str, &str)] = &[
     ("cargo verify", "runs this very test"),
     ("cargo measure", "takes minutes and measures rather than checks"),
     ("./.ci/run", "runs this very test"),
+    ("compozy workflow run publish", "is typed by `languages`, beside its files"),
+    ("compozy plugin new", "is typed by `languages`, which has the tools"),
 ];
 
 /// The READMEs of examples; each is typed by a test of `walkthroughs` or `languages`.
