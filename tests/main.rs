@@ -16,6 +16,7 @@ mod docs;
 mod events;
 mod forks;
 mod hostile;
+mod plugins;
 mod schedules;
 mod secrets;
 mod support;

@@ -30,6 +30,7 @@ use super::component::{Component, Source, word, wrong};
 use super::egress::connect::Network;
 use super::engine::Engine;
 use super::error::Error;
+use super::precompiled::{self, Pinned};
 use super::state::State;
 use crate::clock::Clock;
 use crate::storage::Storage;
@@ -110,24 +111,34 @@ impl Host {
     /// # Errors
     /// It cannot be read, or is no component of this kind.
     pub async fn load(self: &Arc<Self>, source: Source, kind: PluginKind) -> Result<Arc<Component>, Error> {
-        let bytes = match source {
-            Source::Bytes(bytes) => bytes,
-            Source::Path(path) => {
-                let read = tokio::fs::read(&path).await;
-                read.map_err(|source| Error::Read { path: path.display().to_string(), source })?.into()
-            }
+        let (bytes, pin) = match source {
+            Source::Bytes(bytes) => (bytes, None),
+            Source::Path(path) => (read(&path).await?, None),
+            Source::Precompiled { path, digest } => (read(&path).await?, Some(digest)),
         };
         if bytes.len() as u64 > MAX_COMPONENT_BYTES {
             return Err(wrong(kind, format!("{} bytes; the limit is {MAX_COMPONENT_BYTES}", bytes.len())));
         }
-        let digest = hex(&Sha256::digest(&bytes));
+        // Compiled code that nobody vouches for is refused here, whatever was loaded before.
+        let pinned = match pin {
+            Some(pin) => Some(Pinned::new(Arc::clone(&bytes), &pin)?),
+            None if precompiled::is_compiled(&bytes) => return Err(Error::Precompiled),
+            None => None,
+        };
+        let digest = match &pinned {
+            Some(pinned) => pinned.digest().to_owned(),
+            None => hex(&Sha256::digest(&bytes)),
+        };
         let slot = {
             let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(loaded.entry((digest.clone(), word(kind))).or_default())
         };
         let host = Arc::clone(self);
         let component = slot.get_or_try_init(|| async move {
-            let building = tokio::task::spawn_blocking(move || host.build(&bytes, digest, kind));
+            let building = tokio::task::spawn_blocking(move || match pinned {
+                Some(pinned) => host.link(&pinned.load(&host.admission.engine)?, digest, kind),
+                None => host.build(&bytes, digest, kind),
+            });
             building.await.map_err(|error| Error::Engine(error.to_string()))?.map(Arc::new)
         });
         component.await.cloned()
@@ -146,8 +157,22 @@ impl Host {
                 compiled
             }
         };
-        Component::link(&compiled, digest, kind, &self.linker, self.admission.clone())
+        self.link(&compiled, digest, kind)
     }
+
+    fn link(
+        &self,
+        compiled: &wasmtime::component::Component,
+        digest: String,
+        kind: PluginKind,
+    ) -> Result<Component, Error> {
+        Component::link(compiled, digest, kind, &self.linker, self.admission.clone())
+    }
+}
+
+async fn read(path: &std::path::Path) -> Result<Arc<[u8]>, Error> {
+    let read = tokio::fs::read(path).await;
+    read.map(Arc::from).map_err(|source| Error::Read { path: path.display().to_string(), source })
 }
 
 impl std::fmt::Debug for Host {
@@ -162,9 +187,6 @@ fn compile(
     digest: &str,
     kind: PluginKind,
 ) -> Result<wasmtime::component::Component, Error> {
-    if wasmtime::Engine::detect_precompiled(bytes).is_some() {
-        return Err(Error::Precompiled);
-    }
     // Bytes 4 to 7 hold version and layer (component-model Binary.md); the layer of a core module is 0.
     match bytes.first_chunk::<8>() {
         Some([0, b'a', b's', b'm', _, _, 1, 0]) => {}
