@@ -17,6 +17,7 @@ mod events;
 mod forks;
 mod hostile;
 mod plugins;
+mod providers;
 mod schedules;
 mod secrets;
 mod support;

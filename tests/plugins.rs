@@ -5,7 +5,20 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::support::command::{COMPOZY, Output};
+use crate::support::readme::blocks;
 use crate::support::{Project, component, root};
+
+/// What docs/plugins/authoring.md tells a newcomer to type.
+const NEWCOMER: [&str; 5] = [
+    "compozy plugin new word-count --lang rust",
+    "cd word-count",
+    "compozy plugin build",
+    "compozy plugin test",
+    "compozy workflow run greet --param name=Ada",
+];
+
+/// The cases of a new tool.
+const CASES: &str = include_str!("../runtime/src/authoring/templates/shared/tool/cases.yaml");
 
 /// Runs compozy without an end to our patience: a compiler under load takes minutes.
 fn patiently(project: &Project, folder: &Path, arguments: &[&str]) -> Output {
@@ -28,20 +41,22 @@ fn patiently(project: &Project, folder: &Path, arguments: &[&str]) -> Output {
 #[test]
 fn a_newcomers_path_in_rust() {
     let project = Project::empty();
-    let made = project.compozy(&["plugin", "new", "word-count", "--lang", "rust", "-o", "json"]).ok().json();
+    let [new, enter, build, test, run] = NEWCOMER.map(|line| line.split(' ').skip(1).collect::<Vec<_>>());
+    let json = |words: &[&'static str]| [words, ["-o", "json"].as_slice()].concat();
+    let made = project.compozy(&json(&new)).ok().json();
     assert_eq!((&made["kind"], &made["language"]), (&json!("tool"), &json!("rust")));
-    let folder = project.path("word-count");
-    let early = patiently(&project, &folder, &["plugin", "test"]);
+    let folder = project.path(enter[0]);
+    let early = patiently(&project, &folder, &test);
     assert_eq!((early.code, early.stderr.contains("run `compozy plugin build` first")), (3, true), "{early}");
-    let built = patiently(&project, &folder, &["plugin", "build", "-o", "json"]).ok().json();
+    let built = patiently(&project, &folder, &json(&build)).ok().json();
     assert_eq!((&built["kinds"], &built["grants"]), (&json!(["tool"]), &json!([])));
     assert!(built["size_bytes"].as_u64().is_some_and(|bytes| bytes < 200_000), "{built}");
-    let tested = patiently(&project, &folder, &["plugin", "test"]).ok();
+    let tested = patiently(&project, &folder, &test).ok();
     assert!(tested.stdout.ends_with("4 cases: 4 ok, 0 failed\n"), "{tested}");
     let inspected = patiently(&project, &folder, &["plugin", "inspect", "word-count.wasm", "-o", "json"]).ok().json();
     assert_eq!(inspected["digest"], built["digest"]);
     assert_eq!(inspected["functions"][0]["input_schema"]["required"], json!(["name"]));
-    let run = patiently(&project, &folder, &["workflow", "run", "greet", "--param", "name=Ada", "-o", "json"]).ok();
+    let run = patiently(&project, &folder, &json(&run)).ok();
     assert_eq!(run.json()["output"], json!({"greeting": "Hello, Ada!"}));
     let listed = patiently(&project, &folder, &["plugin", "list", "-o", "json"]).ok().json();
     assert_eq!(listed["plugins"][0]["functions"], json!(["greet", "average"]));
@@ -51,6 +66,31 @@ fn a_newcomers_path_in_rust() {
     assert_eq!(failed.code, 1, "{failed}");
     assert!(failed.stderr.contains("this file contains an unclosed delimiter"), "{failed}");
     assert!(failed.stderr.contains("error[build_failed]: the build failed: cargo build"), "{failed}");
+}
+
+/// The cases of docs/plugins/authoring.md are read without a complaint, the first ones hold, and its first commands are
+/// those of a newcomer.
+#[test]
+fn the_page_about_authoring_says_what_is_so() {
+    let text = std::fs::read_to_string(root().join("docs/plugins/authoring.md")).expect("docs/plugins/authoring.md");
+    let blocks = blocks(&text);
+    let files: Vec<_> = blocks.iter().filter(|block| block.language == "yaml").collect();
+    assert_eq!(files.len(), 2);
+    for block in &files {
+        let (cases, found) = compozy_lang::cases::read("cases.yaml", block.text.clone());
+        assert!(cases.is_some() && found.is_empty(), "docs/plugins/authoring.md:{}: {found:?}", block.line);
+    }
+    let project = Project::empty();
+    project.component("text-stats").file("cases.yaml", &files[0].text);
+    let tested = project.compozy(&["plugin", "test"]).ok();
+    assert!(tested.stdout.ends_with("2 cases: 2 ok, 0 failed\n"), "{tested}");
+    let typed: Vec<&str> =
+        blocks.iter().find(|block| block.language == "bash").expect("commands").text.lines().collect();
+    assert_eq!(typed, NEWCOMER);
+    let shown = &blocks.iter().find(|block| block.language == "text").expect("what is printed").text;
+    let names: Vec<&str> = CASES.lines().filter_map(|line| line.trim().strip_prefix("- name: ")).collect();
+    let expected: String = names.iter().map(|name| format!("ok      {name}\n")).collect();
+    assert_eq!(*shown, format!("{expected}4 cases: 4 ok, 0 failed\n"));
 }
 
 #[test]

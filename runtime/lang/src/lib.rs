@@ -31,7 +31,9 @@ pub mod schema_check;
 
 pub mod digest;
 mod link;
+pub mod oci;
 pub mod plan;
+mod script;
 pub mod settings;
 
 pub mod codes;

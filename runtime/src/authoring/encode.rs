@@ -3,13 +3,15 @@
 //! A core module gets the world that its exports fit, unless its compiler has written one into it, and the adapter of
 //! preview 1 of WASI if it calls that. What it does not import is not imported by the component.
 
+use std::borrow::Cow;
+
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as PREVIEW1, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER as REACTOR,
 };
 use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
-use super::{Error, interfaces};
+use super::{Error, go_wasi, interfaces};
 
 /// Worlds by the interface they export.
 const WORLDS: &[(&str, &str)] = &[
@@ -26,6 +28,8 @@ struct Module {
     has_world: bool,
     /// It calls preview 1 of WASI.
     wants_preview1: bool,
+    /// It is made by Go's own compiler, whose runtime takes all memory for its own.
+    is_go: bool,
     exports: Vec<String>,
 }
 
@@ -86,7 +90,8 @@ fn encode(wasm: &[u8]) -> Result<Vec<u8>, Error> {
     let mut encoder =
         ComponentEncoder::default().validate(true).module(&bytes).map_err(|error| failed(&format!("{error:#}")))?;
     if module.wants_preview1 {
-        encoder = encoder.adapter(PREVIEW1, REACTOR).map_err(|error| failed(&format!("{error:#}")))?;
+        let adapter = if module.is_go { go_wasi::adapter()?.into() } else { Cow::Borrowed(REACTOR) };
+        encoder = encoder.adapter(PREVIEW1, &adapter).map_err(|error| failed(&format!("{error:#}")))?;
     }
     encoder.encode().map_err(|error| failed(&format!("{error:#}")))
 }
@@ -96,7 +101,10 @@ fn look(wasm: &[u8]) -> Result<Module, Error> {
     let mut module = Module::default();
     for payload in Parser::new(0).parse_all(wasm) {
         match payload.map_err(broken)? {
-            Payload::CustomSection(section) => module.has_world |= section.name().starts_with("component-type"),
+            Payload::CustomSection(section) => {
+                module.has_world |= section.name().starts_with("component-type");
+                module.is_go |= section.name() == "go:buildid";
+            }
             Payload::ImportSection(imports) => {
                 for import in imports.into_imports() {
                     module.wants_preview1 |= import.map_err(broken)?.module == PREVIEW1;

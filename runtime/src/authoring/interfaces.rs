@@ -42,6 +42,14 @@ pub fn files(folder: &'static str) -> impl Iterator<Item = File> {
     FILES.iter().map(move |(path, text)| File::verbatim(format!("{folder}/{path}"), text.as_bytes()))
 }
 
+/// The files as packages that a world of the project's own imports from, below its folder `wit/deps`.
+pub fn packages() -> impl Iterator<Item = File> {
+    FILES.iter().map(|(path, text)| {
+        let place = path.strip_prefix("deps/").map_or_else(|| format!("compozy-plugin/{path}"), str::to_owned);
+        File::verbatim(format!("wit/deps/{place}"), text.as_bytes())
+    })
+}
+
 /// All interfaces, and the world called `name` among them: `tool-plugin`.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ pub mod build;
 pub mod cases;
 pub mod encode;
 pub mod error;
+mod go_wasi;
 pub mod inspect;
 pub mod interfaces;
 pub mod language;

@@ -159,12 +159,6 @@ pub enum Source {
         /// `sha256:` and 64 hex digits.
         digest: String,
     },
-}
-
-impl Source {
-    /// Bytes embedded in the binary.
-    #[must_use]
-    pub fn embedded(bytes: &'static [u8]) -> Self {
-        Self::Bytes(bytes.into())
-    }
+    /// One that this binary carries.
+    Bundled(&'static super::bundled::Bundled),
 }

@@ -22,6 +22,7 @@ pub mod host;
 mod limits;
 pub mod llm_provider;
 pub mod precompiled;
+pub mod registry;
 pub mod secret;
 mod state;
 pub mod template;

@@ -1,5 +1,9 @@
 //! The languages that plugins can be written in: one file per language, one line in [`LANGUAGES`].
 
+mod c;
+mod go;
+mod js;
+mod python;
 mod rust;
 
 use std::ffi::OsString;
@@ -12,7 +16,7 @@ use super::programs::Program;
 use super::project::{Blank, File};
 
 /// Every language, in the order of `--help`.
-pub const LANGUAGES: &[&Language] = &[&rust::RUST];
+pub const LANGUAGES: &[&Language] = &[&rust::RUST, &js::JS, &python::PYTHON, &c::C, &go::GO];
 
 /// How plugins are written in one language.
 #[derive(Debug)]
@@ -102,6 +106,21 @@ pub fn of(folder: &Path) -> Result<&'static Language, Error> {
 /// The text of a file of the project; `None` when there is none.
 pub(crate) fn text_of(folder: &Path, file: &str) -> Option<String> {
     std::fs::read_to_string(folder.join(file)).ok()
+}
+
+/// Where builds put what is not the component yet; made if it is not there.
+fn build_folder(folder: &Path) -> Result<(), Error> {
+    let path = folder.join("build");
+    std::fs::create_dir_all(&path).map_err(|error| Error::file("make", &path, &error))
+}
+
+/// A name as a manifest says it, which becomes the name of a file.
+fn checked_name(folder: &Path, manifest: &str, name: Option<&str>) -> Result<String, Error> {
+    let plain = |name: &&str| !name.is_empty() && !name.contains(['/', '\\']) && *name != "." && *name != "..";
+    name.filter(plain).map(str::to_owned).ok_or_else(|| Error::Manifest {
+        file: folder.join(manifest),
+        reason: "it has no name, or one with a slash".to_owned(),
+    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod compile;
 pub mod inspect;
 pub mod list;
 pub mod new;
+pub mod pull;
 mod stage;
 pub mod test;
 
@@ -41,6 +42,9 @@ pub enum PluginCommand {
     /// Compile a component ahead of time
     #[command(after_help = compile::HELP)]
     Compile(compile::CompileArgs),
+    /// Fetch the components that the project names in registries
+    #[command(after_help = pull::HELP)]
+    Pull(pull::PullArgs),
     /// Run the cases of a plugin, without a server
     #[command(after_help = test::HELP)]
     Test(test::TestArgs),
@@ -57,6 +61,7 @@ pub async fn run(session: &Session, command: PluginCommand) -> Result<u8, Failur
         PluginCommand::Inspect(args) => Box::pin(inspect::run(session, args)).await,
         PluginCommand::List(args) => Box::pin(list::run(session, args)).await,
         PluginCommand::Compile(args) => compile::run(session, args).await,
+        PluginCommand::Pull(args) => pull::run(session, args).await,
         PluginCommand::Test(args) => Box::pin(test::run(session, args)).await,
     }
 }
@@ -76,11 +81,8 @@ fn located(written: &str) -> Result<Vec<u8>, Failure> {
     let Some(name) = written.strip_prefix("builtin:") else {
         return authoring::build::read(Path::new(written)).map_err(Failure::from);
     };
-    match bundled::source(name) {
-        Some(Source::Bytes(bytes)) => Ok(bytes.to_vec()),
-        Some(Source::Path(path) | Source::Precompiled { path, .. }) => {
-            authoring::build::read(&path).map_err(Failure::from)
-        }
+    match bundled::find(name) {
+        Some(bundled) => bundled.unpack().map_err(|error| Failure::new(error.code(), error.to_string())),
         None => {
             let known = bundled::names().join(", ");
             Err(Failure::new("CZ0701", format!("no plugin '{name}' is built in")).hint(format!("there are {known}")))

@@ -24,6 +24,7 @@ use wasmtime::component::{HasSelf, Linker};
 
 use super::MAX_COMPONENT_BYTES;
 use super::bindings::lent::compozy::host as lent;
+use super::bundled::Bundled;
 use super::cache::{Cache, hex};
 use super::call::Admission;
 use super::component::{Component, Source, word, wrong};
@@ -111,23 +112,15 @@ impl Host {
     /// # Errors
     /// It cannot be read, or is no component of this kind.
     pub async fn load(self: &Arc<Self>, source: Source, kind: PluginKind) -> Result<Arc<Component>, Error> {
-        let (bytes, pin) = match source {
-            Source::Bytes(bytes) => (bytes, None),
-            Source::Path(path) => (read(&path).await?, None),
-            Source::Precompiled { path, digest } => (read(&path).await?, Some(digest)),
-        };
-        if bytes.len() as u64 > MAX_COMPONENT_BYTES {
-            return Err(wrong(kind, format!("{} bytes; the limit is {MAX_COMPONENT_BYTES}", bytes.len())));
-        }
-        // Compiled code that nobody vouches for is refused here, whatever was loaded before.
-        let pinned = match pin {
-            Some(pin) => Some(Pinned::new(Arc::clone(&bytes), &pin)?),
-            None if precompiled::is_compiled(&bytes) => return Err(Error::Precompiled),
-            None => None,
-        };
-        let digest = match &pinned {
-            Some(pinned) => pinned.digest().to_owned(),
-            None => hex(&Sha256::digest(&bytes)),
+        let (code, digest) = match source {
+            Source::Bundled(bundled) => (Code::Bundled(bundled), bundled.digest.to_owned()),
+            Source::Bytes(bytes) => Code::hashed(bytes, kind)?,
+            Source::Path(path) => Code::hashed(read(&path).await?, kind)?,
+            Source::Precompiled { path, digest } => {
+                let pinned = Pinned::new(read(&path).await?, &digest)?;
+                let digest = pinned.digest().to_owned();
+                (Code::Pinned(pinned), digest)
+            }
         };
         let slot = {
             let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,23 +128,26 @@ impl Host {
         };
         let host = Arc::clone(self);
         let component = slot.get_or_try_init(|| async move {
-            let building = tokio::task::spawn_blocking(move || match pinned {
-                Some(pinned) => host.link(&pinned.load(&host.admission.engine)?, digest, kind),
-                None => host.build(&bytes, digest, kind),
-            });
+            let building = tokio::task::spawn_blocking(move || host.build(&code, digest, kind));
             building.await.map_err(|error| Error::Engine(error.to_string()))?.map(Arc::new)
         });
         component.await.cloned()
     }
 
-    fn build(&self, bytes: &[u8], digest: String, kind: PluginKind) -> Result<Component, Error> {
+    fn build(&self, code: &Code, digest: String, kind: PluginKind) -> Result<Component, Error> {
         let engine = &self.admission.engine;
-        let cached = self.cache.as_ref().and_then(|cache| cache.load(engine, &digest));
+        let is_pinned = matches!(code, Code::Pinned(_));
+        let cache = self.cache.as_ref().filter(|_| !is_pinned);
+        let cached = cache.and_then(|cache| cache.load(engine, &digest));
         let compiled = match cached {
             Some(compiled) => compiled,
             None => {
-                let compiled = compile(engine, bytes, &digest, kind)?;
-                if let Some(cache) = &self.cache {
+                let compiled = match code {
+                    Code::Bytes(bytes) => compile(engine, bytes, &digest, kind)?,
+                    Code::Bundled(bundled) => compile(engine, &bundled.unpack()?, &digest, kind)?,
+                    Code::Pinned(pinned) => pinned.load(engine)?,
+                };
+                if let Some(cache) = cache {
                     cache.store(engine, &digest, &compiled);
                 }
                 compiled
@@ -173,6 +169,28 @@ impl Host {
 async fn read(path: &std::path::Path) -> Result<Arc<[u8]>, Error> {
     let read = tokio::fs::read(path).await;
     read.map(Arc::from).map_err(|source| Error::Read { path: path.display().to_string(), source })
+}
+
+/// A component whose digest is known.
+enum Code {
+    Bytes(Arc<[u8]>),
+    Bundled(&'static Bundled),
+    /// Compiled ahead of time.
+    Pinned(Pinned),
+}
+
+impl Code {
+    fn hashed(bytes: Arc<[u8]>, kind: PluginKind) -> Result<(Self, String), Error> {
+        if bytes.len() as u64 > MAX_COMPONENT_BYTES {
+            return Err(wrong(kind, format!("{} bytes; the limit is {MAX_COMPONENT_BYTES}", bytes.len())));
+        }
+        // Compiled code that nobody vouches for is refused here, whatever was loaded before.
+        if precompiled::is_compiled(&bytes) {
+            return Err(Error::Precompiled);
+        }
+        let digest = hex(&Sha256::digest(&bytes));
+        Ok((Self::Bytes(bytes), digest))
+    }
 }
 
 impl std::fmt::Debug for Host {
