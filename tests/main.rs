@@ -17,6 +17,7 @@ mod events;
 mod forks;
 mod hostile;
 mod languages;
+mod plugins;
 mod providers;
 mod registry;
 mod schedules;

@@ -176,7 +176,10 @@ fn entry(project: &Project, entry: &Plugin) -> Option<Diagnostic> {
     let known = codes::find(error.code())?;
     let (message, help) = match &error {
         plugin::Error::Outside(_) => (error.to_string(), "move it"),
-        plugin::Error::Precompiled => (format!("'{}': {error}", entry.source), "use the .wasm component"),
+        plugin::Error::Precompiled => {
+            let help = "give its digest; or compile it again with `compozy plugin compile`, or use the .wasm component";
+            (format!("'{}': {error}", entry.source), help)
+        }
         plugin::Error::Digest { .. } => (format!("'{}': {error}", entry.source), "check where the file came from"),
         plugin::Error::NotPulled(_) => (format!("'{}': {error}", entry.source), "run `compozy plugin pull`"),
         _ => (format!("'{}': {error}", entry.id), "fix source or kind"),
