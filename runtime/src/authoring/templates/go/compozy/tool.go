@@ -46,8 +46,8 @@ func Func[I, O any](name, description string, run func(I) (O, error), marks ...M
 	function := Function{
 		name:        name,
 		description: description,
-		input:       schemaText(reflect.TypeFor[I]()),
-		output:      schemaText(reflect.TypeFor[O]()),
+		input:       schemaText(reflect.TypeFor[I](), false),
+		output:      schemaText(reflect.TypeFor[O](), true),
 		run: func(text []byte) ([]byte, error) {
 			var input I
 			if err := json.Unmarshal(text, &input); err != nil {
