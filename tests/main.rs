@@ -16,6 +16,8 @@ mod docs;
 mod events;
 mod forks;
 mod hostile;
+mod providers;
+mod registry;
 mod languages;
 mod schedules;
 mod secrets;

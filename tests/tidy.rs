@@ -189,7 +189,11 @@ const OURS: &[&str] = &[
     "benches",
     "plugins/sdk",
     "plugins/llm-mock",
+    "plugins/llm-anthropic",
+    "plugins/llm-google",
+    "plugins/llm-ollama",
     "plugins/llm-openai",
+    "plugins/llm-wire",
     "plugins/template-go",
     "plugins/text-stats",
 ];

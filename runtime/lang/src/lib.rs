@@ -31,6 +31,8 @@ pub mod schema_check;
 
 pub mod digest;
 mod link;
+pub mod oci;
+mod script;
 pub mod plan;
 pub mod settings;
 

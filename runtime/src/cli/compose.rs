@@ -168,13 +168,10 @@ async fn renderer(host: &Arc<Host>) -> Result<Renderer, Failure> {
     Renderer::new(component).map_err(failed)
 }
 
-/// `$XDG_CACHE_HOME/compozy/code`, else `~/.cache/compozy/code`, else a folder of the project.
+/// The user's cache, else a folder of the project.
 fn cache_folder(root: &Path) -> PathBuf {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
-    home.map(|cache| cache.join("compozy/code"))
-        .filter(|folder| std::fs::create_dir_all(folder).is_ok())
-        .unwrap_or_else(|| root.join(".compozy/cache"))
+    let user = plugin::registry::cache::user_folder().map(|cache| cache.join("code"));
+    user.unwrap_or_else(|| root.join(".compozy/cache"))
 }
 
 /// `$XDG_RUNTIME_DIR`, where run records of unwritable roots stand.
@@ -362,10 +359,7 @@ async fn models(session: &Session, loaded: &Loaded, services: &Arc<Services>) ->
     let environment: Arc<dyn plugin::Environment> = Arc::new(loaded.environment.clone());
     let parts = Parts {
         host: Arc::clone(&loaded.host),
-        bundle: Bundle {
-            llm_openai: plugin::bundled::source("llm-openai"),
-            llm_mock: plugin::bundled::source("llm-mock"),
-        },
+        bundle: Bundle::new(plugin::bundled::source),
         plugins: llm_plugins(loaded, services, &environment).await,
         environment,
         services: Arc::clone(services),

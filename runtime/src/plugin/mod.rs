@@ -21,6 +21,7 @@ pub mod grants;
 pub mod host;
 mod limits;
 pub mod llm_provider;
+pub mod registry;
 pub mod secret;
 mod state;
 pub mod template;

@@ -26,10 +26,10 @@ pub(crate) struct PluginEntry {
 
 /// `permissions`, with the places of what is checked later.
 #[derive(Default)]
-struct Granted {
-    permissions: Permissions,
-    databases: Vec<Name>,
-    models: Vec<Name>,
+pub(super) struct Granted {
+    pub(super) permissions: Permissions,
+    pub(super) databases: Vec<Name>,
+    pub(super) models: Vec<Name>,
 }
 
 impl Reader<'_> {
@@ -82,13 +82,16 @@ impl Reader<'_> {
         if text.starts_with("builtin:") {
             return;
         }
-        if text.starts_with("oci:") {
-            self.unsupported("oci: sources of plugins", source.place.clone());
+        if text.starts_with(crate::oci::SCHEME) {
+            if let Err(reason) = crate::oci::Reference::parse(text) {
+                let message = format!("'{}': no usable implementation: '{text}': {reason}", id.text);
+                self.report(source.diagnostic("CZ0701", message));
+            }
         } else if crate::files::leaves_folder(text) {
             self.report(source.diagnostic("CZ0206", format!("path '{text}' leaves the project folder")));
         } else if !(text.ends_with(".wasm") || text.ends_with(".cwasm") || text.ends_with(".wat")) {
             let message = format!(
-                "'{}': no usable implementation: '{text}' is neither a .wasm component nor builtin:NAME",
+                "'{}': no usable implementation: '{text}' is neither a .wasm component nor builtin:NAME nor oci:HOST/NAME:TAG",
                 id.text
             );
             self.report(source.diagnostic("CZ0701", message));
@@ -139,7 +142,7 @@ impl Reader<'_> {
         permissions
     }
 
-    fn permissions(&mut self, fields: &Fields<'_>) -> Granted {
+    pub(super) fn permissions(&mut self, fields: &Fields<'_>) -> Granted {
         let mut granted = Granted::default();
         let Some(node) = fields.get("permissions") else { return granted };
         let Some(fields) = self.fields(node, &PERMISSIONS, &fields.at("permissions")) else { return granted };

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod new;
+pub mod pull;
 mod stage;
 pub mod test;
 
@@ -26,6 +27,9 @@ pub enum PluginCommand {
     /// Compile a plugin project to a component
     #[command(after_help = build::HELP)]
     Build(build::BuildArgs),
+    /// Fetch the components that the project names in registries
+    #[command(after_help = pull::HELP)]
+    Pull(pull::PullArgs),
     /// Run the cases of a plugin, without a server
     #[command(after_help = test::HELP)]
     Test(test::TestArgs),
@@ -39,6 +43,7 @@ pub async fn run(session: &Session, command: PluginCommand) -> Result<u8, Failur
     match command {
         PluginCommand::New(args) => new::run(session, &args),
         PluginCommand::Build(args) => build::run(session, args).await,
+        PluginCommand::Pull(args) => pull::run(session, args).await,
         PluginCommand::Test(args) => Box::pin(test::run(session, args)).await,
     }
 }
@@ -61,6 +66,9 @@ fn located(written: &str) -> Result<Vec<u8>, Failure> {
     match bundled::source(name) {
         Some(Source::Bytes(bytes)) => Ok(bytes.to_vec()),
         Some(Source::Path(path)) => authoring::build::read(&path).map_err(Failure::from),
+        Some(Source::Bundled(bundled)) => {
+            bundled.unpack().map_err(|error| Failure::new(error.code(), error.to_string()))
+        }
         None => {
             let known = bundled::names().join(", ");
             Err(Failure::new("CZ0701", format!("no plugin '{name}' is built in")).hint(format!("there are {known}")))
