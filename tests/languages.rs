@@ -208,7 +208,7 @@ fn lent(terminal: &mut Terminal, language: &str) {
         std::fs::write(&world, open(open(text, "kv"), "secrets")).expect("the world");
     }
     let tested = terminal.type_block("compozy plugin build try-it\ncompozy plugin test try-it\n");
-    assert!(tested.code == 0 && tested.stdout.ends_with("5 cases: 5 ok, 0 failed\n"), "{language}: {tested}");
+    assert!(tested.code == 0 && tested.stdout.ends_with("6 cases: 6 ok, 0 failed\n"), "{language}: {tested}");
 }
 
 /// Fails unless every block printed what the README says.

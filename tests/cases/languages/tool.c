@@ -23,6 +23,7 @@ static cz_value *lent(const cz_value *input) {
 static cz_value *fail(const cz_value *input) {
   const char *how = cz_string(cz_get(input, "how"));
   if (strcmp(how, "later") == 0) return cz_fail_retryable("later", "not yet", 1500);
+  if (strcmp(how, "bug") == 0) return cz_fail("exception", "C has none (at tool.)");
   cz_kv_set("", "x", 0);
   if (strcmp(how, "noticed") != 0) return NULL;
   const char *code = cz_error_code();

@@ -47,6 +47,10 @@ func lent(input map[string]any) (output, error) {
 }
 
 func fail(input struct{ How string }) (string, error) {
+	if input.How == "bug" {
+		var nothing *output
+		return nothing.Key, nil
+	}
 	if input.How == "later" {
 		return "", &compozy.Error{Code: "later", Message: "not yet", RetryAfter: 1500 * time.Millisecond}
 	}

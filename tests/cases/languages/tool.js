@@ -12,6 +12,7 @@ const failures = {
       return error.payload.code;
     }
   },
+  bug: () => null.x,
   later() {
     throw new PluginError("later", "not yet", { retryAfterMs: 1500 });
   },

@@ -24,6 +24,8 @@ def lent(text: str, rest: list[Any]) -> dict[str, Any]:
 
 @tool()
 def fail(how: str) -> str:
+    if how == "bug":
+        return None.x
     if how == "later":
         raise Error("later", "not yet", retry_after_ms=1500)
     try:
