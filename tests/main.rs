@@ -17,6 +17,7 @@ mod events;
 mod forks;
 mod hostile;
 mod schedules;
+mod scripts;
 mod secrets;
 mod support;
 mod tidy;

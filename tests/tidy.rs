@@ -187,6 +187,7 @@ const OURS: &[&str] = &[
     "tests",
     "benches",
     "plugins/sdk",
+    "plugins/js",
     "plugins/llm-mock",
     "plugins/llm-openai",
     "plugins/template-go",

@@ -24,6 +24,7 @@ pub mod llm_provider;
 pub mod secret;
 mod state;
 pub mod template;
+pub mod script;
 pub mod tool;
 
 pub use call::{Binding, CallContext, RunContext};
