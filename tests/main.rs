@@ -16,6 +16,7 @@ mod docs;
 mod events;
 mod forks;
 mod hostile;
+mod providers;
 mod schedules;
 mod scripts;
 mod secrets;

@@ -30,8 +30,8 @@
 //! }
 //! ```
 //!
-//! What the host lends is in [`log`], [`config`], [`secrets`], [`kv`], [`sql`], [`run`], [`http`] and [`clock`]; each use is
-//! granted by name in the project's YAML and refused with an [`Error`] of code `CZ0703` otherwise.
+//! What the host lends is in [`log`], [`config`], [`secrets`], [`kv`], [`sql`], [`models`], [`run`], [`http`] and [`clock`]; each use
+//! is granted by name in the project's YAML and refused with an [`Error`] of code `CZ0703` otherwise.
 //! An interface that is not used is not imported by the component.
 
 mod bindings;
@@ -44,6 +44,7 @@ pub mod http;
 pub mod kv;
 pub mod llm;
 pub mod log;
+pub mod models;
 pub mod run;
 pub mod secrets;
 pub mod sql;

@@ -24,12 +24,14 @@ pub mod interpolate;
 mod origins;
 mod overlay;
 
+pub mod cases;
 mod document;
 pub mod schema;
 pub mod schema_check;
 
 pub mod digest;
 mod link;
+pub mod oci;
 mod script;
 pub mod plan;
 pub mod settings;

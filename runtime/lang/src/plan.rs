@@ -22,8 +22,8 @@ mod tools;
 
 pub use concurrency::{Concurrency, KeyPart};
 pub use definitions::{
-    Access, Grant, KnowledgeDefinition, KnowledgeKind, NamedDatabase, Permissions, Plugin, PluginKind, PluginLimits,
-    ProjectFacts, Provider,
+    Access, Grant, KnowledgeDefinition, KnowledgeKind, ModelGrant, NamedDatabase, Permissions, Plugin, PluginKind,
+    PluginLimits, ProjectFacts, Provider,
 };
 pub use flow::{
     Cel, Collection, Composite, Dedupe, Expression, Memory, MemoryOperation, Overlap, Parallel, Route, Router,

@@ -19,9 +19,10 @@ use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 use super::cancel::CancelToken;
 use super::component::Component;
 use super::engine::{Activity, Engine};
-use super::error::{CallError, Kind, TrapDetail, printable, shortened};
+use super::error::{CallError, Error, Kind, TrapDetail, printable, shortened};
 use super::grants::Grants;
 use super::host::Services;
+use super::host::llm::{self, ModelCalls};
 use super::host::log::LogBudget;
 use super::state::{Call, Refused, State};
 
@@ -40,6 +41,14 @@ pub struct Binding {
     pub config: Arc<str>,
     /// What the host interfaces are built on.
     pub services: Arc<Services>,
+}
+
+impl Binding {
+    /// What the plugin sees instead of the secret `name` within `run`.
+    #[must_use]
+    pub fn placeholder(&self, run: Option<&RunContext>, name: &str) -> String {
+        super::host::secrets::placeholder_of(self, run, name)
+    }
 }
 
 /// The run and step on whose behalf a plugin is called.
@@ -66,13 +75,15 @@ pub struct CallContext {
     pub timeout: Duration,
     /// Ends the call early.
     pub cancel: CancelToken,
+    /// Models that wait for this call, and what was asked of models below it.
+    pub models: ModelCalls,
 }
 
 impl CallContext {
     /// A call outside any run.
     #[must_use]
     pub fn outside_runs(timeout: Duration) -> Self {
-        Self { run: None, timeout, cancel: CancelToken::new() }
+        Self { run: None, timeout, cancel: CancelToken::new(), models: ModelCalls::default() }
     }
 }
 
@@ -91,29 +102,47 @@ pub(crate) enum Stop {
 #[derive(Clone)]
 pub(crate) struct Admission {
     pub(crate) engine: Engine,
-    slots: Arc<Semaphore>,
+    /// By how many models wait for the call: those below have slots of their own, or the calls that wait for them could
+    /// hold every slot there is.
+    slots: Arc<[Arc<Semaphore>]>,
 }
 
 impl Admission {
-    pub(crate) fn new(engine: Engine, slots: u32) -> Self {
-        Self { engine, slots: Arc::new(Semaphore::new(slots as usize)) }
+    /// An engine with `slots` for calls that steps make, and some more for those below them.
+    pub(crate) fn new(slots: u32, pooling: bool) -> Result<Self, Error> {
+        let nested = (slots / 8).clamp(4, 32);
+        let levels: Vec<u32> = std::iter::once(slots).chain(std::iter::repeat_n(nested, llm::DEPTH)).collect();
+        let engine = Engine::new(if pooling { levels.iter().sum() } else { 0 })?;
+        let slots = levels.into_iter().map(|slots| Arc::new(Semaphore::new(slots as usize))).collect();
+        Ok(Self { engine, slots })
     }
 
-    /// Waits for `count` slots; first come, first served.
-    pub(crate) async fn admit(&self, count: u32, cancel: &CancelToken) -> Result<OwnedSemaphorePermit, Stop> {
-        if let Ok(permit) = Arc::clone(&self.slots).try_acquire_many_owned(count) {
+    /// Waits for `count` slots for a call that `depth` models wait for; first come, first served.
+    pub(crate) async fn admit(
+        &self,
+        count: u32,
+        depth: usize,
+        cancel: &CancelToken,
+    ) -> Result<OwnedSemaphorePermit, Stop> {
+        let slots = self.slots.get(depth).or(self.slots.last()).ok_or(Stop::Canceled)?;
+        if let Ok(permit) = Arc::clone(slots).try_acquire_many_owned(count) {
             return Ok(permit);
         }
         tokio::select! {
-            permit = Arc::clone(&self.slots).acquire_many_owned(count) => permit.map_err(|_| Stop::Canceled),
+            permit = Arc::clone(slots).acquire_many_owned(count) => permit.map_err(|_| Stop::Canceled),
             () = cancel.canceled() => Err(Stop::Canceled),
         }
+    }
+
+    /// Slots that are free, at all depths together.
+    pub(crate) fn free(&self) -> usize {
+        self.slots.iter().map(|slots| slots.available_permits()).sum()
     }
 }
 
 impl fmt::Debug for Admission {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Admission({} slots free)", self.slots.available_permits())
+        write!(formatter, "Admission({} slots free)", self.free())
     }
 }
 
@@ -130,7 +159,7 @@ pub(crate) struct Live {
 pub(crate) async fn begin(binding: &Binding, ctx: &CallContext) -> Result<Live, CallError> {
     let admission = binding.component.admission();
     let slot = admission
-        .admit(binding.component.slots(), &ctx.cancel)
+        .admit(binding.component.slots(), ctx.models.depth(), &ctx.cancel)
         .await
         .map_err(|stop| stopped(&binding.plugin_id, stop, Duration::ZERO))?;
     let activity = admission.engine.activity();
@@ -140,6 +169,8 @@ pub(crate) async fn begin(binding: &Binding, ctx: &CallContext) -> Result<Live, 
         run: ctx.run.clone(),
         log: LogBudget::default(),
         sql_handles: 0,
+        models: ctx.models.clone(),
+        spent: llm::Spent::default(),
         refused: Refused::default(),
     };
     let deadline = started + ctx.timeout.min(binding.limits.timeout);

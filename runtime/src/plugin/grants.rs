@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub(crate) use compozy_lang::plan::ModelGrant;
 use compozy_lang::plan::{Access, Permissions};
 
 use super::bindings::lent::compozy::host::types;
@@ -22,7 +23,7 @@ pub struct Grants {
     kv: Access,
     env: BTreeSet<String>,
     secrets: BTreeMap<String, Option<Secret>>,
-    llm: bool,
+    llm: Option<ModelGrant>,
     environment: Arc<dyn Environment>,
     /// Actions that were refused and logged, so that a loop does not flood the log.
     logged: Mutex<HashSet<String>>,
@@ -72,7 +73,7 @@ impl Grants {
             kv: Access::None,
             env: BTreeSet::new(),
             secrets: BTreeMap::new(),
-            llm: false,
+            llm: None,
             environment: Arc::new(Fixed::default()),
             logged: Mutex::default(),
         }
@@ -99,7 +100,7 @@ impl Grants {
             kv: permissions.kv,
             env: permissions.env.iter().cloned().collect(),
             secrets: permissions.secrets.iter().map(|name| (name.clone(), None)).collect(),
-            llm: permissions.llm,
+            llm: permissions.llm.clone(),
             environment,
             logged: Mutex::default(),
         })
@@ -143,9 +144,18 @@ impl Grants {
         }
     }
 
-    /// Leave to ask the project's models.
-    pub(crate) fn llm(&self, plugin_id: &str) -> Result<(), Refusal> {
-        if self.llm { Ok(()) } else { Err(self.refuse(plugin_id, "asking a model", "llm: true".into())) }
+    /// Leave to ask the provider entry `provider`; `None` is the default one, or the first of those granted.
+    pub(crate) fn llm(&self, plugin_id: &str, provider: Option<&str>) -> Result<ModelGrant, Refusal> {
+        let Some(grant) = &self.llm else {
+            return Err(self.refuse(plugin_id, "asking a model", "llm: true".into()));
+        };
+        match provider {
+            Some(id) if !grant.providers.is_empty() && !grant.providers.iter().any(|granted| granted == id) => {
+                let action = format!("asking the provider '{id}'");
+                Err(self.refuse(plugin_id, &action, format!("llm: {{providers: [{id}]}}")))
+            }
+            _ => Ok(grant.clone()),
+        }
     }
 
     /// The value of the environment variable `name`.
@@ -217,7 +227,7 @@ mod tests {
 
     use compozy_lang::plan::{Access, Grant, Permissions};
 
-    use super::Grants;
+    use super::{Grants, ModelGrant};
     use crate::plugin::environment::Fixed;
 
     fn grants(permissions: Permissions) -> Grants {
@@ -235,7 +245,7 @@ mod tests {
             none.kv("p", true).unwrap_err().message,
             none.env("p", "REGION").unwrap_err().message,
             none.secret("p", "TOKEN").unwrap_err().message,
-            none.llm("p").unwrap_err().message,
+            none.llm("p", None).unwrap_err().message,
         ];
         let expected = [
             "plugin 'p' was refused database 'shop'; allow it with permissions.sql: [shop]",
@@ -269,6 +279,15 @@ mod tests {
         assert_eq!(some.env("p", "UNSET").unwrap(), None);
         assert!(some.env("p", "TOKEN").is_err(), "a secret is not readable in clear");
         assert_eq!(some.mask().apply("x s3cr3t"), "x ***");
+        let models = grants(Permissions {
+            llm: Some(ModelGrant { providers: vec!["fast".into()], ..ModelGrant::default() }),
+            ..Permissions::default()
+        });
+        assert!(models.llm("p", None).is_ok() && models.llm("p", Some("fast")).is_ok());
+        assert_eq!(
+            models.llm("p", Some("best")).unwrap_err().message,
+            "plugin 'p' was refused asking the provider 'best'; allow it with permissions.llm: {providers: [best]}"
+        );
     }
 
     #[test]

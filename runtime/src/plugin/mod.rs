@@ -21,22 +21,25 @@ pub mod grants;
 pub mod host;
 mod limits;
 pub mod llm_provider;
+pub mod registry;
 pub mod secret;
 mod state;
 pub mod template;
 pub mod script;
 pub mod tool;
 
+pub(crate) use cache::hex;
 pub use call::{Binding, CallContext, RunContext};
 pub use cancel::CancelToken;
 pub use component::{Component, Source};
 pub use environment::Environment;
 pub use error::{CallError, Error, Kind, TrapDetail};
 pub use grants::Grants;
+pub use host::llm::{ModelCalls, Models};
 pub use host::{Host, HostOptions, Services};
 
 /// Largest component that is read, in bytes.
-const MAX_COMPONENT_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_COMPONENT_BYTES: u64 = 256 << 20;
 
 #[cfg(test)]
 pub(crate) mod tests;

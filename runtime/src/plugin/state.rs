@@ -10,6 +10,7 @@ use super::bindings::lent::compozy::host::types;
 use super::call::{Binding, RunContext, Stop};
 use super::cancel::CancelToken;
 use super::grants::Refusal;
+use super::host::llm::{ModelCalls, Spent};
 use super::host::log::LogBudget;
 use super::host::wasi::Wasi;
 use super::limits::{Meter, RESOURCES};
@@ -33,6 +34,10 @@ pub(crate) struct Call {
     pub(crate) log: LogBudget,
     /// Handles on databases that are open.
     pub(crate) sql_handles: u32,
+    /// Models that wait for this call.
+    pub(crate) models: ModelCalls,
+    /// What it has used of its budget of models.
+    pub(crate) spent: Spent,
     /// The latest refusal, also by code that runs beside the guest.
     pub(crate) refused: Refused,
 }

@@ -132,7 +132,7 @@ impl Renderer {
         let admission = self.component.admission();
         let cancel = CancelToken::new();
         let slot = admission
-            .admit(self.component.slots(), &cancel)
+            .admit(self.component.slots(), 0, &cancel)
             .await
             .map_err(|stop| call::stopped(NAME, stop, Duration::ZERO))?;
         let state = State::new(MEMORY_BYTES, deadline(), cancel.clone(), None);

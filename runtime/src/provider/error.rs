@@ -112,6 +112,9 @@ pub enum Error {
         /// What is wrong with the last one.
         violations: String,
     },
+    /// The entry waits for its own answer (CZ0704).
+    #[error("{}", .0.message)]
+    Circle(crate::plugin::host::llm::Error),
     /// The plugin itself failed: trap, limit, deadline, cancel.
     #[error(transparent)]
     Call(CallError),
@@ -134,6 +137,7 @@ impl Error {
             Self::RateLimited { .. } | Self::Queue { .. } => "CZ0506",
             Self::Unreachable { .. } => "CZ0507",
             Self::Structured { .. } => "CZ0508",
+            Self::Circle(error) => &error.code,
             Self::Call(error) => &error.code,
         }
     }
@@ -147,7 +151,7 @@ impl Error {
             Self::Type(_) | Self::Setting { .. } => "fix it",
             Self::MissingVariable { .. } => "set it, or write `${…:-…}`",
             Self::Schema(_) | Self::Structured { .. } => "simplify the schema",
-            Self::Plugin { .. } => return None,
+            Self::Plugin { .. } | Self::Circle(_) => return None,
             Self::Refused { .. } => "check the variable",
             Self::RateLimited { .. } | Self::Queue { .. } => "wait, or lower concurrency",
             Self::Unreachable { .. } => "check `base_url`",

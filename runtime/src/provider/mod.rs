@@ -8,6 +8,7 @@
 mod bind;
 pub mod error;
 pub mod kinds;
+pub mod lend;
 mod request;
 mod retry;
 pub mod settings;
@@ -28,15 +29,21 @@ pub use settings::Settings;
 
 use crate::clock::Clock;
 use crate::plugin::llm_provider::{self, Response};
-use crate::plugin::{Binding, CallContext, CancelToken, Environment, Host, Services, Source};
+use crate::plugin::{Binding, CallContext, CallError, CancelToken, Environment, Host, Services, Source};
 
-/// Components that come with compozy.
+/// The llm components that come with compozy, by name.
 #[derive(Debug, Clone, Default)]
-pub struct Bundle {
-    /// Speaks the OpenAI chat completions protocol.
-    pub llm_openai: Option<Source>,
-    /// Answers without a model.
-    pub llm_mock: Option<Source>,
+pub struct Bundle(BTreeMap<&'static str, Source>);
+
+impl Bundle {
+    /// Those of the provider types that `find` knows.
+    pub fn new(find: impl Fn(&str) -> Option<Source>) -> Self {
+        Self(kinds::plugins().filter_map(|name| Some((name, find(name)?))).collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&Source> {
+        self.0.get(name)
+    }
 }
 
 /// What providers are built on.
@@ -189,6 +196,9 @@ impl Revision {
     ) -> Result<Answer, Error> {
         let entry = self.settings.choose(provider)?;
         let kind = kinds::find(&entry.kind).ok_or_else(|| Error::unsupported(&entry.kind))?;
+        // Before a place is taken: an entry that waits for itself may hold the only one.
+        let models = ctx.models.through(&entry.id).map_err(Error::Circle)?;
+        let ctx = &CallContext { models, ..ctx.clone() };
         let lane = self.lane(&entry);
         let mut asking = Asking {
             providers: self,
@@ -343,7 +353,15 @@ impl Asking<'_> {
             }
             None => llm_provider::chat(&self.binding, &ctx, question, None).await,
         };
-        answered.map_err(|error| Error::from_call(&self.entry.id, error))
+        // A server may send the key back, in an error or in an answer.
+        let mask = self.binding.grants.mask();
+        match answered {
+            Ok(response) => Ok(Response { text: mask.apply(&response.text).into_owned(), ..response }),
+            Err(error) => {
+                let error = CallError { message: mask.apply(&error.message).into_owned(), ..error };
+                Err(Error::from_call(&self.entry.id, error))
+            }
+        }
     }
 
     fn left(&self) -> Duration {

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::plan::{Access, Grant, Permissions, Plugin, PluginKind, PluginLimits};
+use crate::plan::{Access, Grant, ModelGrant, Permissions, Plugin, PluginKind, PluginLimits};
 use crate::schema::Table;
-use crate::schema::definitions::{GRANT_TABLE, PATH_GRANT_TABLE, PERMISSIONS, PLUGIN, PLUGIN_LIMITS};
+use crate::schema::definitions::{GRANT_TABLE, MODEL_GRANT, PATH_GRANT_TABLE, PERMISSIONS, PLUGIN, PLUGIN_LIMITS};
 use crate::yaml::Node;
 
 use super::Name;
@@ -20,6 +20,16 @@ pub(crate) struct PluginEntry {
     pub(crate) plugin: Plugin,
     /// Ids of databases it is granted, with their places.
     pub(crate) databases: Vec<Name>,
+    /// Ids of provider entries it is granted, with their places.
+    pub(crate) models: Vec<Name>,
+}
+
+/// `permissions`, with the places of what is checked later.
+#[derive(Default)]
+pub(super) struct Granted {
+    pub(super) permissions: Permissions,
+    pub(super) databases: Vec<Name>,
+    pub(super) models: Vec<Name>,
 }
 
 impl Reader<'_> {
@@ -34,7 +44,7 @@ impl Reader<'_> {
             Some("template") => PluginKind::Template,
             _ => PluginKind::Tool,
         };
-        let (permissions, databases) = self.permissions(&fields);
+        let Granted { permissions, databases, models } = self.permissions(&fields);
         if kind == PluginKind::Template
             && fields.get("permissions").is_some_and(|node| node.entries().is_some_and(|e| !e.is_empty()))
         {
@@ -64,7 +74,7 @@ impl Reader<'_> {
         let place = source.place;
         let plugin =
             Plugin { id: id.text.clone(), source: source.text, kind, digest, permissions, limits, config, place };
-        Some(PluginEntry { id, plugin, databases })
+        Some(PluginEntry { id, plugin, databases, models })
     }
 
     fn plugin_source(&mut self, id: &Name, source: &Name) {
@@ -72,13 +82,16 @@ impl Reader<'_> {
         if text.starts_with("builtin:") {
             return;
         }
-        if text.starts_with("oci:") {
-            self.unsupported("oci: sources of plugins", source.place.clone());
+        if text.starts_with(crate::oci::SCHEME) {
+            if let Err(reason) = crate::oci::Reference::parse(text) {
+                let message = format!("'{}': no usable implementation: '{text}': {reason}", id.text);
+                self.report(source.diagnostic("CZ0701", message));
+            }
         } else if crate::files::leaves_folder(text) {
             self.report(source.diagnostic("CZ0206", format!("path '{text}' leaves the project folder")));
         } else if !(text.ends_with(".wasm") || text.ends_with(".cwasm") || text.ends_with(".wat")) {
             let message = format!(
-                "'{}': no usable implementation: '{text}' is neither a .wasm component nor builtin:NAME",
+                "'{}': no usable implementation: '{text}' is neither a .wasm component nor builtin:NAME nor oci:HOST/NAME:TAG",
                 id.text
             );
             self.report(source.diagnostic("CZ0701", message));
@@ -100,6 +113,7 @@ impl Reader<'_> {
         None
     }
 
+    /// Caps on one call.
     pub(super) fn plugin_limits(&mut self, fields: &Fields<'_>) -> PluginLimits {
         let mut limits = PluginLimits::default();
         let Some(node) = fields.get("limits") else { return limits };
@@ -119,12 +133,20 @@ impl Reader<'_> {
         limits
     }
 
-    pub(super) fn permissions(&mut self, fields: &Fields<'_>) -> (Permissions, Vec<Name>) {
-        let mut permissions = Permissions::default();
-        let Some(node) = fields.get("permissions") else { return (permissions, Vec::new()) };
-        let Some(fields) = self.fields(node, &PERMISSIONS, &fields.at("permissions")) else {
-            return (permissions, Vec::new());
-        };
+    /// `permissions` where nothing else is declared: provider entries are what they are called.
+    pub(super) fn unlinked_permissions(&mut self, fields: &Fields<'_>) -> Permissions {
+        let Granted { mut permissions, models, .. } = self.permissions(fields);
+        if let Some(grant) = &mut permissions.llm {
+            grant.providers = models.into_iter().map(|name| name.text).collect();
+        }
+        permissions
+    }
+
+    pub(super) fn permissions(&mut self, fields: &Fields<'_>) -> Granted {
+        let mut granted = Granted::default();
+        let Some(node) = fields.get("permissions") else { return granted };
+        let Some(fields) = self.fields(node, &PERMISSIONS, &fields.at("permissions")) else { return granted };
+        let permissions = &mut granted.permissions;
         permissions.http = self.texts(&fields, "http");
         let databases = self.grants(&fields, "sql", &GRANT_TABLE, "id");
         permissions.sql =
@@ -135,8 +157,27 @@ impl Reader<'_> {
         permissions.env = self.texts(&fields, "env");
         permissions.secrets = self.texts(&fields, "secrets");
         self.secret_names.extend(permissions.secrets.iter().cloned());
-        permissions.llm = self.bool(&fields, "llm").unwrap_or_default();
-        (permissions, databases.into_iter().map(|(name, _)| name).collect())
+        (permissions.llm, granted.models) = self.model_grant(&fields);
+        granted.databases = databases.into_iter().map(|(name, _)| name).collect();
+        granted
+    }
+
+    /// `llm`: true, or a map of provider entries and budget. The entries are filled in when they are known.
+    fn model_grant(&mut self, fields: &Fields<'_>) -> (Option<ModelGrant>, Vec<Name>) {
+        let Some(node) = fields.get("llm") else { return (None, Vec::new()) };
+        let path = fields.at("llm");
+        if node.entries().is_none() {
+            return (self.bool_of(node, &path).unwrap_or_default().then(ModelGrant::default), Vec::new());
+        }
+        let Some(fields) = self.fields(node, &MODEL_GRANT, &path) else { return (None, Vec::new()) };
+        let mut grant = ModelGrant::default();
+        let calls = self.count(&fields, "calls").and_then(|calls| u32::try_from(calls).ok());
+        grant.calls = calls.unwrap_or(grant.calls);
+        grant.tokens = self.count(&fields, "tokens").unwrap_or(grant.tokens);
+        let path = fields.at("providers");
+        let nodes = fields.get("providers").map(super::scalar::one_or_many).unwrap_or_default();
+        let models = nodes.iter().filter_map(|node| self.name_of(node, &path)).collect();
+        (Some(grant), models)
     }
 
     fn plain_grants(&mut self, fields: &Fields<'_>, name: &str, table: &'static Table, id: &str) -> Vec<Grant> {

@@ -8,6 +8,7 @@ use crate::script::ScriptRef;
 use crate::yaml::Node;
 
 use super::fields::Fields;
+use super::plugin::Granted;
 use super::reader::{Reader, SiteKind};
 use super::{Name, SchemaRef, item_path};
 
@@ -36,6 +37,8 @@ pub(crate) struct Tool {
     pub(crate) permissions: Permissions,
     /// Ids of databases it is granted, with their places.
     pub(crate) databases: Vec<Name>,
+    /// Provider entries it may ask, with their places.
+    pub(crate) models: Vec<Name>,
     /// Caps on a script.
     pub(crate) limits: PluginLimits,
     /// Limit of a call.
@@ -77,7 +80,7 @@ impl Reader<'_> {
                 self.report(fields.diagnostic(name, "CZ0701", message).help("write it in the entry of plugins:"));
             }
         }
-        let (permissions, databases) = self.permissions(&fields);
+        let Granted { permissions, databases, models } = self.permissions(&fields);
         let limits = self.plugin_limits(&fields);
         Some(Tool {
             id,
@@ -85,6 +88,7 @@ impl Reader<'_> {
             script,
             permissions,
             databases,
+            models,
             limits,
             function: self.text(&fields, "function"),
             description: self.text(&fields, "description").unwrap_or_default(),

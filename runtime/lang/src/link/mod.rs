@@ -104,13 +104,16 @@ impl<'e> Linker<'e> {
         };
         self.settings = document.settings.clone();
         self.settings.mode = self.mode(&document);
-        let plugins = self.plugins(definitions.plugins, &document);
+        let models: Vec<_> =
+            definitions.plugins.iter().map(|entry| (entry.plugin.id.clone(), entry.models.clone())).collect();
+        let mut plugins = self.plugins(definitions.plugins, &document);
         self.databases = document.databases.iter().map(|(name, _)| name.text.clone()).collect();
         let databases = self.databases(document.databases);
         self.schemas(definitions.schemas);
         self.knowledge(&definitions.knowledge);
         self.unique_ids("mcp", &definitions.mcps);
         self.providers(definitions.providers);
+        self.model_grants(&mut plugins, models);
         self.agents(definitions.agents);
         self.tools(definitions.tools);
         let memories = self.memories(definitions.memories);

@@ -73,6 +73,8 @@ impl Linker<'_> {
         let modules = self.facts.scripts.get(path)?.clone();
         let databases = self.databases.clone();
         self.granted_databases(&tool.databases, &databases);
+        let mut permissions = tool.permissions;
+        self.model_grant(&mut permissions, &tool.models);
         Some(Tool {
             id: id.to_owned(),
             plugin: JS_ENGINE.to_owned(),
@@ -86,7 +88,7 @@ impl Linker<'_> {
             script: Some(Script {
                 main: modules.main,
                 modules: modules.texts,
-                permissions: tool.permissions,
+                permissions,
                 limits: tool.limits,
             }),
         })

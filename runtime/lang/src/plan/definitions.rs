@@ -148,8 +148,25 @@ pub struct Permissions {
     pub secrets: Vec<String>,
     /// Folders inside the project.
     pub fs: Vec<Grant>,
-    /// Provider entries it may ask.
-    pub llm: bool,
+    /// Models it may ask; `None`: none.
+    pub llm: Option<ModelGrant>,
+}
+
+/// Leave to ask models, and how much of it one call of the plugin has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelGrant {
+    /// Ids of provider entries; empty: all.
+    pub providers: Vec<String>,
+    /// Questions.
+    pub calls: u32,
+    /// Tokens read and written.
+    pub tokens: u64,
+}
+
+impl Default for ModelGrant {
+    fn default() -> Self {
+        Self { providers: Vec::new(), calls: 20, tokens: 100_000 }
+    }
 }
 
 /// Leave to use one named thing.

@@ -183,7 +183,18 @@ pub static PERMISSIONS: Table = Table {
         key("env", TEXTS, "Variables readable in clear."),
         key("secrets", TEXTS, "Variables seen as placeholders."),
         key("fs", Kind::List(&PATH_GRANT), "Folders inside the project."),
-        key("llm", Kind::Bool, "Whether it may ask the LLM providers."),
+        key("llm", Kind::Either(&[Kind::Map(&MODEL_GRANT), Kind::Bool]), "Whether it may ask the LLM providers."),
+    ],
+};
+
+/// `permissions.llm` as a map: the budget is that of one call of the plugin.
+pub static MODEL_GRANT: Table = Table {
+    name: "llm grant",
+    is_settings: false,
+    keys: &[
+        key("providers", TEXTS, "Provider entries it may ask; absent: all."),
+        key("calls", Kind::Int(1, 1_000_000), "Questions per call of the plugin.").default("20"),
+        key("tokens", Kind::Int(1, i64::MAX), "Tokens read and written per call of the plugin.").default("100000"),
     ],
 };
 

@@ -379,7 +379,7 @@ fn show(data: &mut Value, name: &str, value: &Json) {
 }
 
 /// Questions of one provider and model are counted together.
-fn add(usage: &mut Vec<Usage>, more: Usage) {
+pub(super) fn add(usage: &mut Vec<Usage>, more: Usage) {
     let same = |known: &&mut Usage| known.provider == more.provider && known.model == more.model;
     match usage.iter_mut().find(same) {
         Some(known) => {

@@ -70,6 +70,7 @@ impl Executor {
             run: Some(attempt.run_context()),
             timeout: timeout.unwrap_or(self.prompt_timeout),
             cancel: attempt.cancel.clone(),
+            models: attempt.models.clone(),
         };
         let ready = self.memory.perform(place, &operation, &asked(attempt, call)).await;
         let Ready { output, prepared, answers } = ready.map_err(|error| failed(word, &error))?;

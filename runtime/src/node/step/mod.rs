@@ -42,6 +42,7 @@ use super::triggers::{Listening, Triggers};
 use super::watchers::Watchers;
 use crate::clock::Clock;
 use crate::memory::Keeper;
+use crate::plugin::ModelCalls;
 use crate::plugin::cancel::CancelToken;
 use crate::plugin::template::Renderer;
 use crate::provider::Providers;
@@ -78,6 +79,8 @@ struct Attempt<'a> {
     /// The signal that it, or the wait it processes for, looks at.
     looked: Option<Looked>,
     cancel: CancelToken,
+    /// What its plugins ask models.
+    models: ModelCalls,
 }
 
 /// What an executor gave.
@@ -164,7 +167,7 @@ impl Executor {
             let error = StepError::new("internal", ErrorKind::Internal, format!("step {key} is not in the plan"));
             return failed(error.into(), Rendered::default());
         };
-        let attempt = Attempt { plan, state, step, task, looked, cancel };
+        let attempt = Attempt { plan, state, step, task, looked, cancel, models: ModelCalls::default() };
         let outcome = match (&attempt.step.opening, &task.kind) {
             (None, _) => self.attempt(&attempt).await,
             (Some(opening), TaskKind::Wait(wait)) if opening.closing.is_none() => {
@@ -258,7 +261,10 @@ impl Executor {
             }
             TaskKind::Memory(memory) => Box::pin(self.use_memory(attempt, memory, &with)).await,
         };
-        let raw = raw.map_err(keep_input)?;
+        let raw = match raw {
+            Ok(raw) => Raw { usage: attempt.usage(raw.usage), ..raw },
+            Err(lost) => return Err(keep_input(Lost { usage: attempt.usage(lost.usage), ..lost })),
+        };
         let usage = raw.usage.clone();
         let done = self.follow_up(attempt, &with, raw).await;
         done.map(Outcome::Done).map_err(|error| keep_input(Lost { usage, ..error.into() }))
@@ -317,7 +323,8 @@ impl Executor {
         // Secrets are masked in what is recorded, so a `with` that may hold some is rendered again.
         if task.with.as_ref().is_some_and(render::reads_environment) {
             let (plan, state, cancel) = (attempt.plan, attempt.state, attempt.cancel.clone());
-            let container = Attempt { plan, state, step, task, looked: None, cancel };
+            let models = ModelCalls::default();
+            let container = Attempt { plan, state, step, task, looked: None, cancel, models };
             return Box::pin(self.with(&container)).await.map(Some);
         }
         Ok(step.input.as_ref().map(Json::to_value))
@@ -379,6 +386,20 @@ impl<'a> Attempt<'a> {
         let Scope { with, output, error, item } = scope;
         let signal = self.looked.as_ref().map(Looked::seen);
         Site { with, output, error, item, signal, ..Site::new(self.plan, state, Some(&self.step), env) }
+    }
+
+    /// What was asked of models, by the step itself (`own`) and by its plugins.
+    fn usage(&self, own: Vec<Usage>) -> Vec<Usage> {
+        let asked = self.models.take().into_iter().map(|used| Usage {
+            provider: used.provider,
+            model: used.model,
+            prompt_tokens: used.prompt_tokens,
+            completion_tokens: used.completion_tokens,
+        });
+        asked.fold(own, |mut usage, more| {
+            agent::add(&mut usage, more);
+            usage
+        })
     }
 
     /// The task with the tasks that hold it, innermost first.

@@ -45,6 +45,7 @@ impl Executor {
             run: Some(attempt.run_context()),
             timeout: timeout.unwrap_or(self.prompt_timeout),
             cancel: attempt.cancel.clone(),
+            models: attempt.models.clone(),
         };
         let answered = if prompt.toolbox.is_empty() {
             let answer = self.ask(attempt, prompt, &request, &ctx).await?;

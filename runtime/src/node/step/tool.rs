@@ -172,7 +172,12 @@ impl Executor {
         }
         let timeout = self.timeout(attempt, with).await?.or(tool.timeout).unwrap_or(self.tools.timeout);
         let (binding, function) = self.tools.bind(tool, |function| function.name.clone()).await?;
-        let ctx = CallContext { run: Some(attempt.run_context()), timeout, cancel: attempt.cancel.clone() };
+        let ctx = CallContext {
+            run: Some(attempt.run_context()),
+            timeout,
+            cancel: attempt.cancel.clone(),
+            models: attempt.models.clone(),
+        };
         let answer = tool::run(&binding, &ctx, &function, &with.to_string()).await.map_err(call_error)?;
         Ok(Raw::new(self.read_tool(attempt, &call.tool, tool, &answer)?))
     }

@@ -64,8 +64,7 @@ pub(crate) fn context() -> CallContext {
             attempt: 2,
             idempotency_key: "01RUN:outer/task:1".into(),
         })),
-        timeout: Duration::from_secs(30),
-        cancel: super::CancelToken::new(),
+        ..CallContext::outside_runs(Duration::from_secs(30))
     }
 }
 

@@ -20,7 +20,8 @@ const MESSAGE_LIMIT: usize = 300;
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A request that got no whole answer.
-pub(crate) fn from_http(error: http::Error) -> Error {
+#[must_use]
+pub fn from_http(error: http::Error) -> Error {
     match error {
         http::Error::Connection(reason) => {
             Error::new("CZ0507", format!("the provider is unreachable: {reason}")).retryable()
@@ -33,7 +34,8 @@ pub(crate) fn from_http(error: http::Error) -> Error {
 }
 
 /// A status other than 2xx with its body.
-pub(crate) fn from_status(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Error {
+#[must_use]
+pub fn from_status(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Error {
     let upstream = serde_json::from_slice(body).ok().and_then(|body| upstream_message(&body));
     let error = |code: &str, what: &str| {
         let upstream = upstream.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
@@ -52,8 +54,9 @@ pub(crate) fn from_status(status: u16, retry_after: Option<Duration>, body: &[u8
     }
 }
 
-/// An error inside an answer of status 200, as routers of several providers send it.
-pub(crate) fn from_body(body: &Value) -> Option<Error> {
+/// An error inside an answer of status 200, as routers of several providers send it: `{"error": …}`.
+#[must_use]
+pub fn from_body(body: &Value) -> Option<Error> {
     let error = body.get("error").filter(|error| !error.is_null())?;
     let status = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
     if let Some(status @ 400..=599) = status {
@@ -64,13 +67,19 @@ pub(crate) fn from_body(body: &Value) -> Option<Error> {
 }
 
 /// An answer that does not keep to the protocol.
-pub(crate) fn malformed(reason: impl std::fmt::Display) -> Error {
+pub fn malformed(reason: impl std::fmt::Display) -> Error {
     Error::new("provider_malformed", format!("the provider's answer cannot be read: {reason}")).retryable()
+}
+
+/// An answer that the provider kept back: an empty text would pass for what the model had to say.
+#[must_use]
+pub fn withheld(reason: &str) -> Error {
+    Error::new("provider_error", format!("the provider withheld the answer: {}", short(reason)))
 }
 
 /// What the headers say about waiting: `retry-after-ms`, else `retry-after` in seconds or as a date (RFC 9110, 10.2.3),
 /// which is taken against the answer's own `date`, since a plugin has no wall clock.
-pub(crate) fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<Duration> {
+pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<Duration> {
     let number = |name| header(name)?.trim().parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
     let delay = if let Some(milliseconds) = number("retry-after-ms") {
         Duration::try_from_secs_f64(milliseconds / 1000.0).ok()?
@@ -102,7 +111,7 @@ fn http_date(text: &str) -> Option<i64> {
     Some(((days * 24 + hour) * 60 + minute) * 60 + second)
 }
 
-/// The message in the shapes servers use, on one line, cut, and without anything that looks like a key.
+/// The message in the shapes servers use.
 fn upstream_message(body: &Value) -> Option<String> {
     let candidates = [
         body.pointer("/error/message"),
@@ -111,14 +120,19 @@ fn upstream_message(body: &Value) -> Option<String> {
         body.get("detail"),
         body.pointer("/0/error/message"),
     ];
-    let message = candidates.into_iter().flatten().find_map(Value::as_str)?;
+    let message = short(candidates.into_iter().flatten().find_map(Value::as_str)?);
+    (!message.is_empty()).then_some(message)
+}
+
+/// A text of the provider's on one line, cut, and without anything that looks like a key.
+fn short(message: &str) -> String {
     let words: Vec<&str> = message.split_whitespace().map(|word| if is_keylike(word) { "…" } else { word }).collect();
     let line: String = words.join(" ").chars().filter(|character| !character.is_control()).collect();
     let mut short: String = line.chars().take(MESSAGE_LIMIT).collect();
     if short.len() < line.len() {
         short.push('…');
     }
-    (!short.is_empty()).then_some(short)
+    short
 }
 
 /// Servers like to quote the key they refuse, whole or with asterisks in it.

@@ -1,0 +1,54 @@
+//! An LLM provider that speaks Ollama's own chat protocol, which knows more than its imitation of OpenAI's: any JSON
+//! Schema as the grammar of an answer, and the options of the model, such as the length of its context.
+//!
+//! Source of the protocol: <https://github.com/ollama/ollama/blob/main/docs/api.md>. What it shares with others is in
+//! `llm-wire`.
+
+mod answer;
+mod body;
+mod settings;
+
+use compozy_plugin::llm::{Request, Response};
+use compozy_plugin::{Result, http};
+use llm_wire::stream::Framing;
+use llm_wire::{Delivery, Protocol, Provider};
+
+use crate::answer::Partial;
+use crate::settings::Settings;
+
+struct Chat;
+
+impl Protocol for Chat {
+    type Settings = Settings;
+    type Partial = Partial;
+    const FRAMING: Framing = Framing::Lines;
+
+    fn checked(settings: Settings) -> Result<Settings> {
+        settings.checked()
+    }
+
+    fn question(settings: &Settings, request: &Request, delivery: Delivery) -> Result<http::Request> {
+        let body = body::write(request, settings, delivery)?;
+        Ok(settings.request("POST", "/api/chat").header("content-type", "application/json").body(body))
+    }
+
+    fn answer(_: &Settings, _: &Request, body: &[u8]) -> Result<Response> {
+        answer::whole(body)
+    }
+
+    fn partial(_: &Settings, _: &Request) -> Partial {
+        Partial::default()
+    }
+
+    fn list(settings: &Settings) -> http::Request {
+        settings.request("GET", "/api/tags")
+    }
+
+    fn models(body: &[u8]) -> Result<Vec<String>> {
+        answer::models(body)
+    }
+}
+
+type Ollama = Provider<Chat>;
+
+compozy_plugin::export_llm_provider!(Ollama);
