@@ -210,7 +210,7 @@ fn the_script_of_the_reference_runs() {
     let validated = project.compozy(&["validate", "--strict"]);
     assert_eq!((validated.code, validated.stderr.as_str()), (0, ""), "{validated}");
     let run = project.compozy(&["workflow", "run", "w", "-o", "json"]).ok().json();
-    let expected = serde_json::json!({"sku": "tea-1", "amount": 5.03, "currency": "EUR", "cached": true});
+    let expected = serde_json::json!({"sku": "tea-1", "amount": 5.02, "currency": "EUR", "cached": true});
     assert_eq!(run["output"], expected);
 }
 

@@ -55,7 +55,8 @@ fn a_run_keeps_the_script_it_began_with() {
 
 #[test]
 fn agents_call_scripts() {
-    let answers = r#"[{match: go, tool_calls: [{name: tidy, arguments: {text: x}}]}, {match: 'x 3/3', json: {done: true}}]"#;
+    let answers =
+        r#"[{match: go, tool_calls: [{name: tidy, arguments: {text: x}}]}, {match: 'x 3/3', json: {done: true}}]"#;
     let project = Project::sqlite(&format!(
         "{TOOLS}llm: {{providers: [{{id: mock, type: mock, config: {{answers: {answers}}}}}]}}\n"
     ));
@@ -74,8 +75,15 @@ fn tools_without_an_implementation_are_functions_of_the_entrypoint() {
         "runtime: {entrypoint: ./tools.js}\n\
          tools: [{id: double}, {id: halve, function: half}, {id: lost}]\n",
     );
-    project.file("tools.js", "export default { double: ({ n }) => ({ n: n * 2 }), half: async ({ n }) => ({ n: n / 2 }) };\n");
-    let task = |tool: &str| format!("id: {tool}\ntasks: [{{id: a, tool: {tool}, with: {{n: 4}}}}]\noutput: \"{{{{ .tasks.a.output.n }}}}\"\n");
+    project.file(
+        "tools.js",
+        "export default { double: ({ n }) => ({ n: n * 2 }), half: async ({ n }) => ({ n: n / 2 }) };\n",
+    );
+    let task = |tool: &str| {
+        format!(
+            "id: {tool}\ntasks: [{{id: a, tool: {tool}, with: {{n: 4}}}}]\noutput: \"{{{{ .tasks.a.output.n }}}}\"\n"
+        )
+    };
     for tool in ["double", "halve", "lost"] {
         project.file(&format!("workflows/{tool}.yaml"), task(tool));
     }
@@ -119,7 +127,10 @@ fn permissions_are_the_tools_own() {
          export default () => {\n  const n = (kv.get('n') ?? 0) + 1;\n  kv.set('n', n);\n  return { n };\n};\n",
     );
     let tasks = "tasks: [{id: a, tool: count}, {id: b, tool: count}, {id: c, tool: other}]\n";
-    project.file("workflows/w.yaml", format!("id: w\n{tasks}output: ['{{{{ .tasks.b.output.n }}}}', '{{{{ .tasks.c.output.n }}}}']\n"));
+    project.file(
+        "workflows/w.yaml",
+        format!("id: w\n{tasks}output: ['{{{{ .tasks.b.output.n }}}}', '{{{{ .tasks.c.output.n }}}}']\n"),
+    );
     project.file("workflows/bare.yaml", "id: bare\ntasks: [{id: a, tool: bare}]\n");
     let run = project.compozy(&["workflow", "run", "w", "-o", "json"]).ok().json();
     assert_eq!(run["output"], json!([2, 1]));

@@ -22,10 +22,10 @@ pub mod host;
 mod limits;
 pub mod llm_provider;
 pub mod registry;
+pub mod script;
 pub mod secret;
 mod state;
 pub mod template;
-pub mod script;
 pub mod tool;
 
 pub(crate) use cache::hex;
