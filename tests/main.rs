@@ -21,6 +21,7 @@ mod plugins;
 mod providers;
 mod registry;
 mod schedules;
+mod scripts;
 mod secrets;
 mod support;
 mod tidy;
