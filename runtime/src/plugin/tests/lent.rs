@@ -230,11 +230,16 @@ async fn the_key_value_space_keeps_what_was_granted() {
 
 /// A database that writes down what is asked of it.
 #[derive(Debug, Clone, Default)]
-struct Recorder(Arc<Mutex<Vec<String>>>);
+pub(super) struct Recorder(Arc<Mutex<Vec<String>>>);
 
 impl Recorder {
     fn note(&self, what: impl Into<String>) {
         self.0.lock().unwrap().push(what.into());
+    }
+
+    /// How many hold it: one more for each open handle.
+    pub(super) fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
     }
 
     fn taken(&self) -> Vec<String> {
@@ -277,7 +282,7 @@ impl sql::Connection for Recorder {
     }
 
     async fn cursor(&self, _: &str, _: Vec<sql::Value>) -> Result<Box<dyn sql::Cursor>, sql::Error> {
-        Ok(Box::new(Numbers(0)))
+        Ok(Box::new(Numbers { at: 0, _recorder: self.clone() }))
     }
 
     async fn begin(&self) -> Result<Box<dyn sql::Transaction>, sql::Error> {
@@ -287,7 +292,10 @@ impl sql::Connection for Recorder {
 }
 
 #[derive(Debug)]
-struct Numbers(i64);
+struct Numbers {
+    at: i64,
+    _recorder: Recorder,
+}
 
 #[async_trait]
 impl sql::Cursor for Numbers {
@@ -296,9 +304,9 @@ impl sql::Cursor for Numbers {
     }
 
     async fn next(&mut self, max_rows: u32, _: usize) -> Result<Vec<Vec<sql::Value>>, sql::Error> {
-        let from = self.0;
-        self.0 = (from + i64::from(max_rows)).min(5);
-        Ok((from..self.0).map(|number| vec![sql::Value::Integer(number)]).collect())
+        let from = self.at;
+        self.at = (from + i64::from(max_rows)).min(5);
+        Ok((from..self.at).map(|number| vec![sql::Value::Integer(number)]).collect())
     }
 }
 
