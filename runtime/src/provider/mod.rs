@@ -398,4 +398,6 @@ fn add(sum: &mut Usage, more: &Usage) {
 }
 
 #[cfg(test)]
+mod lend_tests;
+#[cfg(test)]
 mod tests;

@@ -149,7 +149,7 @@ fn with(settings: Settings) -> Providers {
     Providers::new(parts(), settings)
 }
 
-fn parts() -> Parts {
+pub(super) fn parts() -> Parts {
     let bundled = |name| Some(Source::Path(path(name)));
     Parts {
         host: host(),

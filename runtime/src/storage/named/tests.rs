@@ -206,7 +206,10 @@ async fn no_statement_leads_out_of_its_database() {
         assert!(matches!(error.code, "database" | "CZ0703" | "CZ0704"), "{statement}: {error:?}");
         let error = shop.execute(&statement, vec![]).await.expect_err(&statement);
         assert!(matches!(error.code, "database" | "CZ0703" | "CZ0704"), "{statement}: {error:?}");
-        assert!(shop.cursor(&statement, vec![]).await.is_err(), "{statement}");
+        // Some are found out only when they run.
+        if let Ok(mut cursor) = shop.cursor(&statement, vec![]).await {
+            assert!(cursor.next(1, MIB).await.is_err(), "{statement}");
+        }
     }
     assert!(!other.exists());
     // Labels are names, not paths.
