@@ -128,11 +128,13 @@ struct Flips {
 #[async_trait]
 impl Resolver for Flips {
     async fn resolve(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
-        let mut asked = self.asked.lock().unwrap();
-        asked.push(name.to_owned());
-        let answer = self.answers.get(asked.len() - 1).or(self.answers.last()).unwrap();
+        let turn = {
+            let mut asked = self.asked.lock().unwrap();
+            asked.push(name.to_owned());
+            asked.len() - 1
+        };
+        let answer = self.answers.get(turn).or(self.answers.last()).unwrap();
         if *answer == "hang" {
-            drop(asked);
             return std::future::pending().await;
         }
         Ok(answer.split(' ').map(|address| address.parse().unwrap()).collect())
