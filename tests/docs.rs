@@ -17,6 +17,9 @@ const SKIPPED: &[(&str, &str)] = &[
 const TYPED: &[&str] = &[
     "examples/database/sqlite-memory/README.md",
     "examples/database/sqlite-quickstart/README.md",
+    "examples/plugins/ask-model/README.md",
+    "examples/plugins/http-secret/README.md",
+    "examples/plugins/sql-ledger/README.md",
     "examples/plugins/text-stats/README.md",
     "examples/schedules/README.md",
     "examples/tasks/agent/README.md",

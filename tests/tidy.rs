@@ -187,8 +187,11 @@ const OURS: &[&str] = &[
     "tests",
     "benches",
     "plugins/sdk",
+    "plugins/ask-model",
+    "plugins/http-secret",
     "plugins/llm-mock",
     "plugins/llm-openai",
+    "plugins/sql-ledger",
     "plugins/template-go",
     "plugins/text-stats",
 ];

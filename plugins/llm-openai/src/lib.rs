@@ -2,10 +2,11 @@
 //!
 //! The way of a call: `settings` (configuration) and `body` (what is asked) make an HTTP request; the answer goes through
 //! `failure` (statuses and error bodies), then `answer` (whole) or `sse` and `stream` (pieces). All but this file is plain
-//! data and tested natively. Source of the protocol: <https://platform.openai.com/docs/api-reference/chat>.
+//! data and tested natively. `embed` is the same for embeddings. Source of the protocol: <https://platform.openai.com/docs/api-reference/chat>.
 
 mod answer;
 mod body;
+mod embed;
 mod failure;
 mod settings;
 mod sse;
@@ -14,7 +15,7 @@ mod stream;
 use std::cell::RefCell;
 
 use compozy_plugin::llm::{ChatStream, Event, Guest, GuestChatStream, Request, Response};
-use compozy_plugin::{Result, config, http, log, run};
+use compozy_plugin::{Result, config, embedder, http, log, run};
 
 use crate::settings::Settings;
 use crate::stream::Stream;
@@ -55,6 +56,15 @@ impl Guest for OpenAi {
     }
 }
 
+impl embedder::Guest for OpenAi {
+    fn embed(model: String, texts: Vec<String>, dimension: Option<u32>) -> Result<embedder::Embeddings> {
+        let settings = settings()?;
+        let request = settings.request("POST", "/embeddings").header("content-type", "application/json");
+        let response = send(request.body(embed::write(&model, &texts, dimension)?))?;
+        embed::parse(&response.bytes(ANSWER_LIMIT).map_err(failure::from_http)?, texts.len())
+    }
+}
+
 /// A streamed answer; dropping it drops the connection.
 struct Pieces(RefCell<Stream<http::Body>>);
 
@@ -92,3 +102,4 @@ fn send(request: http::Request) -> Result<http::Response> {
 }
 
 compozy_plugin::export_llm_provider!(OpenAi);
+compozy_plugin::export_embedder!(OpenAi);

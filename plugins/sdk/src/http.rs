@@ -205,7 +205,7 @@ fn wait(answer: &FutureIncomingResponse, authority: &str) -> Result<Response, Er
 
 fn from_code(code: ErrorCode, authority: &str) -> Error {
     match code {
-        ErrorCode::HttpRequestDenied => Error::Denied(authority.to_owned()),
+        ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => Error::Denied(authority.to_owned()),
         ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestMethodInvalid => Error::Invalid(describe(&code)),
         other => Error::Connection(describe(&other)),
     }

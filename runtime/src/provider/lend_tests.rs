@@ -8,13 +8,17 @@ use compozy_lang::plan::{self, ModelGrant, Permissions};
 use serde_json::{Value, json};
 
 use super::lend::Lent;
-use super::tests::parts;
+use super::tests::{KEY, entry as openai_entry, parts, server, text};
 use super::{Parts, PromptRequest, Providers, Settings};
 use crate::plugin::tests::{bind_with, call, environment, host, path};
 use crate::plugin::{Binding, CallContext, Grants, Kind, Services, Source};
 
 fn entry(id: &str, kind: &str, config: Value) -> plan::Provider {
-    plan::Provider { config, ..plan::Provider::implicit(kind, id, Default::default()) }
+    plan::Provider { config, model: Some(text("m")), ..plan::Provider::implicit(kind, id, Default::default()) }
+}
+
+fn openai(id: &str, base_url: &str) -> plan::Provider {
+    openai_entry(id, "openai_compatible", base_url)
 }
 
 /// A tool that may ask models, and the services it asks through.
@@ -61,6 +65,38 @@ async fn a_plugin_asks_the_projects_models() {
     assert_eq!(call(&zoo, "ask", json!({"prompt": "x"})).await.unwrap()["provider"], "best");
     drop(providers);
     assert_eq!(call(&zoo, "ask", json!({"prompt": "x"})).await.unwrap_err().code, "unavailable");
+}
+
+#[tokio::test]
+async fn a_plugin_embeds_texts() {
+    let (base_url, seen) = server().await;
+    let lent = Arc::new(Lent::default());
+    let zoo = zoo(&lent).await;
+    let lab = plan::Provider { api_key: Some(text(KEY)), ..openai("lab", &base_url) };
+    let entries = vec![entry("mock", "mock", json!({})), lab, entry("no", "plugin", json!({}))];
+    let providers = Arc::new(Providers::new(parts(), settings(entries)));
+    lent.bind(&providers);
+    let found = call(&zoo, "embed", json!({"texts": ["a cat", "the cat"], "dimension": 16})).await.unwrap();
+    let sizes: Vec<usize> =
+        found["vectors"].as_array().unwrap().iter().map(|one| one.as_array().unwrap().len()).collect();
+    assert_eq!((sizes, &found["prompt_tokens"]), (vec![16, 16], &json!(4)));
+    let ask = |model: &str, texts: Value| json!({"provider": "lab", "model": model, "texts": texts});
+    let found = call(&zoo, "embed", ask("fits", json!(["a", "bc"]))).await.unwrap();
+    assert_eq!(found, json!({"vectors": [[1.0, 0.5], [2.0, 0.5]], "prompt_tokens": 5}));
+    assert_eq!(seen.count("fits"), 1);
+    for (input, code, message) in [
+        (ask("short", json!(["a", "b"])), "CZ0507", "1 vectors for 2 texts"),
+        (ask("ragged", json!(["a", "b"])), "CZ0507", "not 2 of one size"),
+        (ask("denied", json!(["a"])), "CZ0504", "refused the API key"),
+        (json!({"provider": "lab", "texts": ["a"]}), "CZ0110", "no default embedding model"),
+        (json!({"provider": "no", "texts": ["a"]}), "CZ0511", "makes no embeddings"),
+        (json!({"provider": "mock", "texts": ["a"], "dimension": 5000}), "CZ0507", "1 to 4096"),
+    ] {
+        let error = call(&zoo, "embed", input.clone()).await.unwrap_err();
+        assert_eq!((error.kind, error.code.as_str()), (Kind::Plugin, code), "{input}: {error:?}");
+        assert!(error.message.contains(message), "{input}: {}", error.message);
+        assert!(!error.message.contains(KEY), "{}", error.message);
+    }
 }
 
 #[tokio::test]

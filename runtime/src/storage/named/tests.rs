@@ -199,9 +199,9 @@ async fn no_statement_leads_out_of_its_database() {
         String::new(),
         ";".to_owned(),
         "x".repeat(200_000),
-        format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000)),
+        format!("SELECT {}1{}", "abs(".repeat(5_000), ")".repeat(5_000)),
     ] {
-        let error = shop.query(&statement, vec![], MIB).await.expect_err(&statement);
+        let error = shop.query(&statement, vec![], MIB).await.expect_err(&statement[..statement.len().min(60)]);
         assert!(!error.message.contains(&*folder.path().display().to_string()) || statement.contains("ATTACH"));
         assert!(matches!(error.code, "database" | "CZ0703" | "CZ0704"), "{statement}: {error:?}");
         let error = shop.execute(&statement, vec![]).await.expect_err(&statement);
