@@ -13,6 +13,7 @@ mod history;
 mod hostile;
 mod http;
 mod latency;
+mod loaded;
 mod machine;
 mod node;
 mod overload;
@@ -36,6 +37,7 @@ const QUESTIONS: &[Question] = &[
     ("flight", flight::measure),
     ("growth", growth::measure),
     ("calls", calls::measure),
+    ("loaded", loaded::measure),
     ("process", process::measure),
     ("starts", starts::measure),
     ("overload", overload::measure),
@@ -52,7 +54,12 @@ const QUESTIONS: &[Question] = &[
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.as_slice() {
+        [child, folder] if child == loaded::CHILD => loaded::run_child(folder.as_ref()),
+        names => run(names),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: failed to {error:#}");

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, fs, io};
 
 /// Plugins that every binary carries; each is a folder below `plugins/`.
-const BUNDLED: &[&str] = &["template-go", "llm-openai", "llm-mock"];
+const BUNDLED: &[&str] = &["template-go", "llm-openai", "llm-anthropic", "llm-google", "llm-ollama", "llm-mock", "js"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
@@ -49,19 +49,28 @@ fn glibc() -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// Writes `bundled.rs`: names and bytes of the components.
+/// Writes `bundled.rs`: the components as `cargo plugins` packed them, with the digest and size of what is packed.
 fn embed_plugins(root: &Path, out: &Path) -> io::Result<()> {
     let components = root.join("plugins/target/components");
     let mut entries = String::new();
     let mut missing = Vec::new();
     for name in BUNDLED {
-        let component = components.join(format!("{name}.wasm"));
-        println!("cargo::rerun-if-changed={}", component.display());
-        if !component.is_file() {
-            missing.push(*name);
+        let packed = components.join(format!("packed/{name}.z"));
+        let facts = components.join(format!("packed/{name}.facts"));
+        for file in [&packed, &facts] {
+            println!("cargo::rerun-if-changed={}", file.display());
         }
+        let facts = fs::read_to_string(facts).unwrap_or_default();
+        let Some((digest, bytes)) = facts.trim().split_once(' ').filter(|_| packed.is_file()) else {
+            missing.push(*name);
+            continue;
+        };
         // Writing to a String cannot fail.
-        let _ = writeln!(entries, "    ({name:?}, include_bytes!({:?})),", component.display().to_string());
+        let _ = writeln!(
+            entries,
+            "    Bundled {{ name: {name:?}, digest: {digest:?}, bytes: {bytes}, packed: include_bytes!({:?}) }},",
+            packed.display().to_string()
+        );
     }
     if !missing.is_empty() {
         println!(
@@ -69,10 +78,7 @@ fn embed_plugins(root: &Path, out: &Path) -> io::Result<()> {
             missing.join(", ")
         );
     }
-    let source = format!(
-        "/// Components compiled into this binary, by the name in `builtin:NAME`.\n\
-         pub(crate) static BUNDLED: &[(&str, &[u8])] = &[\n{entries}];\n"
-    );
+    let source = format!("/// Components compiled into this binary.\nstatic BUNDLED: &[Bundled] = &[\n{entries}];\n");
     fs::write(out.join("bundled.rs"), source)
 }
 

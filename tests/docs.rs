@@ -81,16 +81,15 @@ fn the_readme_is_typed() {
 #[test]
 fn the_workflow_reference_runs() {
     let text = std::fs::read_to_string(root().join("docs/workflows.md")).expect("docs/workflows.md");
-    let yaml = blocks(&text).into_iter().find(|block| block.language == "yaml").expect("a workflow");
-    let project = Project::sqlite(
-        "llm: {providers: [{id: openai, type: mock}]}\n\
-         plugins: [{id: text, source: ./plugins/text-stats.wasm}]\n\
-         tools: [{id: stats, plugin: text, description: Counts}]\n",
-    );
-    project.component("text-stats").file("workflows/order.yaml", &yaml.text);
+    let blocks = blocks(&text);
+    let mut yaml = blocks.iter().filter(|block| block.language == "yaml");
+    let (workflow, compozy) = (yaml.next().expect("a workflow"), yaml.next().expect("its project"));
+    let project = Project::sqlite("");
+    project.file("compozy.yaml", &compozy.text);
+    project.component("text-stats").file("workflows/order.yaml", &workflow.text);
     let validated = project.compozy(&["validate", "--strict"]);
     assert_eq!((validated.code, validated.stderr.as_str()), (0, ""), "{validated}");
-    let run = project.compozy(&["workflow", "run", "order", "--param", "text=three plain words"]);
+    let run = project.compozy(&["workflow", "run", "order", "--mock-llm", "--param", "text=three plain words"]);
     assert_eq!(run.code, 0, "{run}");
     assert!(run.stdout.contains(r#""words": 3"#), "{run}");
 }

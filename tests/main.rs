@@ -17,6 +17,7 @@ mod docs;
 mod events;
 mod forks;
 mod hostile;
+mod providers;
 mod schedules;
 mod secrets;
 mod support;

@@ -1,6 +1,13 @@
-//! A server of the OpenAI protocol (`POST /v1/chat/completions`), streaming and not, that answers as it is told.
+//! A server of models that answers as it is told, in the protocol of the path that is asked: OpenAI's
+//! (`/v1/chat/completions`), Anthropic's (`/v1/messages`), Google's (`/v1beta/models/…`) or Ollama's (`/api/chat`),
+//! streaming and not. What the provider would refuse, it refuses too.
 //!
 //! Without being told it greets: `Say hello to Ada` gets `Hello, Ada!`, anything else `You said: …`.
+
+mod anthropic;
+mod google;
+mod ollama;
+mod openai;
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -26,6 +33,10 @@ pub(crate) enum Answer {
     Refuse(u16, Vec<(String, String)>, String),
     /// A body that is not what it should be, with status 200; as an event when a stream was asked for.
     Raw(String),
+    /// The same with a status and a content type.
+    Typed(u16, &'static str, String),
+    /// A completion of which only the first half arrives.
+    Half(String),
     /// Closes the connection in the middle of the answer.
     Cut,
 }
@@ -33,14 +44,59 @@ pub(crate) enum Answer {
 /// What was asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
+    /// With the query.
     pub(crate) path: String,
     pub(crate) authorization: Option<String>,
+    pub(crate) headers: http::Headers,
     pub(crate) body: Value,
 }
 
 impl Asked {
     pub(crate) fn is_streamed(&self) -> bool {
-        self.body["stream"] == json!(true)
+        self.body["stream"] == json!(true) || self.path.contains(":streamGenerateContent")
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        http::header(&self.headers, name)
+    }
+}
+
+/// An answer as it goes over the wire.
+struct Spoken {
+    content_type: &'static str,
+    /// Written one after the other; of a stream each is a frame.
+    pieces: Vec<String>,
+}
+
+impl Spoken {
+    fn whole(body: &Value) -> Self {
+        Self { content_type: "application/json", pieces: vec![body.to_string()] }
+    }
+
+    fn events(events: &[Value]) -> Self {
+        let pieces = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        Self { content_type: "text/event-stream", pieces }
+    }
+}
+
+/// One provider's protocol.
+trait Protocol {
+    /// What the provider would refuse the question for.
+    fn check(&self, asked: &Asked) -> Result<(), String>;
+    /// The last text of the user.
+    fn prompt(&self, body: &Value) -> String;
+    fn text(&self, asked: &Asked, text: &str) -> Spoken;
+    fn calls(&self, asked: &Asked, calls: &[(String, String)]) -> Spoken;
+    fn error(&self, status: u16, message: &str) -> Value;
+}
+
+fn protocol(path: &str) -> Option<&'static dyn Protocol> {
+    match path {
+        "/v1/chat/completions" => Some(&openai::ChatCompletions),
+        "/v1/messages" => Some(&anthropic::Messages),
+        "/api/chat" => Some(&ollama::Chat),
+        path if path.starts_with("/v1beta/models/") => Some(&google::GenerateContent),
+        _ => None,
     }
 }
 
@@ -61,11 +117,15 @@ impl ModelServer {
         let listener = Listener::serve(move |request, stream| {
             let question = question(request);
             questions.lock().unwrap().push(question.clone());
-            if question.path != "/v1/chat/completions" {
-                return refuse(stream, 404, &[], "no such route");
+            let Some(protocol) = protocol(&question.path) else {
+                return refuse(stream, &openai::ChatCompletions, 404, &[], "no such route");
+            };
+            if let Err(reason) = protocol.check(&question) {
+                return refuse(stream, protocol, 400, &[], &reason);
             }
             let next = answers.lock().unwrap().pop_front();
-            respond(stream, &question, next.unwrap_or_else(|| Answer::Text(usual(&question.body))));
+            let usual = || Answer::Text(usual(&protocol.prompt(&question.body)));
+            respond(stream, protocol, &question, next.unwrap_or_else(usual));
         });
         Self { listener, script, asked }
     }
@@ -76,7 +136,12 @@ impl ModelServer {
     }
 
     pub(crate) fn base_url(&self) -> String {
-        format!("http://{}/v1", self.listener.address)
+        format!("{}/v1", self.origin())
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) fn origin(&self) -> String {
+        format!("http://{}", self.listener.address)
     }
 
     /// Everything asked so far.
@@ -89,38 +154,49 @@ fn question(request: &Request) -> Asked {
     Asked {
         path: request.path.clone(),
         authorization: http::header(&request.headers, "authorization").map(str::to_owned),
+        headers: request.headers.clone(),
         body: serde_json::from_slice(&request.body).unwrap_or(Value::Null),
     }
 }
 
-fn usual(body: &Value) -> String {
-    let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let prompt = messages.iter().rev().find(|message| message["role"] == "user");
-    let prompt = prompt.and_then(|message| message["content"].as_str()).unwrap_or_default();
+fn usual(prompt: &str) -> String {
     match prompt.strip_prefix("Say hello to ") {
         Some(name) => format!("Hello, {name}!"),
         None => format!("You said: {prompt}"),
     }
 }
 
-fn respond(stream: &mut TcpStream, question: &Asked, answer: Answer) {
+fn respond(stream: &mut TcpStream, protocol: &dyn Protocol, question: &Asked, answer: Answer) {
     match answer {
-        Answer::Text(text) => complete(stream, question, &text),
+        Answer::Text(text) => speak(stream, question, &protocol.text(question, &text)),
         Answer::Slow(pause, text) => {
             std::thread::sleep(pause);
-            complete(stream, question, &text);
+            speak(stream, question, &protocol.text(question, &text));
         }
-        Answer::Calls(calls) => call(stream, question, &calls),
+        Answer::Calls(calls) => speak(stream, question, &protocol.calls(question, &calls)),
         Answer::Refuse(status, headers, message) => {
             let headers: Vec<(&str, &str)> =
                 headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            refuse(stream, status, &headers, &message);
+            refuse(stream, protocol, status, &headers, &message);
         }
         Answer::Raw(body) if question.is_streamed() => {
             let body = format!("data: {body}\n\n");
             listener::answer(stream, 200, &[("content-type", "text/event-stream")], body.as_bytes());
         }
         Answer::Raw(body) => listener::answer(stream, 200, &[("content-type", "application/json")], body.as_bytes()),
+        Answer::Typed(status, content_type, body) => {
+            listener::answer(stream, status, &[("content-type", content_type)], body.as_bytes());
+        }
+        Answer::Half(text) => {
+            let mut spoken = protocol.text(question, &text);
+            if question.is_streamed() {
+                spoken.pieces.truncate(spoken.pieces.len() / 2);
+            }
+            let body = spoken.pieces.concat();
+            let length = if question.is_streamed() { body.len() } else { body.len() / 2 };
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {}\r\nconnection: close\r\n\r\n", spoken.content_type);
+            let _ = stream.write_all(&[head.as_bytes(), &body.as_bytes()[..length]].concat());
+        }
         Answer::Cut => {
             let head =
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n{\"id\": \"chat";
@@ -129,82 +205,35 @@ fn respond(stream: &mut TcpStream, question: &Asked, answer: Answer) {
     }
 }
 
-fn refuse(stream: &mut TcpStream, status: u16, headers: &[(&str, &str)], message: &str) {
-    let body = json!({"error": {"message": message, "type": "test_error", "code": null}}).to_string();
+fn refuse(stream: &mut TcpStream, protocol: &dyn Protocol, status: u16, headers: &[(&str, &str)], message: &str) {
+    let body = protocol.error(status, message).to_string();
     let mut headers = headers.to_vec();
     headers.push(("content-type", "application/json"));
     listener::answer(stream, status, &headers, body.as_bytes());
 }
 
-/// Asks for calls, streamed in two pieces each.
-fn call(stream: &mut TcpStream, question: &Asked, calls: &[(String, String)]) {
-    let usage = json!({"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10});
-    let model = question.body["model"].clone();
+fn speak(stream: &mut TcpStream, question: &Asked, spoken: &Spoken) {
     if !question.is_streamed() {
-        let calls: Vec<Value> = calls
-            .iter()
-            .enumerate()
-            .map(|(at, (name, arguments))| {
-                json!({"id": format!("call_{at}"), "type": "function", "function": {"name": name, "arguments": arguments}})
-            })
-            .collect();
-        let message = json!({"role": "assistant", "content": null, "tool_calls": calls});
-        let body = json!({
-            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model,
-            "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}], "usage": usage,
-        });
-        return listener::answer(stream, 200, &[("content-type", "application/json")], body.to_string().as_bytes());
+        return listener::answer(
+            stream,
+            200,
+            &[("content-type", spoken.content_type)],
+            spoken.pieces.concat().as_bytes(),
+        );
     }
-    let mut deltas = Vec::new();
-    for (at, (name, arguments)) in calls.iter().enumerate() {
-        let function = json!({"name": name, "arguments": ""});
-        deltas.push(json!({"tool_calls": [{"index": at, "id": format!("call_{at}"), "type": "function", "function": function}]}));
-        deltas.push(json!({"tool_calls": [{"index": at, "function": {"arguments": arguments}}]}));
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {}\r\nconnection: close\r\n\r\n", spoken.content_type);
+    let _ = stream.write_all(head.as_bytes());
+    for piece in &spoken.pieces {
+        let _ = stream.write_all(piece.as_bytes());
     }
-    let chunk = |delta: &Value, finish: Value, usage: &Value| {
-        json!({
-            "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model,
-            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], "usage": usage,
-        })
-    };
-    let mut events: Vec<Value> = deltas.iter().map(|delta| chunk(delta, Value::Null, &Value::Null)).collect();
-    events.push(chunk(&json!({}), json!("tool_calls"), &usage));
-    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n");
-    for event in events {
-        let _ = stream.write_all(format!("data: {event}\n\n").as_bytes());
-    }
-    let _ = stream.write_all(b"data: [DONE]\n\n");
 }
 
-fn complete(stream: &mut TcpStream, question: &Asked, text: &str) {
-    let usage = json!({"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10});
-    let model = question.body["model"].clone();
-    if !question.is_streamed() {
-        let body = json!({
-            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model,
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-            "usage": usage,
-        });
-        return listener::answer(stream, 200, &[("content-type", "application/json")], body.to_string().as_bytes());
-    }
-    let chunk = |delta: Value, finish: Value| {
-        json!({
-            "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model,
-            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
-        })
-    };
-    let mut events = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
-    events.extend(text.split_inclusive(' ').map(|word| chunk(json!({"content": word}), Value::Null)));
-    events.push(chunk(json!({}), json!("stop")));
-    if question.body["stream_options"]["include_usage"] == json!(true) {
-        events.push(json!({
-            "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": [],
-            "usage": usage,
-        }));
-    }
-    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n");
-    for event in events {
-        let _ = stream.write_all(format!("data: {event}\n\n").as_bytes());
-    }
-    let _ = stream.write_all(b"data: [DONE]\n\n");
+/// The words of a text, each with the space behind it.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive(' ')
+}
+
+/// Arguments of a call, as protocols send them that know objects only.
+fn object(arguments: &str) -> Value {
+    serde_json::from_str(arguments).unwrap_or_else(|_| json!({}))
 }

@@ -155,8 +155,7 @@ impl Raw {
         let (resolve, world) = world(self.world);
         let text = self.text(&resolve, world);
         let mut module = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
-            .expect("embed");
+        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("embed");
         let mut encoder = ComponentEncoder::default();
         encoder.module(&module).unwrap_or_else(|error| panic!("{error:?}\n{text}"));
         encoder.encode().unwrap_or_else(|error| panic!("{error:?}\n{text}"))

@@ -2,10 +2,9 @@
 
 use compozy_plugin::Result;
 use compozy_plugin::llm::{Finish, Response, ToolCall, Usage};
+use llm_wire::{NO_USAGE, failure, gathered};
 use serde::Deserialize;
 use serde_json::Value;
-
-use crate::failure;
 
 #[derive(Deserialize)]
 struct Completion {
@@ -70,9 +69,6 @@ impl From<UsageText> for Usage {
     }
 }
 
-/// No tokens counted.
-pub(crate) const NO_USAGE: Usage = Usage { prompt_tokens: 0, completion_tokens: 0, cached_tokens: 0 };
-
 /// Reads the body of an answer of status 2xx.
 pub(crate) fn parse(body: &[u8]) -> Result<Response> {
     let body: Value = serde_json::from_slice(body).map_err(failure::malformed)?;
@@ -131,18 +127,15 @@ pub(crate) fn models(body: &[u8]) -> Result<Vec<String>> {
 }
 
 fn tool_call(index: usize, call: Call) -> ToolCall {
-    ToolCall {
-        id: call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("call-{}", index + 1)),
-        name: call.function.name,
-        arguments: arguments(&call.function.arguments),
-    }
+    let arguments = arguments(call.function.arguments);
+    gathered::complete(index, ToolCall { id: call.id.unwrap_or_default(), name: call.function.name, arguments })
 }
 
 /// JSON text by the protocol; some servers send the object itself, or nothing.
-fn arguments(arguments: &Value) -> String {
+fn arguments(arguments: Value) -> String {
     match arguments {
-        Value::String(text) if !text.is_empty() => text.clone(),
-        Value::String(_) | Value::Null => "{}".to_owned(),
+        Value::String(text) => text,
+        Value::Null => String::new(),
         value => value.to_string(),
     }
 }

@@ -1,19 +1,13 @@
 //! The request's body.
 
+use compozy_plugin::Result;
 use compozy_plugin::llm::{Message, Request, Role, ToolDefinition};
-use compozy_plugin::{Error, Result};
+use llm_wire::Delivery;
+use llm_wire::body::{extra, input_schema, insert_given, lay_over, output_schema};
+use llm_wire::endpoint::JsonMode;
 use serde_json::{Map, Value, json};
 
-use crate::settings::{JsonMode, Settings};
-
-/// How the answer is to come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Delivery {
-    /// At once.
-    Whole,
-    /// In pieces.
-    Streamed,
-}
+use crate::settings::Settings;
 
 /// The body as JSON text.
 pub(crate) fn write(request: &Request, settings: &Settings, delivery: Delivery) -> Result<Vec<u8>> {
@@ -32,17 +26,9 @@ pub(crate) fn write(request: &Request, settings: &Settings, delivery: Delivery) 
         body.insert("stream".to_owned(), true.into());
         body.insert("stream_options".to_owned(), json!({"include_usage": true}));
     }
-    lay_over(&mut body, request.parameters.extra.as_deref())?;
+    lay_over(&mut body, settings.endpoint.body());
+    lay_over(&mut body, &extra(request, &[])?);
     Ok(serde_json::to_vec(&body)?)
-}
-
-/// Equal for equal bodies of one step, and different for the different questions of one step's tool loop.
-pub(crate) fn idempotency_key(step: &str, body: &[u8]) -> String {
-    // FNV-1a, 64 bits: http://www.isthe.com/chongo/tech/comp/fnv/
-    let hash = body
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("{step}:{hash:016x}")
 }
 
 fn message(message: &Message) -> Value {
@@ -69,7 +55,7 @@ fn message(message: &Message) -> Value {
 }
 
 fn tool(tool: &ToolDefinition) -> Result<Value> {
-    let parameters = parse(&tool.input_schema, || format!("the input schema of tool '{}'", tool.name))?;
+    let parameters = input_schema(tool)?;
     Ok(json!({
         "type": "function",
         "function": {"name": tool.name, "description": tool.description, "parameters": parameters},
@@ -77,10 +63,9 @@ fn tool(tool: &ToolDefinition) -> Result<Value> {
 }
 
 fn response_format(request: &Request, mode: JsonMode) -> Result<Option<Value>> {
-    let Some(schema) = request.output_schema.as_deref().filter(|_| mode != JsonMode::None) else {
+    let Some(schema) = output_schema(request)?.filter(|_| mode != JsonMode::None) else {
         return Ok(None);
     };
-    let schema = parse(schema, || "the output schema".to_owned())?;
     // JSON mode is for objects only; the caller checks other answers itself.
     if schema.get("type").and_then(Value::as_str) != Some("object") {
         return Ok(None);
@@ -101,11 +86,7 @@ fn add_parameters(body: &mut Map<String, Value>, request: &Request) {
         ("seed", parameters.seed.map(Value::from)),
         ("stop", (!parameters.stop.is_empty()).then(|| parameters.stop.clone().into())),
     ];
-    for (name, value) in settings {
-        if let Some(value) = value {
-            body.insert(name.to_owned(), value);
-        }
-    }
+    insert_given(body, settings);
 }
 
 /// OpenAI's reasoning models (`o1`, `o3-mini`, `gpt-5…`) refuse `max_tokens`; other servers know nothing else.
@@ -116,30 +97,10 @@ fn is_reasoning(model: &str) -> bool {
     is_o || name.starts_with("gpt-5")
 }
 
-/// A `null` takes a setting out, for servers that refuse one they do not know.
-fn lay_over(body: &mut Map<String, Value>, extra: Option<&str>) -> Result<()> {
-    let Some(extra) = extra else { return Ok(()) };
-    let Value::Object(extra) = parse(extra, || "the extra parameters".to_owned())? else {
-        return Err(Error::new("invalid_request", "the extra parameters are no JSON object"));
-    };
-    for (name, value) in extra {
-        if value.is_null() {
-            body.shift_remove(&name);
-        } else {
-            body.insert(name, value);
-        }
-    }
-    Ok(())
-}
-
-fn parse(text: &str, what: impl Fn() -> String) -> Result<Value> {
-    serde_json::from_str(text).map_err(|error| Error::new("invalid_request", format!("{} is no JSON: {error}", what())))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Delivery, idempotency_key, write};
-    use crate::settings::{JsonMode, Settings};
+    use super::{Delivery, JsonMode, write};
+    use crate::settings::Settings;
     use compozy_plugin::Result;
     use compozy_plugin::llm::{Message, Parameters, Request, Role, ToolCall, ToolDefinition};
     use serde_json::{Value, json};
@@ -247,11 +208,5 @@ mod tests {
         broken = request();
         broken.output_schema = Some("{".to_owned());
         assert_eq!(check(&broken, JsonMode::Schema, Delivery::Whole).expect_err("no JSON").code, "invalid_request");
-    }
-
-    #[test]
-    fn idempotency_keys_tell_questions_apart() {
-        assert_eq!(idempotency_key("r:s:1", b""), "r:s:1:cbf29ce484222325");
-        assert_eq!(idempotency_key("r:s:1", b"a"), "r:s:1:af63dc4c8601ec8c");
     }
 }

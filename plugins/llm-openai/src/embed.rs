@@ -3,10 +3,9 @@
 
 use compozy_plugin::Result;
 use compozy_plugin::embedder::Embeddings;
+use llm_wire::failure;
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-use crate::failure;
 
 /// The body as JSON text.
 pub(crate) fn write(model: &str, texts: &[String], dimension: Option<u32>) -> Result<Vec<u8>> {

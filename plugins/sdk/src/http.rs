@@ -10,6 +10,7 @@
 //! ```
 
 mod body;
+mod pending;
 mod url;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::body::Body;
+pub use self::pending::{Pending, wait_any};
 use self::url::Url;
 use crate::bindings::host::wasi::http::outgoing_handler;
 pub use crate::bindings::host::wasi::http::types::ErrorCode;
@@ -136,10 +138,18 @@ impl Request {
     ///
     /// # Errors
     /// The request is not valid, not allowed, or its connection failed. A status of 400 or more is no error here.
-    pub fn send(mut self) -> Result<Response, Error> {
+    pub fn send(self) -> Result<Response, Error> {
+        self.begin()?.wait()
+    }
+
+    /// Sends the request without waiting for its answer, so that several can be under way at once.
+    ///
+    /// # Errors
+    /// The request is not valid, or not allowed.
+    pub fn begin(mut self) -> Result<Pending, Error> {
         let url = Url::parse(&self.url).map_err(|reason| Error::Invalid(reason.to_owned()))?;
         let answer = self.start(&url)?;
-        wait(&answer, &url.authority)
+        Ok(Pending::new(answer, url.authority))
     }
 
     fn start(&mut self, url: &Url) -> Result<FutureIncomingResponse, Error> {
@@ -185,21 +195,6 @@ impl Request {
         let closed = |_: StreamError| Error::Connection("the peer closed the request's body".to_owned());
         let stream = body.write().map_err(|()| Error::Invalid("the body was taken".to_owned()))?;
         self.body.chunks(WRITE_PIECE).try_for_each(|piece| stream.blocking_write_and_flush(piece).map_err(closed))
-    }
-}
-
-fn wait(answer: &FutureIncomingResponse, authority: &str) -> Result<Response, Error> {
-    loop {
-        match answer.get() {
-            Some(Ok(Ok(response))) => {
-                let headers = response.headers().entries();
-                let status = response.status();
-                return Ok(Response { status, headers, body: Body::new(response)? });
-            }
-            Some(Ok(Err(code))) => return Err(from_code(code, authority)),
-            Some(Err(())) => return Err(Error::Connection("the answer was taken".to_owned())),
-            None => answer.subscribe().block(),
-        }
     }
 }
 

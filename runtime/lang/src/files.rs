@@ -1,7 +1,7 @@
 //! Files of a project, and globs over them.
 
 use std::io;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 /// Entries looked at by one glob.
 const VISITED: usize = 10_000;
@@ -19,6 +19,14 @@ pub trait Files: Send + Sync {
     /// # Errors
     /// The folder does not exist or cannot be read.
     fn list(&self, folder: &Path) -> io::Result<Vec<FolderEntry>>;
+
+    /// Where a path leads when symbolic links are followed.
+    ///
+    /// # Errors
+    /// There is nothing.
+    fn real(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.components().collect())
+    }
 }
 
 /// An entry of a folder.
@@ -56,6 +64,10 @@ impl Files for Disk {
             }
         }
         Ok(found)
+    }
+
+    fn real(&self, path: &Path) -> io::Result<PathBuf> {
+        path.canonicalize()
     }
 }
 

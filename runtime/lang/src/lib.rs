@@ -24,13 +24,16 @@ pub mod interpolate;
 mod origins;
 mod overlay;
 
+pub mod cases;
 mod document;
 pub mod schema;
 pub mod schema_check;
 
 pub mod digest;
 mod link;
+pub mod oci;
 pub mod plan;
+mod script;
 pub mod settings;
 
 pub mod codes;

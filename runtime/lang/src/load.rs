@@ -16,19 +16,21 @@
 
 mod tree;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::diagnostic::{self, Diagnostic};
 use crate::document::project::{Definitions, Project as ProjectDocument};
 use crate::document::workflow::Workflow as WorkflowDocument;
-use crate::document::{Check, Reader};
+use crate::document::{Check, Name, Reader};
 use crate::dotenv;
 use crate::environment::{Environment, ProjectEnvironment, is_name, is_secret_name};
 use crate::files;
 use crate::link::{self, Linker};
 use crate::overlay;
 use crate::plan::{Project, TemplateMode};
+use crate::script::Modules;
 use crate::source::{Origin, Place, Source};
 use crate::yaml::{self, Limits, Node};
 
@@ -73,6 +75,10 @@ pub struct Draft {
     origins: Vec<Setting>,
     files: Vec<PathBuf>,
     written: Vec<(String, serde_json::Value)>,
+    /// Scripts by their paths as written; those that cannot be used are not among them.
+    scripts: BTreeMap<String, Modules>,
+    /// `runtime.entrypoint`.
+    entrypoint: Option<Name>,
     root: PathBuf,
     config_file: PathBuf,
     strict: bool,
@@ -191,16 +197,21 @@ impl Draft {
             deferred,
             origins,
             files,
-            written,
+            mut written,
+            scripts,
+            entrypoint,
             root,
             config_file,
             strict,
         } = self;
         let environment = environment.with_secret_names(secret_references(&written, &reports));
+        let texts = scripts.values().flat_map(|modules| &modules.texts);
+        written.extend(texts.map(|(name, text)| (name.clone(), crate::digest::of(&text.as_str().into()).into())));
         let mut plan = None;
         if let Some(document) = project {
             link::templates::report(&checks, &reports, &workflows, &mut diagnostics);
-            let facts = link::Facts { root, config_file, strict, environment: &environment, written };
+            let facts =
+                link::Facts { root, config_file, strict, environment: &environment, written, scripts, entrypoint };
             let mut linker = Linker::new(facts, diagnostics);
             let mut project = linker.project(document, definitions, workflows);
             diagnostics = linker.into_diagnostics();

@@ -30,7 +30,7 @@ pub use flow::{
     Schedule, Signal, Strategy, SubWorkflow, Trigger, Verify, VerifyStrategy, Wait, Webhook, WebhookEvent,
 };
 pub use memory::{Flushing, FlushingKind, MemoryBinding, MemoryDefinition, MemoryKind, Privacy};
-pub use tools::{Tool, ToolCall, ToolGuards, Toolbox};
+pub use tools::{JS_ENGINE, Script, Tool, ToolCall, ToolGuards, Toolbox};
 
 /// Everything `compozy.yaml` and its workflow files define, linked and checked.
 #[derive(Debug, Clone)]

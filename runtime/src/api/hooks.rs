@@ -11,8 +11,7 @@ use serde_json::{Map, Value};
 use super::answer::{self, Answer};
 use super::body::{self, Bounds};
 use super::error::Problem;
-use super::workflows::start::idempotency_key;
-use super::{AppState, code, exec_url};
+use super::{AppState, code, exec_url, idempotency};
 use crate::id::ExecId;
 use crate::node::webhooks::{Delivered, Delivery, digest};
 
@@ -53,7 +52,7 @@ pub(super) async fn receive(State(app): State<Arc<AppState>>, Path(slug): Path<S
         headers: headers(&parts.headers),
         query: query(&parts.uri)?,
         digest: digest(&bytes),
-        key: idempotency_key(&parts.headers)?.map(str::to_owned),
+        key: idempotency::key_of(&parts.headers)?.map(str::to_owned),
     };
     match app.node.deliver(&hook, delivery).await? {
         Delivered::Started { event, accepted } => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Request, State};
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use serde::Serialize;
 
 use super::answer::{self, Answer};
@@ -13,10 +13,8 @@ use super::error::Problem;
 use super::executions::signals;
 use super::guard::Caller;
 use super::query::Query;
-use super::workflows::start::{REPLAYED, idempotency_key};
-use super::{AppState, code};
+use super::{AppState, code, idempotency};
 use crate::node::EventRequest;
-use crate::storage::row::Idempotency;
 
 /// In the answer and in its envelope.
 const MESSAGE: &str = "Event published";
@@ -36,12 +34,7 @@ pub(super) async fn publish(
     Query::parse(&parts.uri, &[])?;
     let mut members = body::object(&parts.headers, body, Bounds::of_start(&app.settings)).await?;
     body::only(&members, &["name", "payload"])?;
-    let idempotency = idempotency_key(&parts.headers)?.map(|key| Idempotency {
-        scope: format!("{}|events", caller.principal.word()),
-        key: key.to_owned(),
-        request_hash: body::canonical_hash(&members),
-        expires_at: app.clock.now().after(app.settings.idempotency_ttl),
-    });
+    let idempotency = idempotency::of_body(&app, &parts.headers, &caller, "events", &members)?;
     let name = signals::name(&mut members, "name")?;
     let name =
         name.ok_or_else(|| Problem::new(code::INVALID_REQUEST, "'name' is missing").at("/name", "is missing"))?;
@@ -50,8 +43,6 @@ pub(super) async fn publish(
     let accepted = app.node.publish(request).await?;
     let published = Published { message: MESSAGE, event_id: &accepted.event_id };
     let mut response = answer::with_status(StatusCode::ACCEPTED, MESSAGE, &published)?;
-    if accepted.replayed {
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    }
+    idempotency::mark_replayed(&mut response, accepted.replayed);
     Ok(response)
 }

@@ -180,6 +180,9 @@ pub enum Command {
     /// Inspect, change and trigger schedules
     #[command(subcommand, alias = "schedules", after_help = super::schedule::HELP)]
     Schedule(super::schedule::ScheduleCommand),
+    /// Make, build, test and inspect plugins
+    #[command(subcommand, alias = "plugins", after_help = super::plugin::HELP)]
+    Plugin(super::plugin::PluginCommand),
     /// Report every problem of a project at once
     #[command(after_help = super::validate::HELP)]
     Validate(super::validate::ValidateArgs),

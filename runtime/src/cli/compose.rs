@@ -153,7 +153,8 @@ fn cannot_check(config: &Path, code: &str, message: &str) -> Failure {
     Failure::Diagnostics(Box::new(Diagnostics { all: vec![found], omitted: 0, root }))
 }
 
-fn host(config: &Path) -> Result<Arc<Host>, Failure> {
+/// The host of plugins for the project of a file; its folder may hold the code cache.
+pub(super) fn host(config: &Path) -> Result<Arc<Host>, Failure> {
     let root = config.parent().unwrap_or(Path::new("."));
     let options = HostOptions { cache_dir: Some(cache_folder(root)), ..HostOptions::default() };
     Host::new(options).map_err(|error| Failure::new(error.code(), error.to_string()))
@@ -167,13 +168,10 @@ async fn renderer(host: &Arc<Host>) -> Result<Renderer, Failure> {
     Renderer::new(component).map_err(failed)
 }
 
-/// `$XDG_CACHE_HOME/compozy/code`, else `~/.cache/compozy/code`, else a folder of the project.
+/// The user's cache, else a folder of the project.
 fn cache_folder(root: &Path) -> PathBuf {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
-    home.map(|cache| cache.join("compozy/code"))
-        .filter(|folder| std::fs::create_dir_all(folder).is_ok())
-        .unwrap_or_else(|| root.join(".compozy/cache"))
+    let user = plugin::registry::cache::user_folder().map(|cache| cache.join("code"));
+    user.unwrap_or_else(|| root.join(".compozy/cache"))
 }
 
 /// `$XDG_RUNTIME_DIR`, where run records of unwritable roots stand.
@@ -364,10 +362,7 @@ async fn models(session: &Session, loaded: &Loaded, services: &Arc<Services>) ->
     let environment: Arc<dyn plugin::Environment> = Arc::new(loaded.environment.clone());
     let parts = Parts {
         host: Arc::clone(&loaded.host),
-        bundle: Bundle {
-            llm_openai: plugin::bundled::source("llm-openai"),
-            llm_mock: plugin::bundled::source("llm-mock"),
-        },
+        bundle: Bundle::new(plugin::bundled::source),
         plugins: llm_plugins(loaded, services, &environment).await,
         environment,
         services: Arc::clone(services),

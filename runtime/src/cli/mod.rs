@@ -22,6 +22,7 @@ pub mod explain;
 pub mod failure;
 pub mod logs;
 pub mod output;
+pub mod plugin;
 pub mod probe;
 pub mod record;
 pub mod report;
@@ -109,6 +110,7 @@ async fn carry_out(session: Session, command: Command) -> Result<u8, Failure> {
         Command::Execution(command) => Box::pin(execution::run(&session, command)).await,
         Command::Signal(command) => signal::run(&session, command).await,
         Command::Schedule(command) => Box::pin(schedule::run(&session, command)).await,
+        Command::Plugin(command) => Box::pin(plugin::run(&session, command)).await,
         Command::Validate(args) => Box::pin(validate::run(&session, args)).await,
         Command::Config(command) => Box::pin(config::run(&session, command)).await,
         Command::Doctor(args) => Box::pin(doctor::run(&session, args)).await,

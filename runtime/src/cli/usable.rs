@@ -178,6 +178,7 @@ fn entry(project: &Project, entry: &Plugin) -> Option<Diagnostic> {
         plugin::Error::Outside(_) => (error.to_string(), "move it"),
         plugin::Error::Precompiled => (format!("'{}': {error}", entry.source), "use the .wasm component"),
         plugin::Error::Digest { .. } => (format!("'{}': {error}", entry.source), "check where the file came from"),
+        plugin::Error::NotPulled(_) => (format!("'{}': {error}", entry.source), "run `compozy plugin pull`"),
         _ => (format!("'{}': {error}", entry.id), "fix source or kind"),
     };
     let length = u32::try_from(entry.source.chars().count()).unwrap_or(1);

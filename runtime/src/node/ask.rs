@@ -16,20 +16,7 @@ impl Node {
     /// # Errors
     /// [`Error::ExecutionNotFound`], [`Error::ExecutionFinished`], [`Error::Storage`].
     pub async fn cancel(&self, exec_id: &ExecId, by: &str, reason: Option<&str>) -> Result<RequestOutcome, Error> {
-        let now = self.worker.clock.now();
-        let demand = Demand {
-            exec_id: exec_id.clone(),
-            wanted: Wanted::Cancel,
-            by: by.to_owned(),
-            reason: reason.map(str::to_owned),
-        };
-        let outcome = match repeated_cancel(self.worker.storage.request(&demand, now).await) {
-            Ok(outcome) => outcome,
-            Err(error) => return Err(of_run(exec_id, error)),
-        };
-        self.worker.tell(exec_id, Control::Cancel { by: by.to_owned(), reason: reason.map(str::to_owned) });
-        self.worker.wake.notify_one();
-        Ok(outcome)
+        self.request(exec_id, Wanted::Cancel, by, reason).await
     }
 
     /// Lets a run start nothing new until it is resumed. The request is durable when this returns.
@@ -37,7 +24,7 @@ impl Node {
     /// # Errors
     /// [`Error::ExecutionNotFound`], [`Error::ExecutionFinished`], [`Error::Storage`].
     pub async fn pause(&self, exec_id: &ExecId, by: &str) -> Result<RequestOutcome, Error> {
-        self.request(exec_id, Wanted::Pause, by).await
+        self.request(exec_id, Wanted::Pause, by, None).await
     }
 
     /// Ends a pause. The request is durable when this returns.
@@ -45,16 +32,26 @@ impl Node {
     /// # Errors
     /// [`Error::ExecutionNotFound`], [`Error::ExecutionFinished`], [`Error::Storage`].
     pub async fn resume(&self, exec_id: &ExecId, by: &str) -> Result<RequestOutcome, Error> {
-        self.request(exec_id, Wanted::Resume, by).await
+        self.request(exec_id, Wanted::Resume, by, None).await
     }
 
-    async fn request(&self, exec_id: &ExecId, wanted: Wanted, by: &str) -> Result<RequestOutcome, Error> {
-        let demand = Demand { exec_id: exec_id.clone(), wanted, by: by.to_owned(), reason: None };
-        let asked = self.worker.storage.request(&demand, self.worker.clock.now()).await;
-        let outcome = asked.map_err(|error| of_run(exec_id, error))?;
+    async fn request(
+        &self,
+        exec_id: &ExecId,
+        wanted: Wanted,
+        by: &str,
+        reason: Option<&str>,
+    ) -> Result<RequestOutcome, Error> {
+        let reason = reason.map(str::to_owned);
+        let demand = Demand { exec_id: exec_id.clone(), wanted, by: by.to_owned(), reason };
+        let mut asked = self.worker.storage.request(&demand, self.worker.clock.now()).await;
+        if wanted == Wanted::Cancel {
+            asked = repeated_cancel(asked);
+        }
+        // Also when nobody knows whether it was recorded.
         self.worker.tell(exec_id, Control::Look);
         self.worker.wake.notify_one();
-        Ok(outcome)
+        asked.map_err(|error| of_run(exec_id, error))
     }
 
     /// Keeps a signal for a run, durable when this returns, and tells the run.

@@ -29,7 +29,7 @@ use super::worker::Worker;
 use crate::id::ExecId;
 use crate::plugin::cancel::CancelToken;
 use crate::storage;
-use crate::storage::row::{Changes, Durability, Journal, RunUpdate};
+use crate::storage::row::{Changes, Durability, Journal, NewRun, RunUpdate};
 
 /// First and longest wait before a commit that met a full or busy disk is tried again.
 const RETRY_COMMIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -40,13 +40,6 @@ const TOGETHER: usize = 128;
 /// What the node tells a driver.
 #[derive(Debug)]
 pub(crate) enum Control {
-    /// End the run as canceled.
-    Cancel {
-        /// Who wants it.
-        by: String,
-        /// Why.
-        reason: Option<String>,
-    },
     /// Look at what was recorded for the run: signals, a pause, a cancel request.
     Look,
     /// Record what is under way, start nothing more.
@@ -296,11 +289,11 @@ impl Driver {
         }
         let mut changes =
             projection::changes(&self.plan, &self.state.read(), &decision, &self.worker.id, self.epoch, now);
-        let begun = SubRuns::begin(&self.worker, &self.plan, &self.state.read(), &self.family, &decision.children);
-        let sub_runs = match begun {
-            Ok((starts, sub_runs)) => {
+        let sub_runs = match self.begin_sub_runs(&decision) {
+            Ok(None) => None,
+            Ok(Some((starts, sub_runs))) => {
                 changes.starts = starts;
-                sub_runs
+                Some(sub_runs)
             }
             Err(error) => {
                 tracing::warn!(run.id = %self.exec_id, "a sub-run cannot begin, its step looks again: {error}");
@@ -333,9 +326,19 @@ impl Driver {
         }
         self.worker.steps.memory().committed_all(&decision.attached);
         self.slot.set(self.status() == Status::Running);
-        sub_runs.drive();
+        if let Some(sub_runs) = sub_runs {
+            sub_runs.drive();
+        }
         self.carry_out(decision.commands);
         None
+    }
+
+    /// Rows of the runs that a decision starts, and what drives them; most decisions start none.
+    fn begin_sub_runs(&self, decision: &Decision) -> Result<Option<(Vec<NewRun>, SubRuns)>, super::Error> {
+        if decision.children.is_empty() {
+            return Ok(None);
+        }
+        SubRuns::begin(&self.worker, &self.plan, &self.state.read(), &self.family, &decision.children).map(Some)
     }
 
     /// Writes what a run of level `memory` has held, so that the next owner goes on from here.
@@ -482,7 +485,6 @@ enum Next {
 impl Next {
     fn of(control: Option<Control>) -> Self {
         match control {
-            Some(Control::Cancel { by, reason }) => Self::Happened(Event::Cancel { by, reason }),
             Some(Control::Look) => Self::Look,
             Some(Control::Drain) => Self::Drain,
             Some(Control::Stop) | None => Self::Stop,

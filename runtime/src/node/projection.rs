@@ -226,6 +226,16 @@ pub(crate) fn new_run(
     durability: row::Durability,
     now: Timestamp,
 ) -> row::Run {
+    row::Run {
+        tags: serde_json::Value::Object(request.tags.clone()).to_string(),
+        durability,
+        priority: request.priority,
+        ..fresh(plan, state, now)
+    }
+}
+
+/// A run of `plan` in `state`, outermost and owned by nobody.
+fn fresh(plan: &Workflow, state: &RunState, now: Timestamp) -> row::Run {
     let exec_id: crate::id::ExecId = state.facts.exec_id.as_str().into();
     row::Run {
         component: "workflow".to_owned(),
@@ -237,12 +247,12 @@ pub(crate) fn new_run(
         output: None,
         error: None,
         trigger: state.facts.trigger.as_str().to_owned(),
-        tags: serde_json::Value::Object(request.tags.clone()).to_string(),
+        tags: "{}".to_owned(),
         parent_exec_id: None,
         root_exec_id: exec_id.clone(),
         forked_from: None,
-        durability,
-        priority: request.priority,
+        durability: row::Durability::default(),
+        priority: 0,
         concurrency: None,
         deadline: state.facts.deadline,
         state: to_text(&state.stored()),
@@ -266,7 +276,6 @@ pub(crate) fn new_run(
 /// not counted again.
 pub(crate) fn forked(plan: &Workflow, source: &row::Run, fork: &Fork, now: Timestamp) -> row::NewRun {
     let state = &fork.state;
-    let exec_id: crate::id::ExecId = state.facts.exec_id.as_str().into();
     let journal = fork.records.iter().zip(1..).map(|(record, seq)| event(record, seq, now));
     let changes = row::Changes {
         journal: journal.collect(),
@@ -275,30 +284,14 @@ pub(crate) fn forked(plan: &Workflow, source: &row::Run, fork: &Fork, now: Times
         ..row::Changes::default()
     };
     let run = row::Run {
-        definition_digest: plan.digest.clone(),
-        status: state.status.word().to_owned(),
-        reason: None,
-        input: state.facts.input.as_str().to_owned(),
-        output: None,
-        error: None,
-        parent_exec_id: None,
-        root_exec_id: exec_id.clone(),
+        component: source.component.clone(),
+        workflow_id: source.workflow_id.clone(),
+        trigger: source.trigger.clone(),
+        tags: source.tags.clone(),
         forked_from: Some(source.exec_id.clone()),
-        concurrency: None,
-        deadline: state.facts.deadline,
-        state: to_text(&state.stored()),
-        owner_node: None,
-        affinity_node: None,
-        epoch: 0,
-        last_seq: state.last_seq,
-        cancel_request: None,
-        pause_request: None,
-        created_at: now,
-        started_at: None,
-        updated_at: now,
-        finished_at: None,
-        exec_id,
-        ..source.clone()
+        durability: source.durability,
+        priority: source.priority,
+        ..fresh(plan, state, now)
     };
     row::NewRun { run, queue: true, changes, definition: None, idempotency: None }
 }

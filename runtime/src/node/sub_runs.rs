@@ -42,7 +42,6 @@ impl Family {
 /// Sub-runs of one commit, reachable already; dropped, they are forgotten again.
 pub(crate) struct SubRuns {
     worker: Arc<Worker>,
-    digests: Vec<String>,
     begun: Vec<(ExecId, Begun, Slot, mpsc::UnboundedReceiver<Control>)>,
 }
 
@@ -59,7 +58,7 @@ impl SubRuns {
         children: &[(StepKey, SubRun)],
     ) -> Result<(Vec<NewRun>, Self), Error> {
         let mut rows = Vec::with_capacity(children.len());
-        let mut all = Self { worker: worker.clone(), digests: Vec::new(), begun: Vec::new() };
+        let mut all = Self { worker: worker.clone(), begun: Vec::new() };
         for (_, child) in children {
             let request = StartRequest {
                 workflow_id: child.workflow_id.clone(),
@@ -93,7 +92,6 @@ impl SubRuns {
                 }
                 None => start.queued(worker)?,
             };
-            all.digests.push(row.run.definition_digest.clone());
             rows.push(row);
         }
         Ok((rows, all))
@@ -101,9 +99,6 @@ impl SubRuns {
 
     /// Drives them: they are recorded.
     pub(crate) fn drive(mut self) {
-        for digest in self.digests.drain(..) {
-            self.worker.definitions.has_stored(&digest);
-        }
         for (_, begun, slot, control) in std::mem::take(&mut self.begun) {
             begun.drive(&self.worker, slot, control);
         }

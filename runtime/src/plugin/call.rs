@@ -44,6 +44,14 @@ pub struct Binding {
     pub services: Arc<Services>,
 }
 
+impl Binding {
+    /// What the plugin sees instead of the secret `name` within `run`.
+    #[must_use]
+    pub fn placeholder(&self, run: Option<&RunContext>, name: &str) -> String {
+        super::host::secrets::placeholder_of(self, run, name)
+    }
+}
+
 /// The run and step on whose behalf a plugin is called.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunContext {

@@ -152,12 +152,6 @@ pub enum Source {
     Bytes(Arc<[u8]>),
     /// A file.
     Path(std::path::PathBuf),
-}
-
-impl Source {
-    /// Bytes embedded in the binary.
-    #[must_use]
-    pub fn embedded(bytes: &'static [u8]) -> Self {
-        Self::Bytes(bytes.into())
-    }
+    /// One that this binary carries.
+    Bundled(&'static super::bundled::Bundled),
 }

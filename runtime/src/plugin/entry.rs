@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use compozy_lang::oci;
 use compozy_lang::plan::{Plugin, PluginKind};
 use sha2::{Digest, Sha256};
 use wasmparser::{Encoding, Parser, Payload};
@@ -11,21 +12,24 @@ use wasmparser::{Encoding, Parser, Payload};
 use super::cache::hex;
 use super::component::{Source, wrong};
 use super::error::Error;
-use super::{MAX_COMPONENT_BYTES, bundled};
+use super::{MAX_COMPONENT_BYTES, bundled, registry};
 
 /// Prefix of the sources that are compiled into this binary.
 const BUILTIN: &str = "builtin:";
 
-/// The component that an entry of the project in `root` names. A file lies in the project folder, symlinks resolved.
+/// The component that an entry of the project in `root` names. A file lies in the project folder, symlinks resolved;
+/// what comes from a registry was pulled before.
 ///
 /// # Errors
-/// There is no such file or bundled component ([`Error::Unusable`]), or it lies elsewhere ([`Error::Outside`]).
+/// There is no such file or bundled component ([`Error::Unusable`]), it lies elsewhere ([`Error::Outside`]), or was not
+/// pulled ([`Error::NotPulled`]).
 pub fn source(root: &Path, entry: &Plugin) -> Result<Source, Error> {
     match entry.source.strip_prefix(BUILTIN) {
         Some(name) => bundled::source(name).ok_or_else(|| {
             let known = bundled::names().join(", ");
             Error::Unusable(format!("no plugin '{name}' is built in; there are {known}"))
         }),
+        None if entry.source.starts_with(oci::SCHEME) => registry::component(root, entry),
         None => file(root, &entry.source).map(Source::Path),
     }
 }
@@ -51,6 +55,7 @@ pub fn check(root: &Path, entry: &Plugin) -> Result<(), Error> {
     let bytes = match source(root, entry)? {
         Source::Bytes(bytes) => bytes,
         Source::Path(path) => fs::read(&path).map_err(|error| unreadable(&entry.source, &error))?.into(),
+        Source::Bundled(bundled) => bundled.unpack()?.into(),
     };
     inspect(&bytes, entry.kind)?;
     // Hashing a large component takes longer than all the rest.
@@ -164,7 +169,7 @@ mod tests {
                 "builtin:none",
                 llm,
                 "CZ0701",
-                "no usable implementation: no plugin 'none' is built in; there are template-go, llm-openai, llm-mock",
+                "no usable implementation: no plugin 'none' is built in; there are template-go, llm-openai, llm-anthropic, llm-google, llm-ollama, llm-mock, js",
             ),
         ] {
             let error = check(folder.path(), &entry(source, kind)).expect_err(source);

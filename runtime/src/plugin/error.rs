@@ -40,6 +40,9 @@ pub enum Error {
         /// Of the file, `sha256:…`.
         found: String,
     },
+    /// The component of a registry is not on this machine.
+    #[error("not pulled: {0}")]
+    NotPulled(String),
     /// It is compiled already, for some engine.
     #[error("compiled for another engine, or no digest")]
     Precompiled,
@@ -61,7 +64,7 @@ impl Error {
             Self::Engine(_) => "CZ0705",
             Self::Read { .. } | Self::Unusable(_) => "CZ0701",
             Self::Outside(_) => "CZ0206",
-            Self::Digest { .. } => "CZ0711",
+            Self::Digest { .. } | Self::NotPulled(_) => "CZ0711",
             Self::NotAComponent { .. } => "CZ0702",
             Self::Precompiled => "CZ0710",
             Self::Permission { .. } => "CZ0110",

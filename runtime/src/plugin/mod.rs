@@ -21,11 +21,13 @@ pub mod grants;
 pub mod host;
 mod limits;
 pub mod llm_provider;
+pub mod registry;
 pub mod secret;
 mod state;
 pub mod template;
 pub mod tool;
 
+pub(crate) use cache::hex;
 pub use call::{Binding, CallContext, RunContext};
 pub use cancel::CancelToken;
 pub use component::{Component, Source};
@@ -36,7 +38,7 @@ pub use host::llm::{ModelCalls, Models};
 pub use host::{Host, HostOptions, Services};
 
 /// Largest component that is read, in bytes.
-const MAX_COMPONENT_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_COMPONENT_BYTES: u64 = 256 << 20;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -7,13 +7,13 @@ use compozy_lang::plan::{self, PluginKind, PluginLimits, Segment, Template};
 use compozy_lang::source::Place;
 use serde_json::{Map, Value};
 
+use super::Revision;
 use super::error::Error;
 use super::kinds::{Kind, Protocol};
-use super::{Revision, kinds};
 use crate::plugin::egress::pattern::{Pattern, Target};
 use crate::plugin::host::secrets::placeholder_of;
 use crate::plugin::secret::Secret;
-use crate::plugin::{Binding, CallContext, Component, Environment, Grants, Source};
+use crate::plugin::{Binding, CallContext, Component, Environment, Grants};
 
 /// Linear memory of a provider plugin, in bytes: a whole answer of 16 MiB is parsed there.
 const MEMORY_BYTES: u64 = 128 << 20;
@@ -29,18 +29,13 @@ impl Revision {
     pub(super) async fn bind(&self, entry: &plan::Provider, kind: &Kind, ctx: &CallContext) -> Result<Binding, Error> {
         match kind.protocol {
             Protocol::Mock => self.bind_mock(entry).await,
-            Protocol::OpenAi => self.bind_openai(entry, kind, ctx).await,
+            Protocol::Http(plugin) => self.bind_http(entry, kind, plugin, ctx).await,
             Protocol::Plugin => self.bind_plugin(entry),
-            Protocol::NotBundled => Err(Error::Type(format!(
-                "provider type '{}' needs a plugin that is not bundled yet; use `type: plugin`, or one of: {}",
-                kind.name,
-                kinds::names()
-            ))),
         }
     }
 
     async fn bind_mock(&self, entry: &plan::Provider) -> Result<Binding, Error> {
-        let component = self.component(entry, self.parts.bundle.llm_mock.as_ref(), "llm-mock").await?;
+        let component = self.component(entry, "llm-mock").await?;
         Ok(self.binding(entry, component, Grants::none(), &entry.config))
     }
 
@@ -54,7 +49,13 @@ impl Revision {
         Ok(Binding { config: Value::Object(config).to_string().into(), ..plugin.clone() })
     }
 
-    async fn bind_openai(&self, entry: &plan::Provider, kind: &Kind, ctx: &CallContext) -> Result<Binding, Error> {
+    async fn bind_http(
+        &self,
+        entry: &plan::Provider,
+        kind: &Kind,
+        plugin: &'static str,
+        ctx: &CallContext,
+    ) -> Result<Binding, Error> {
         let environment = &*self.parts.environment;
         let base_url = match (&entry.base_url, kind.base_url) {
             (Some(written), _) => resolve(written, environment, &entry.id, "base_url")?,
@@ -72,7 +73,7 @@ impl Revision {
             .map(|written| resolve(written, environment, &entry.id, "organization"))
             .transpose()?;
         let secrets = secrets(entry, kind, environment)?;
-        let component = self.component(entry, self.parts.bundle.llm_openai.as_ref(), "llm-openai").await?;
+        let component = self.component(entry, plugin).await?;
         let grants = Grants::provider(Pattern::trusted(origin), secrets.clone());
         let mut binding = self.binding(entry, component, grants, &Value::Null);
 
@@ -99,13 +100,8 @@ impl Revision {
         Ok(binding)
     }
 
-    async fn component(
-        &self,
-        entry: &plan::Provider,
-        source: Option<&Source>,
-        name: &str,
-    ) -> Result<Arc<Component>, Error> {
-        let source = source.ok_or_else(|| {
+    async fn component(&self, entry: &plan::Provider, name: &str) -> Result<Arc<Component>, Error> {
+        let source = self.parts.bundle.get(name).ok_or_else(|| {
             Error::Type(format!("provider type '{}' needs the plugin {name}, which this build leaves out", entry.kind))
         })?;
         let loaded = self.parts.host.load(source.clone(), PluginKind::Llm).await;

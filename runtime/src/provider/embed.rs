@@ -23,6 +23,9 @@ pub struct Embedded {
     pub provider_id: String,
 }
 
+/// The bundled plugins over HTTP that make vectors too.
+const EMBEDDERS: [&str; 2] = ["llm-openai", "llm-ollama"];
+
 /// Default embedding models by type (dialect §8).
 const MODELS: [(&str, &str); 4] = [
     ("openai", "text-embedding-3-small"),
@@ -70,13 +73,13 @@ impl Revision {
 
     /// The plugin that makes vectors for a type.
     fn embedder_of(&self, kind: &Kind) -> Result<Source, Error> {
-        let bundle = &self.parts.bundle;
-        let source = match kind.protocol {
-            Protocol::OpenAi => bundle.llm_openai.clone(),
-            Protocol::Mock => bundle.llm_mock.clone(),
-            _ => None,
+        let none = || Error::Type(format!("a provider of type '{}' makes no embeddings", kind.name));
+        let plugin = match kind.protocol {
+            Protocol::Mock => "llm-mock",
+            Protocol::Http(plugin) if EMBEDDERS.contains(&plugin) => plugin,
+            _ => return Err(none()),
         };
-        source.ok_or_else(|| Error::Type(format!("a provider of type '{}' makes no embeddings", kind.name)))
+        self.parts.bundle.get(plugin).cloned().ok_or_else(none)
     }
 }
 

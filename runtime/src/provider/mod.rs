@@ -32,13 +32,19 @@ use crate::clock::Clock;
 use crate::plugin::llm_provider::{self, Response};
 use crate::plugin::{Binding, CallContext, CallError, CancelToken, Environment, Host, Services, Source};
 
-/// Components that come with compozy.
+/// The llm components that come with compozy, by name.
 #[derive(Debug, Clone, Default)]
-pub struct Bundle {
-    /// Speaks the OpenAI chat completions protocol.
-    pub llm_openai: Option<Source>,
-    /// Answers without a model.
-    pub llm_mock: Option<Source>,
+pub struct Bundle(BTreeMap<&'static str, Source>);
+
+impl Bundle {
+    /// Those of the provider types that `find` knows.
+    pub fn new(find: impl Fn(&str) -> Option<Source>) -> Self {
+        Self(kinds::plugins().filter_map(|name| Some((name, find(name)?))).collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&Source> {
+        self.0.get(name)
+    }
 }
 
 /// What providers are built on.

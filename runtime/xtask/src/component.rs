@@ -22,8 +22,7 @@ pub(crate) fn encode(wasm: &[u8]) -> Result<Vec<u8>> {
     if wasm.get(4..8) == Some(COMPONENT_LAYER.as_slice()) {
         return Ok(wasm.to_vec());
     }
-    let mut encoder = ComponentEncoder::default();
-    encoder.validate(true).module(wasm).context("read the module's WIT")?;
+    let mut encoder = ComponentEncoder::default().validate(true).module(wasm).context("read the module's WIT")?;
     encoder.encode().context("turn the module into a component")
 }
 

@@ -4,6 +4,7 @@
 //! Plain process calls: what a step runs is printed before it runs, so that each can be repeated by hand.
 
 mod component;
+mod interfaces;
 mod plugins;
 mod process;
 mod quickstart;
@@ -17,6 +18,7 @@ const USAGE: &str = "\
 compozy's build steps
 
   cargo plugins [--no-guests]   compile the plugins to wasm components in plugins/target/components
+  cargo xtask interfaces        write docs/plugins/interfaces.md from wit/
   cargo quickstart              build everything and run the quickstart's workflow, offline unless a key is set
   cargo simulate [SEEDS [FIRST]]
                                 run the engine's simulation over so many seeds, 100000 unless told
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["plugins"] => plugins::build(plugins::Guests::Included),
         ["plugins", "--no-guests"] => plugins::build(plugins::Guests::Left),
+        ["interfaces"] => interfaces::write(),
         ["quickstart"] => quickstart::run(),
         ["simulate"] => simulate::run(None, None),
         ["simulate", seeds] => simulate::run(Some(seeds), None),

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::{fs, io};
 
 use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
 
 use crate::{component, process, targets};
 
@@ -120,6 +121,9 @@ fn write(guest: &Guest) -> Result<()> {
     );
     let folder: PathBuf = if guest.is_test { built.join("components/guests") } else { built.join("components") };
     write_if_changed(&folder.join(format!("{}.wasm", guest.name)), &bytes)?;
+    if !guest.is_test {
+        pack(&folder.join("packed"), &guest.name, &bytes)?;
+    }
     println!(
         "{:<14} {:>6.1} KiB  exports {}  imports {}",
         guest.name,
@@ -128,6 +132,19 @@ fn write(guest: &Guest) -> Result<()> {
         list(&interfaces.imports),
     );
     Ok(())
+}
+
+/// What the binary embeds: the component packed, and beside it SHA-256 (hex) and size of what is packed.
+fn pack(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let digest = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let facts = format!("{digest} {}\n", bytes.len());
+    let (packed_path, facts_path) = (folder.join(format!("{name}.z")), folder.join(format!("{name}.facts")));
+    // Packing well takes a second for each megabyte.
+    if packed_path.is_file() && fs::read_to_string(&facts_path).is_ok_and(|present| present == facts) {
+        return Ok(());
+    }
+    write_if_changed(&packed_path, &miniz_oxide::deflate::compress_to_vec_zlib(bytes, 10))?;
+    write_if_changed(&facts_path, facts.as_bytes())
 }
 
 /// Leaves an equal file alone, so that its new time does not make the root package build again.

@@ -105,7 +105,7 @@ pub static DIAGNOSTICS: &[Code] = &[
     cz("CZ0708", 1, "input of tool '{id}' does not match its schema", "The call's values break the tool's schema.", "Fix the call or the tool."),
     cz("CZ0709", 1, "output of tool '{id}' does not match its schema", "The tool's answer breaks its schema.", "Fix the tool."),
     cz("CZ0710", 3, "'{source}': compiled for another engine, or no digest", "A precompiled component fits one engine and needs a digest.", "Rebuild it."),
-    cz("CZ0711", 3, "'{source}': digest mismatch, or not pulled", "The file is not the one its digest names.", "Check where the file came from; `sha256sum` tells its digest."),
+    cz("CZ0711", 3, "'{source}': digest mismatch, or not pulled", "The file is not the one its digest names, or a component of a registry is not on this machine yet.", "Run `compozy plugin pull`; of a file, check where it came from: `sha256sum` tells its digest."),
     cz("CZ0801", 3, "database driver '{d}' is not supported", "`database.driver` is neither sqlite nor postgres, or this version has no such driver yet.", "Set `driver` to one that is supported."),
     cz("CZ0802", 3, "database: '{key}' is required", "A setting of the database is missing.", "Complete it."),
     cz("CZ0803", 3, "database.path: {reason}", "The path is empty, holds characters that are not allowed, or names something that is no file.", "Fix the path."),

@@ -4,6 +4,7 @@
 //! that is wrong. [`crate::link`] turns documents into the plan.
 
 pub(crate) mod agent;
+mod cases;
 mod check;
 mod concurrency;
 mod condition;

@@ -26,10 +26,10 @@ pub(crate) struct PluginEntry {
 
 /// `permissions`, with the places of what is checked later.
 #[derive(Default)]
-struct Granted {
-    permissions: Permissions,
-    databases: Vec<Name>,
-    models: Vec<Name>,
+pub(super) struct Granted {
+    pub(super) permissions: Permissions,
+    pub(super) databases: Vec<Name>,
+    pub(super) models: Vec<Name>,
 }
 
 impl Reader<'_> {
@@ -82,13 +82,16 @@ impl Reader<'_> {
         if text.starts_with("builtin:") {
             return;
         }
-        if text.starts_with("oci:") {
-            self.unsupported("oci: sources of plugins", source.place.clone());
+        if text.starts_with(crate::oci::SCHEME) {
+            if let Err(reason) = crate::oci::Reference::parse(text) {
+                let message = format!("'{}': no usable implementation: '{text}': {reason}", id.text);
+                self.report(source.diagnostic("CZ0701", message));
+            }
         } else if crate::files::leaves_folder(text) {
             self.report(source.diagnostic("CZ0206", format!("path '{text}' leaves the project folder")));
         } else if !(text.ends_with(".wasm") || text.ends_with(".cwasm") || text.ends_with(".wat")) {
             let message = format!(
-                "'{}': no usable implementation: '{text}' is neither a .wasm component nor builtin:NAME",
+                "'{}': no usable implementation: '{text}' is neither a .wasm component nor builtin:NAME nor oci:HOST/NAME:TAG",
                 id.text
             );
             self.report(source.diagnostic("CZ0701", message));
@@ -110,7 +113,8 @@ impl Reader<'_> {
         None
     }
 
-    fn plugin_limits(&mut self, fields: &Fields<'_>) -> PluginLimits {
+    /// Caps on one call.
+    pub(super) fn plugin_limits(&mut self, fields: &Fields<'_>) -> PluginLimits {
         let mut limits = PluginLimits::default();
         let Some(node) = fields.get("limits") else { return limits };
         let Some(fields) = self.fields(node, &PLUGIN_LIMITS, &fields.at("limits")) else { return limits };
@@ -129,7 +133,16 @@ impl Reader<'_> {
         limits
     }
 
-    fn permissions(&mut self, fields: &Fields<'_>) -> Granted {
+    /// `permissions` where nothing else is declared: provider entries are what they are called.
+    pub(super) fn unlinked_permissions(&mut self, fields: &Fields<'_>) -> Permissions {
+        let Granted { mut permissions, models, .. } = self.permissions(fields);
+        if let Some(grant) = &mut permissions.llm {
+            grant.providers = models.into_iter().map(|name| name.text).collect();
+        }
+        permissions
+    }
+
+    pub(super) fn permissions(&mut self, fields: &Fields<'_>) -> Granted {
         let mut granted = Granted::default();
         let Some(node) = fields.get("permissions") else { return granted };
         let Some(fields) = self.fields(node, &PERMISSIONS, &fields.at("permissions")) else { return granted };

@@ -7,6 +7,7 @@ use crate::diagnostic::{self, Diagnostic, Severity};
 use crate::environment::ProjectEnvironment;
 use crate::interpolate::{MissingVariable, Parts, Resolved, Run};
 use crate::plan::Segment;
+use crate::script::ScriptRef;
 use crate::source::Place;
 use crate::yaml::raw::Places;
 use crate::yaml::{Node, Style};
@@ -33,6 +34,10 @@ pub(crate) struct Reader<'a> {
     pub(crate) checks: Vec<Check>,
     /// Variables that stand in secret keys.
     pub(crate) secret_names: BTreeSet<String>,
+    /// Scripts of tools, and the one of `runtime.entrypoint`.
+    pub(crate) scripts: Vec<ScriptRef>,
+    /// `runtime.entrypoint`.
+    pub(crate) entrypoint: Option<super::Name>,
     /// A missing variable is kept for later instead of being an error.
     pub(crate) lazily: bool,
     /// Which templates are being read.
@@ -94,6 +99,8 @@ impl<'a> Reader<'a> {
             deferred: Vec::new(),
             checks: Vec::new(),
             secret_names: BTreeSet::new(),
+            scripts: Vec::new(),
+            entrypoint: None,
             lazily: false,
             site: Site::default(),
             task_ids: Vec::new(),

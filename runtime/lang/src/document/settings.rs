@@ -10,6 +10,7 @@ use crate::dotenv::DotEnv;
 use crate::environment::ProjectEnvironment;
 use crate::plan;
 use crate::schema::project::PROJECT;
+use crate::script::ScriptRef;
 use crate::settings::{
     Attachments, Auth, Autoload, Cluster, Cors, Engine, Limits, Llm, Mode, Monitoring, Rate, RateLimits, Retention,
     Runtime, Server, ServerLimits, Settings, Timeouts, Tls, Webhooks,
@@ -223,8 +224,9 @@ impl Reader<'_> {
     fn runtime(&mut self, project: &Fields<'_>) -> Runtime {
         let fields = &self.section(project, "runtime");
         let tools = &self.section(fields, "native_tools");
-        if fields.get("entrypoint").is_some() {
-            self.unsupported("runtime.entrypoint", fields.place("entrypoint"));
+        if let Some(path) = self.name(fields, "entrypoint") {
+            self.scripts.push(ScriptRef { owner: "runtime.entrypoint".to_owned(), path: path.clone() });
+            self.entrypoint = Some(path);
         }
         Runtime {
             log_level: self.word(fields, "log_level"),

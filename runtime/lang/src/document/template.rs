@@ -151,7 +151,14 @@ impl Reader<'_> {
     }
 
     /// The value a filled-in scalar is, by its tag and style.
-    fn typed_scalar(&mut self, node: &Node, scalar: &Scalar, text: &str, has_variable: bool, path: &str) -> Value {
+    pub(super) fn typed_scalar(
+        &mut self,
+        node: &Node,
+        scalar: &Scalar,
+        text: &str,
+        has_variable: bool,
+        path: &str,
+    ) -> Value {
         let value = match (scalar.tag, scalar.style) {
             (Some(Tag::Str), _) | (None, Style::Single | Style::Double | Style::Block) => Some(Value::from(text)),
             (None, Style::Plain | Style::Given) if has_variable => Some(core::filled_value(text)),

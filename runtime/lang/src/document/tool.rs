@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
-use crate::plan::{TemplateMode, ValueTemplate};
+use crate::plan::{Permissions, PluginLimits, TemplateMode, ValueTemplate};
 use crate::schema::definitions::TOOL;
+use crate::script::ScriptRef;
 use crate::yaml::Node;
 
 use super::fields::Fields;
+use super::plugin::Granted;
 use super::reader::{Reader, SiteKind};
 use super::{Name, SchemaRef, item_path};
 
@@ -31,6 +33,14 @@ pub(crate) struct Tool {
     pub(crate) input: Option<SchemaRef>,
     /// Schema of the output.
     pub(crate) output: Option<SchemaRef>,
+    /// What a script may do.
+    pub(crate) permissions: Permissions,
+    /// Ids of databases it is granted, with their places.
+    pub(crate) databases: Vec<Name>,
+    /// Provider entries it may ask, with their places.
+    pub(crate) models: Vec<Name>,
+    /// Caps on a script.
+    pub(crate) limits: PluginLimits,
     /// Limit of a call.
     pub(crate) timeout: Option<std::time::Duration>,
     /// Where it is written.
@@ -53,17 +63,33 @@ impl Reader<'_> {
         if let Some(env) = fields.get("env") {
             self.unsupported("env of tools", env.place());
         }
-        let is_script = fields.get("script").is_some();
+        let (id, script) = (self.name(&fields, "id"), self.name(&fields, "script"));
+        if let Some(path) = &script {
+            let owner = id.as_ref().unwrap_or(path).text.clone();
+            self.scripts.push(ScriptRef { owner, path: path.clone() });
+        }
+        let is_plugin = fields.get("plugin").is_some();
+        if let (true, Some(script)) = (is_plugin, &script) {
+            let owner = &id.as_ref().unwrap_or(script).text;
+            let message = format!("'{owner}': no usable implementation: it names a plugin and a script");
+            self.report(script.diagnostic("CZ0701", message).help("remove one of them"));
+        }
         for name in ["permissions", "limits"] {
-            if fields.get(name).is_some() && !is_script {
+            if fields.get(name).is_some() && is_plugin {
                 let message = format!("'{name}' belongs to the plugin of a tool, not to the tool");
                 self.report(fields.diagnostic(name, "CZ0701", message).help("write it in the entry of plugins:"));
             }
         }
+        let Granted { permissions, databases, models } = self.permissions(&fields);
+        let limits = self.plugin_limits(&fields);
         Some(Tool {
-            id: self.name(&fields, "id"),
+            id,
             plugin: self.name(&fields, "plugin"),
-            script: self.name(&fields, "script"),
+            script,
+            permissions,
+            databases,
+            models,
+            limits,
             function: self.text(&fields, "function"),
             description: self.text(&fields, "description").unwrap_or_default(),
             with: fields.get("with").map(|node| {

@@ -49,15 +49,20 @@ impl Linker<'_> {
         let databases: Vec<String> = document.databases.iter().map(|(name, _)| name.text.clone()).collect();
         let mut plugins = Vec::new();
         for (entry, is_first) in entries.into_iter().zip(unique) {
-            for name in entry.databases.iter().filter(|name| name.text != "own" && !databases.contains(&name.text)) {
-                self.not_found("database", name, &databases);
-            }
+            self.granted_databases(&entry.databases, &databases);
             if is_first {
                 self.plugins.insert(entry.plugin.id.clone(), entry.plugin.kind);
                 plugins.push(entry.plugin);
             }
         }
         plugins
+    }
+
+    /// Checks that databases which something is granted are there.
+    pub(super) fn granted_databases(&mut self, granted: &[Name], known: &[String]) {
+        for name in granted.iter().filter(|name| name.text != "own" && !known.contains(&name.text)) {
+            self.not_found("database", name, known);
+        }
     }
 
     /// Checks named databases.

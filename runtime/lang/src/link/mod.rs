@@ -32,6 +32,10 @@ pub(crate) struct Facts<'e> {
     pub(crate) environment: &'e ProjectEnvironment,
     /// Files as written, for the project's digest.
     pub(crate) written: Vec<(String, serde_json::Value)>,
+    /// Scripts by their paths as written.
+    pub(crate) scripts: BTreeMap<String, crate::script::Modules>,
+    /// `runtime.entrypoint`.
+    pub(crate) entrypoint: Option<Name>,
 }
 
 /// Resolves references and collects what is wrong.
@@ -45,6 +49,8 @@ pub(crate) struct Linker<'e> {
     tools: BTreeMap<String, crate::plan::Tool>,
     /// Plugin ids and kinds.
     plugins: BTreeMap<String, crate::plan::PluginKind>,
+    /// Ids of `databases`.
+    databases: Vec<String>,
     memories: BTreeMap<String, MemoryDefinition>,
     /// Ids of all workflows.
     workflow_ids: Vec<String>,
@@ -67,6 +73,7 @@ impl<'e> Linker<'e> {
             agents: BTreeMap::new(),
             tools: BTreeMap::new(),
             plugins: BTreeMap::new(),
+            databases: Vec::new(),
             memories: BTreeMap::new(),
             workflow_ids: Vec::new(),
             calls: Vec::new(),
@@ -100,6 +107,7 @@ impl<'e> Linker<'e> {
         let models: Vec<_> =
             definitions.plugins.iter().map(|entry| (entry.plugin.id.clone(), entry.models.clone())).collect();
         let mut plugins = self.plugins(definitions.plugins, &document);
+        self.databases = document.databases.iter().map(|(name, _)| name.text.clone()).collect();
         let databases = self.databases(document.databases);
         self.schemas(definitions.schemas);
         self.knowledge(&definitions.knowledge);

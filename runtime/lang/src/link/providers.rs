@@ -6,7 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::document::Name;
 use crate::document::agent::Llm;
 use crate::document::provider::{Entry, canonical_type};
-use crate::plan::{Plugin, PluginKind, Provider};
+use crate::plan::{Permissions, Plugin, PluginKind, Provider};
 use crate::schema::definitions::PROVIDER_TYPES;
 
 use super::Linker;
@@ -92,13 +92,17 @@ impl Linker<'_> {
     /// Fills in the provider entries that plugins may ask, by id.
     pub(super) fn model_grants(&mut self, plugins: &mut [Plugin], granted: Vec<(String, Vec<Name>)>) {
         for (id, names) in granted {
-            let asked: Vec<String> = names.iter().filter_map(|name| self.named(name)).collect();
-            let plugin = plugins.iter_mut().find(|plugin| plugin.id == id);
-            if let Some(grant) = plugin.and_then(|plugin| plugin.permissions.llm.as_mut())
-                && grant.providers.is_empty()
-            {
-                grant.providers = asked;
+            if let Some(plugin) = plugins.iter_mut().find(|plugin| plugin.id == id) {
+                self.model_grant(&mut plugin.permissions, &names);
             }
+        }
+    }
+
+    /// The provider entries that `names` are, as those that may be asked.
+    pub(super) fn model_grant(&mut self, permissions: &mut Permissions, names: &[Name]) {
+        let asked: Vec<String> = names.iter().filter_map(|name| self.named(name)).collect();
+        if let Some(grant) = permissions.llm.as_mut().filter(|grant| grant.providers.is_empty()) {
+            grant.providers = asked;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::document::Name;
 use crate::document::tool::{Tool as ToolDocument, ToolRef};
-use crate::plan::{Prompt, Tool, ToolGuards};
+use crate::plan::{JS_ENGINE, Prompt, Script, Tool, ToolGuards};
 
 use super::Linker;
 use super::tasks::Used;
@@ -28,22 +28,7 @@ impl Linker<'_> {
 
     /// A tool with its plugin checked.
     fn tool(&mut self, tool: ToolDocument, id: &str) -> Option<Tool> {
-        if let Some(script) = &tool.script {
-            let unsupported = crate::document::Unsupported {
-                what: "script tools".into(),
-                place: script.place.clone(),
-                is_warning: false,
-            };
-            self.report(unsupported.diagnostic());
-            return None;
-        }
-        let Some(plugin) = &tool.plugin else {
-            let message = format!("'{id}': no usable implementation: 'plugin' is missing");
-            self.report(
-                tool.node.diagnostic("CZ0701", message).length(1).help("name a plugin of plugins:, or builtin:NAME"),
-            );
-            return None;
-        };
+        let Some(plugin) = &tool.plugin else { return self.script_tool(tool, id) };
         if !plugin.text.starts_with("builtin:") {
             match self.plugins.get(&plugin.text) {
                 Some(crate::plan::PluginKind::Tool) => {}
@@ -68,6 +53,39 @@ impl Linker<'_> {
             input_schema: self.schema(tool.input),
             output_schema: self.schema(tool.output),
             timeout: tool.timeout,
+            script: None,
+        })
+    }
+
+    /// A tool that is a script: its own, or a function of the one that `runtime.entrypoint` names.
+    fn script_tool(&mut self, tool: ToolDocument, id: &str) -> Option<Tool> {
+        let (path, function) = match (&tool.script, &self.facts.entrypoint) {
+            (Some(script), _) => (&script.text, tool.function),
+            (None, Some(entrypoint)) => (&entrypoint.text, Some(tool.function.unwrap_or_else(|| id.to_owned()))),
+            (None, None) => {
+                let message = format!("'{id}': no usable implementation: neither 'plugin' nor 'script' is there");
+                let help = "name a plugin of plugins:, builtin:NAME, or a JavaScript file";
+                self.report(tool.node.diagnostic("CZ0701", message).length(1).help(help));
+                return None;
+            }
+        };
+        // What cannot be read has been told already.
+        let modules = self.facts.scripts.get(path)?.clone();
+        let databases = self.databases.clone();
+        self.granted_databases(&tool.databases, &databases);
+        let mut permissions = tool.permissions;
+        self.model_grant(&mut permissions, &tool.models);
+        Some(Tool {
+            id: id.to_owned(),
+            plugin: JS_ENGINE.to_owned(),
+            function,
+            description: tool.description,
+            with: tool.with,
+            config: tool.config,
+            input_schema: self.schema(tool.input),
+            output_schema: self.schema(tool.output),
+            timeout: tool.timeout,
+            script: Some(Script { main: modules.main, modules: modules.texts, permissions, limits: tool.limits }),
         })
     }
 

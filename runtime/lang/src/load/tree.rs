@@ -1,10 +1,11 @@
 //! Finding and reading the files of a project.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Severity;
 use crate::document::item_path;
 use crate::document::workflow::resource_kind;
+use crate::script::{self, Modules, ScriptRef};
 use crate::source::narrow;
 
 use super::*;
@@ -73,8 +74,9 @@ impl<'a> Loading<'a> {
                 self.autoload(project, &mut reader, &mut definitions, &mut workflows);
             }
         }
-        let Reader { diagnostics, missing, deferred, checks, secret_names, .. } = reader;
+        let Reader { diagnostics, missing, deferred, checks, secret_names, scripts, entrypoint, .. } = reader;
         self.diagnostics.extend(diagnostics);
+        let scripts = self.scripts(&scripts);
         Draft {
             project,
             definitions,
@@ -87,6 +89,8 @@ impl<'a> Loading<'a> {
             origins,
             files: self.files,
             written: self.written,
+            scripts,
+            entrypoint,
             root: self.root,
             config_file: self.config_file,
             strict: self.request.strict,
@@ -212,6 +216,23 @@ impl<'a> Loading<'a> {
             self.written.push((name.to_owned(), crate::digest::written(node)));
         }
         node
+    }
+
+    /// Reads every script that is named, each once; one that cannot be used is told and left out.
+    fn scripts(&mut self, named: &[ScriptRef]) -> BTreeMap<String, Modules> {
+        let mut scripts = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for reference in named {
+            let path = &reference.path.text;
+            if !seen.insert(path.clone()) {
+                continue;
+            }
+            match script::read(self.request.files, &self.root, reference, &mut self.files) {
+                Ok(modules) => drop(scripts.insert(path.clone(), modules)),
+                Err(problem) => diagnostic::keep(&mut self.diagnostics, problem),
+            }
+        }
+        scripts
     }
 
     /// Workflows named by the project file, or those of the folder `workflows/`.

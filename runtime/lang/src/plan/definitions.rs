@@ -131,7 +131,8 @@ pub enum PluginKind {
 }
 
 /// `permissions` (dialect §10.2). Empty: nothing is granted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Permissions {
     /// Patterns `[scheme://]host[:port]`.
     pub http: Vec<String>,
@@ -152,7 +153,7 @@ pub struct Permissions {
 }
 
 /// Leave to ask models, and how much of it one call of the plugin has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelGrant {
     /// Ids of provider entries; empty: all.
     pub providers: Vec<String>,
@@ -169,7 +170,7 @@ impl Default for ModelGrant {
 }
 
 /// Leave to use one named thing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// Id of the database or vector DB, or a path.
     pub id: String,
@@ -178,7 +179,8 @@ pub struct Grant {
 }
 
 /// How far a grant goes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Access {
     /// Not at all.
     #[default]
@@ -190,7 +192,8 @@ pub enum Access {
 }
 
 /// `limits` of a plugin (dialect §10.1).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PluginLimits {
     /// Linear memory of one instance in bytes.
     pub memory_bytes: u64,

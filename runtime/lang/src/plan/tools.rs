@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ValueTemplate;
+use super::{Permissions, PluginLimits, ValueTemplate};
 
 /// A tool call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,6 +36,25 @@ pub struct Tool {
     pub output_schema: Option<Value>,
     /// Limit of one call.
     pub timeout: Option<Duration>,
+    /// What runs, where it is a script: the plugin is [`JS_ENGINE`] then, and `function` a key of what the script exports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Script>,
+}
+
+/// The plugin that runs scripts.
+pub const JS_ENGINE: &str = "builtin:js";
+
+/// A script with everything it imports: a run keeps the text it began with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Script {
+    /// Name of the module whose default export is called.
+    pub main: String,
+    /// Texts of the modules by name: paths below the project folder.
+    pub modules: BTreeMap<String, String>,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// Caps on one call.
+    pub limits: PluginLimits,
 }
 
 /// The tools of a prompt.

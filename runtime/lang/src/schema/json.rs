@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Key, Kind, Table, definitions, knowledge, memory, project, settings, task, workflow};
+use super::{Key, Kind, Table, cases, definitions, knowledge, memory, project, settings, task, workflow};
 
 /// Published kinds.
 pub static KINDS: &[&str] = &[
@@ -24,6 +24,7 @@ pub static KINDS: &[&str] = &[
     "knowledge_base",
     "database",
     "server",
+    "cases",
 ];
 
 /// The kinds and their tables.
@@ -42,6 +43,7 @@ pub(super) static TABLES: &[(&str, &Table)] = &[
     ("knowledge_base", &knowledge::KNOWLEDGE_BASE),
     ("database", &settings::DATABASE),
     ("server", &settings::SERVER),
+    ("cases", &cases::CASES),
 ];
 
 /// The JSON Schema (2020-12) of a kind of [`KINDS`]; `None`: there is no such kind.

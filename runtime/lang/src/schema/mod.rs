@@ -4,6 +4,7 @@
 //! absent. Unknown keys, suggestions, alias folding, overrides by environment and flag, the defaults of the settings and
 //! the published JSON Schema all come from here: a key is added by one line.
 
+pub mod cases;
 pub mod definitions;
 pub mod json;
 pub mod knowledge;

@@ -86,7 +86,7 @@ fn what_cannot_be_called_is_said() {
         ("[cp__read_file]", "CZ0707"),
         ("[{id: t, plugin: shpo}]", "CZ0205"),
         ("[{id: t}]", "CZ0205"),
-        ("[{id: t, script: ./t.js}]", "CZ0001"),
+        ("[{id: t, script: ./t.js}]", "CZ0701"),
     ] {
         let tasks = format!("tasks: [{{id: a, agent: {{tools: {tools}}}, prompt: x}}]");
         refused(&tasks, code);

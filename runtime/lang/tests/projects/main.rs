@@ -8,6 +8,7 @@ mod environment;
 mod hostile;
 mod memories;
 mod project;
+mod reference;
 mod settings;
 mod starts;
 mod support;

@@ -12,7 +12,7 @@ use crate::api::body::{self, Bounds};
 use crate::api::error::Problem;
 use crate::api::guard::Caller;
 use crate::api::query::Query;
-use crate::api::workflows::start::{accepted, idempotency_key, text, wrong};
+use crate::api::workflows::start::{accepted, text, wrong};
 use crate::api::{AppState, code, idempotency};
 use crate::node::{self, ForkRequest, Place};
 
@@ -52,9 +52,8 @@ async fn go_on(app: &AppState, caller: &Caller, exec: &str, request: Request, ro
         latest: latest(members.remove("latest"))?,
         idempotency: None,
     };
-    let expires_at = app.clock.now().after(app.settings.idempotency_ttl);
-    request.idempotency = idempotency_key(&parts.headers)?
-        .map(|key| idempotency::of_fork(caller.principal.word(), route, key, &request, expires_at));
+    request.idempotency = idempotency::key_of(&parts.headers)?
+        .map(|key| idempotency::of_fork(caller.principal.word(), route, key, &request, idempotency::expiry(app)));
     let forked = app.node.fork(request).await.map_err(|error| match &error {
         node::Error::TaskNotFound { .. } => {
             Problem::new(code::TASK_NOT_FOUND, error.to_string()).at("/at", "the workflow has no such task")

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Path, Request, State};
-use http::HeaderValue;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -14,10 +13,8 @@ use crate::api::body::{self, Bounds};
 use crate::api::error::Problem;
 use crate::api::guard::Caller;
 use crate::api::query::Query;
-use crate::api::workflows::start::{REPLAYED, idempotency_key};
-use crate::api::{AppState, code};
+use crate::api::{AppState, code, idempotency};
 use crate::node::SignalRequest;
-use crate::storage::row::Idempotency;
 
 /// Longest name and dedupe key, bytes.
 const MAX_NAME: usize = 255;
@@ -40,12 +37,7 @@ pub(in crate::api) async fn send(
     let exec_id = parse(&exec)?;
     let mut members = body::object(&parts.headers, body, Bounds::of_start(&app.settings)).await?;
     body::only(&members, &["signal_name", "payload", "dedupe_key"])?;
-    let idempotency = idempotency_key(&parts.headers)?.map(|key| Idempotency {
-        scope: format!("{}|signal|{exec_id}", caller.principal.word()),
-        key: key.to_owned(),
-        request_hash: body::canonical_hash(&members),
-        expires_at: app.clock.now().after(app.settings.idempotency_ttl),
-    });
+    let idempotency = idempotency::of_body(&app, &parts.headers, &caller, &format!("signal|{exec_id}"), &members)?;
     let name = name(&mut members, "signal_name")?.ok_or_else(|| wrong("signal_name", "is missing"))?;
     let request = SignalRequest {
         name,
@@ -56,9 +48,7 @@ pub(in crate::api) async fn send(
     };
     let kept = app.node.signal(&exec_id, request).await?;
     let mut response = answer::ok(&Kept { signal_id: &kept.signal_id, state: &kept.state })?;
-    if kept.replayed {
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    }
+    idempotency::mark_replayed(&mut response, kept.replayed);
     Ok(response)
 }
 

@@ -14,10 +14,8 @@ use crate::api::body::{self, Bounds};
 use crate::api::error::Problem;
 use crate::api::guard::Caller;
 use crate::api::query::Query;
-use crate::api::workflows::start::{idempotency_key, mark_replayed};
-use crate::api::{AppState, exec_url};
+use crate::api::{AppState, exec_url, idempotency};
 use crate::id::ExecId;
-use crate::storage::row::Idempotency;
 
 #[derive(Serialize)]
 struct Started<'a> {
@@ -38,18 +36,13 @@ pub(in crate::api) async fn trigger(
     let members = body::object(&parts.headers, body, Bounds::of(&app.settings)).await?;
     body::only(&members, &[])?;
     let id = id_of(&named);
-    let idempotency = idempotency_key(&parts.headers)?.map(|key| Idempotency {
-        scope: format!("{}|schedule|{id}", caller.principal.word()),
-        key: key.to_owned(),
-        request_hash: body::canonical_hash(&members),
-        expires_at: app.clock.now().after(app.settings.idempotency_ttl),
-    });
+    let idempotency = idempotency::of_body(&app, &parts.headers, &caller, &format!("schedule|{id}"), &members)?;
     let accepted = app.node.trigger_schedule(&id, idempotency).await?;
     let url = exec_url(&accepted.exec_id);
     let (exec_id, workflow_id) = (&accepted.exec_id, accepted.workflow_id.as_str());
     let started = Started { exec_id, exec_url: &url, workflow_id, schedule_id: &id };
     let mut response = answer::with_status(StatusCode::ACCEPTED, "Schedule triggered", &started)?;
     response.headers_mut().insert(LOCATION, HeaderValue::try_from(url).map_err(Problem::internal)?);
-    mark_replayed(&mut response, &accepted);
+    idempotency::mark_replayed(&mut response, accepted.replayed);
     Ok(response)
 }

@@ -20,7 +20,7 @@ use crate::api::error::{self, Problem};
 use crate::api::guard::Caller;
 use crate::api::query::Query;
 use crate::api::shutdown::Phase;
-use crate::api::{AppState, code, exec_url};
+use crate::api::{AppState, code, exec_url, idempotency};
 use crate::id::ExecId;
 
 /// Status word of the run.
@@ -71,7 +71,7 @@ pub(in crate::api) async fn run(
                 Finished { exec_id: &accepted.exec_id, output: workflow.output.as_ref(), workflow: &workflow };
             let mut response = answer::ok(&finished)?;
             response.headers_mut().insert(COMPOZY_STATUS, status);
-            start::mark_replayed(&mut response, &accepted);
+            idempotency::mark_replayed(&mut response, accepted.replayed);
             return Ok(response);
         }
         Outcome::Timeout => {

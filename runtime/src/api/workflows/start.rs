@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Path, Request, State};
-use axum::response::Response;
 use http::header::LOCATION;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -22,8 +21,6 @@ use crate::id::ExecId;
 use crate::node::{self, Accepted, StartRequest};
 use crate::storage::row::Durability;
 
-/// Says that the recorded answer of an earlier request was given.
-pub(in crate::api) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Members of a start body.
 const MEMBERS: &[&str] = &["input", "task_id", "tags", "durability", "priority"];
 const SYNC_MEMBERS: &[&str] = &["input", "task_id", "tags", "durability", "priority", "timeout"];
@@ -95,15 +92,8 @@ pub(in crate::api) fn accepted(accepted: &Accepted) -> Answer {
     let started = Started { exec_id: &accepted.exec_id, exec_url: &url, workflow_id: &accepted.workflow_id };
     let mut response = answer::with_status(StatusCode::ACCEPTED, "Workflow execution started", &started)?;
     response.headers_mut().insert(LOCATION, HeaderValue::try_from(url).map_err(Problem::internal)?);
-    mark_replayed(&mut response, accepted);
+    idempotency::mark_replayed(&mut response, accepted.replayed);
     Ok(response)
-}
-
-/// Tells the caller that its key was used before.
-pub(in crate::api) fn mark_replayed(response: &mut Response, accepted: &Accepted) {
-    if accepted.replayed {
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    }
 }
 
 /// Turns headers and body into a request to the node, and the time a sync caller wants to wait.
@@ -116,7 +106,7 @@ pub(in crate::api) fn read(
     sync: bool,
 ) -> Result<(StartRequest, Duration), Problem> {
     body::only(&members, if sync { SYNC_MEMBERS } else { MEMBERS })?;
-    let key = idempotency_key(headers)?;
+    let key = idempotency::key_of(headers)?;
     let wait = timeout(&members, app.settings.sync_timeout, app.settings.sync_timeout_max)?;
     let mut request = StartRequest {
         workflow_id,
@@ -131,30 +121,9 @@ pub(in crate::api) fn read(
     request.idempotency = key.map(|key| {
         let (route, timeout) =
             if sync { (idempotency::SYNC, members.get("timeout")) } else { (idempotency::START, None) };
-        let expires_at = app.clock.now().after(app.settings.idempotency_ttl);
-        idempotency::of_start(principal.word(), route, key, &request, timeout, expires_at)
+        idempotency::of_start(principal.word(), route, key, &request, timeout, idempotency::expiry(app))
     });
     Ok((request, wait))
-}
-
-/// `Idempotency-Key` or `X-Idempotency-Key`.
-pub(in crate::api) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let mut found: Option<&str> = None;
-    for name in ["idempotency-key", "x-idempotency-key"] {
-        for value in headers.get_all(name) {
-            let fits = (1..=255).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic);
-            let key = value.to_str().ok().filter(|_| fits).ok_or_else(|| {
-                let detail = "an idempotency key is 1 to 255 visible ASCII characters";
-                Problem::new(code::INVALID_REQUEST, detail)
-            })?;
-            if found.is_some_and(|other| other != key) {
-                let detail = "the request carries two different idempotency keys";
-                return Err(Problem::new(code::INVALID_REQUEST, detail));
-            }
-            found = Some(key);
-        }
-    }
-    Ok(found)
 }
 
 fn input(value: Option<Value>) -> Result<Value, Problem> {
@@ -278,29 +247,6 @@ mod tests {
             (json!("5s"), None),
         ] {
             assert_eq!(read(value.clone()), expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn idempotency_keys_are_read_from_both_headers() {
-        let long = "k".repeat(256);
-        for (one, other, expected) in [
-            (None, None, Ok(None)),
-            (Some("k1"), None, Ok(Some("k1"))),
-            (None, Some("k1"), Ok(Some("k1"))),
-            (Some("k1"), Some("k1"), Ok(Some("k1"))),
-            (Some("k1"), Some("k2"), Err(())),
-            (Some("a b"), None, Err(())),
-            (Some(""), None, Err(())),
-            (Some(long.as_str()), None, Err(())),
-        ] {
-            let mut headers = HeaderMap::new();
-            for (name, value) in [("idempotency-key", one), ("x-idempotency-key", other)] {
-                if let Some(value) = value {
-                    headers.insert(name, value.parse().unwrap());
-                }
-            }
-            assert_eq!(idempotency_key(&headers).map_err(|_| ()), expected);
         }
     }
 }

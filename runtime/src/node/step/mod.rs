@@ -13,6 +13,7 @@ mod prompt;
 pub(crate) mod render;
 pub(crate) mod request;
 mod router;
+mod script;
 mod signal;
 mod tool;
 mod wait;

@@ -37,6 +37,7 @@ pub struct Tools {
 struct Entries {
     plugins: BTreeMap<String, plan::Plugin>,
     loaded: Mutex<HashMap<String, Arc<OnceCell<Loaded>>>>,
+    scripts: super::script::Bindings,
 }
 
 /// A plugin that is ready to be called.
@@ -86,10 +87,20 @@ impl Tools {
         read: impl FnOnce(&Function) -> F,
     ) -> Result<(Binding, F), StepError> {
         let (cell, entries) = self.load(&tool.plugin).await?;
+        let entries = &*entries;
         let Some(loaded) = cell.get() else {
             return Err(StepError::new("internal", ErrorKind::Internal, "a loaded plugin is gone"));
         };
-        let function = function(tool, &loaded.description)?;
+        if let Some(script) = &tool.script {
+            let function = function(super::script::FUNCTION, tool, &loaded.description)?;
+            let place = Place { file: script.main.as_str().into(), ..Place::default() };
+            let grants = || {
+                let grants = Grants::new(&script.permissions, &self.root, Arc::new(self.environment.clone()));
+                grants.map_err(|error| load_error(&tool.id, &error, &place))
+            };
+            return Ok((entries.scripts.of(tool, script, &loaded.binding, grants)?, read(function)));
+        }
+        let function = chosen(tool, &loaded.description)?;
         let mut binding = loaded.binding.clone();
         if tool.config.as_object().is_some_and(|config| !config.is_empty()) {
             let plugin = entries.plugins.get(&tool.plugin).map_or(&Value::Null, |entry| &entry.config);
@@ -108,11 +119,7 @@ impl Tools {
 
     async fn load_entry(&self, entries: &Entries, id: &str) -> Result<Loaded, StepError> {
         let entry = entries.entry(id)?;
-        let failed = |error: plugin::Error| {
-            let mut wrong = StepError::new(error.code(), ErrorKind::Tool, format!("'{id}': {error}"));
-            wrong.place = Some(entry.place.to_string());
-            wrong
-        };
+        let failed = |error: plugin::Error| load_error(id, &error, &entry.place);
         let source = plugin::entry::source(&self.root, &entry).map_err(failed)?;
         let component = self.host.load(source, PluginKind::Tool).await.map_err(failed)?;
         plugin::entry::check_digest(&entry, component.digest()).map_err(failed)?;
@@ -133,7 +140,7 @@ impl Tools {
 impl Entries {
     fn new(project: &plan::Project) -> Self {
         let plugins = project.plugins.iter().map(|plugin| (plugin.id.clone(), plugin.clone())).collect();
-        Self { plugins, loaded: Mutex::default() }
+        Self { plugins, loaded: Mutex::default(), scripts: super::script::Bindings::default() }
     }
 
     fn entry(&self, id: &str) -> Result<plan::Plugin, StepError> {
@@ -231,19 +238,31 @@ impl Attempt<'_> {
     }
 }
 
+/// Why a plugin could not be loaded, as the step's error.
+fn load_error(id: &str, error: &plugin::Error, place: &Place) -> StepError {
+    let mut wrong = StepError::new(error.code(), ErrorKind::Tool, format!("'{id}': {error}"));
+    wrong.place = Some(place.to_string());
+    wrong
+}
+
 /// `function`, else the only one, else the one named like the tool (dialect §10.3).
-fn function<'d>(tool: &plan::Tool, description: &'d Description) -> Result<&'d Function, StepError> {
-    let names: Vec<&str> = description.functions.iter().map(|function| function.name.as_str()).collect();
-    let wanted = match (&tool.function, names.as_slice()) {
+fn chosen<'d>(tool: &plan::Tool, description: &'d Description) -> Result<&'d Function, StepError> {
+    let wanted = match (&tool.function, description.functions.as_slice()) {
         (Some(function), _) => function.as_str(),
-        (None, [only]) => only,
+        (None, [only]) => only.name.as_str(),
         (None, _) => &tool.id,
     };
+    function(wanted, tool, description)
+}
+
+/// The function of this name.
+fn function<'d>(wanted: &str, tool: &plan::Tool, description: &'d Description) -> Result<&'d Function, StepError> {
     if let Some(found) = description.functions.iter().find(|function| function.name == wanted) {
         return Ok(found);
     }
     let message =
         format!("'{}': no usable implementation: plugin '{}' has no function '{wanted}'", tool.id, tool.plugin);
+    let names: Vec<&str> = description.functions.iter().map(|function| function.name.as_str()).collect();
     let mut error = StepError::new("CZ0701", ErrorKind::Tool, message);
     error.help = Some(format!("its functions are {}", names.join(", ")));
     Err(error)

@@ -66,6 +66,7 @@ fn tool(function: &str) -> (String, Tool) {
         input_schema: None,
         output_schema: None,
         timeout: None,
+        script: None,
     };
     (function.to_owned(), tool)
 }
@@ -151,7 +152,7 @@ pub(crate) async fn launch_as(
     let environment = ProjectEnvironment::new(Arc::new(BTreeMap::<String, String>::new()), Default::default());
     let parts = Parts {
         host: host.clone(),
-        bundle: Bundle { llm_mock: bundled::source("llm-mock"), ..Bundle::default() },
+        bundle: Bundle::new(bundled::source),
         plugins: BTreeMap::new(),
         environment: Arc::new(environment.clone()),
         services: services.clone(),

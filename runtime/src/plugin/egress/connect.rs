@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::pattern::{Host, Pattern, Target};
+use super::peer::Peer;
 
 /// Longest wait for one connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +41,8 @@ pub struct Network {
     /// Certificates to trust instead of the public ones; for tests.
     roots: Option<rustls::RootCertStore>,
     tls: OnceLock<Result<tokio_rustls::TlsConnector, String>>,
+    /// Answers in place of everybody out there.
+    peer: Option<Arc<dyn Peer>>,
 }
 
 impl fmt::Debug for Network {
@@ -86,7 +89,21 @@ impl Network {
     /// A network that asks `resolver`.
     #[must_use]
     pub fn new(resolver: Arc<dyn Resolver>) -> Self {
-        Self { resolver, roots: None, tls: OnceLock::new() }
+        Self { resolver, roots: None, tls: OnceLock::new(), peer: None }
+    }
+
+    /// No network: `peer` answers every request that is granted.
+    #[must_use]
+    pub fn played(peer: Arc<dyn Peer>) -> Self {
+        Self { peer: Some(peer), ..Self::default() }
+    }
+
+    /// Who answers in place of the network. An address that `pattern` would not lead to is prohibited here too.
+    pub(crate) fn peer(&self, target: &Target, pattern: &Pattern) -> Result<Option<&Arc<dyn Peer>>, Error> {
+        match (&self.peer, &target.host) {
+            (Some(_), Host::Address(address)) if !pattern.allows_address(*address) => Err(Error::Prohibited(*address)),
+            (peer, _) => Ok(peer.as_ref()),
+        }
     }
 
     /// Trusts `roots` instead of the public certificate authorities.

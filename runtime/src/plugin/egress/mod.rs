@@ -10,3 +10,4 @@
 pub mod address;
 pub mod connect;
 pub mod pattern;
+pub mod peer;

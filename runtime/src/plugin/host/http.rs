@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Frame};
 use hyper_util::rt::TokioIo;
@@ -24,6 +24,7 @@ use super::secrets::Exchange;
 use crate::plugin::call::{Binding, RunContext};
 use crate::plugin::egress::connect;
 use crate::plugin::egress::pattern::{Pattern, Target};
+use crate::plugin::egress::peer::{Asked, Peer};
 use crate::plugin::state::{Call, Refused};
 
 /// Bytes of a request body in which placeholders are exchanged; such a body is held in memory whole.
@@ -132,6 +133,12 @@ impl Gate {
         pattern: Pattern,
     ) -> Sent {
         let request = self.prepare(request, &target).await?;
+        let peer = self.binding.services.network.peer(&target, &pattern);
+        if let Some(peer) = peer.map_err(|error| self.connect_error(&error, &target))? {
+            let first_byte = options.first_byte_timeout.unwrap_or(IDLE_TIMEOUT);
+            let answering = ask(Arc::clone(peer), request, &target);
+            return tokio::time::timeout(first_byte, answering).await.map_err(|_| Error::ConnectionReadTimeout)?;
+        }
         let place = Arc::clone(&self.connections).acquire_owned().await.map_err(|_| Error::ConnectionLimitReached)?;
         let connected = self.binding.services.network.connect(&target, &pattern, options.connect_timeout).await;
         let stream = connected.map_err(|error| self.connect_error(&error, &target))?;
@@ -215,6 +222,31 @@ impl Gate {
             connect::Error::Tls(_) => Error::TlsProtocolError,
         }
     }
+}
+
+/// Lets `peer` answer a request that is ready to be sent.
+async fn ask(peer: Arc<dyn Peer>, request: Request<WasiBody>, target: &Target) -> Sent {
+    let (head, body) = request.into_parts();
+    let whole = Limited::new(body, EXCHANGED_BODY_BYTES).collect().await;
+    let body = whole.map_err(|_| Error::HttpRequestBodySize(Some(EXCHANGED_BODY_BYTES as u64)))?.to_bytes();
+    let scheme = if target.tls { "https" } else { "http" };
+    let value = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let asked = Asked {
+        method: head.method.as_str().to_ascii_uppercase(),
+        url: format!("{scheme}://{}{}", target.authority(), head.uri),
+        headers: head.headers.iter().map(|(name, held)| (name.as_str().to_owned(), value(held))).collect(),
+        body,
+    };
+    let answered = peer.answer(asked).await.ok_or(Error::ConnectionRefused)?;
+    let mut response = Response::builder().status(answered.status);
+    for (name, value) in &answered.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response = response.header(name, value);
+        }
+    }
+    let body = Full::new(answered.body).map_err(|never| match never {}).boxed_unsync();
+    let response = response.body(body).map_err(|_| Error::HttpProtocolError)?;
+    Ok((response, Box::new(std::future::ready(Ok(())))))
 }
 
 /// A timer that is set anew at each piece.

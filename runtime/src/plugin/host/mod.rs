@@ -24,6 +24,7 @@ use wasmtime::component::{HasSelf, Linker};
 
 use super::MAX_COMPONENT_BYTES;
 use super::bindings::lent::compozy::host as lent;
+use super::bundled::Bundled;
 use super::cache::{Cache, hex};
 use super::call::Admission;
 use super::component::{Component, Source, word, wrong};
@@ -116,36 +117,37 @@ impl Host {
     /// # Errors
     /// It cannot be read, or is no component of this kind.
     pub async fn load(self: &Arc<Self>, source: Source, kind: PluginKind) -> Result<Arc<Component>, Error> {
-        let bytes = match source {
-            Source::Bytes(bytes) => bytes,
+        let (code, digest) = match source {
+            Source::Bundled(bundled) => (Code::Bundled(bundled), bundled.digest.to_owned()),
+            Source::Bytes(bytes) => Code::hashed(bytes, kind)?,
             Source::Path(path) => {
                 let read = tokio::fs::read(&path).await;
-                read.map_err(|source| Error::Read { path: path.display().to_string(), source })?.into()
+                let bytes = read.map_err(|source| Error::Read { path: path.display().to_string(), source })?;
+                Code::hashed(bytes.into(), kind)?
             }
         };
-        if bytes.len() as u64 > MAX_COMPONENT_BYTES {
-            return Err(wrong(kind, format!("{} bytes; the limit is {MAX_COMPONENT_BYTES}", bytes.len())));
-        }
-        let digest = hex(&Sha256::digest(&bytes));
         let slot = {
             let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(loaded.entry((digest.clone(), word(kind))).or_default())
         };
         let host = Arc::clone(self);
         let component = slot.get_or_try_init(|| async move {
-            let building = tokio::task::spawn_blocking(move || host.build(&bytes, digest, kind));
+            let building = tokio::task::spawn_blocking(move || host.build(&code, digest, kind));
             building.await.map_err(|error| Error::Engine(error.to_string()))?.map(Arc::new)
         });
         component.await.cloned()
     }
 
-    fn build(&self, bytes: &[u8], digest: String, kind: PluginKind) -> Result<Component, Error> {
+    fn build(&self, code: &Code, digest: String, kind: PluginKind) -> Result<Component, Error> {
         let engine = &self.admission.engine;
         let cached = self.cache.as_ref().and_then(|cache| cache.load(engine, &digest));
         let compiled = match cached {
             Some(compiled) => compiled,
             None => {
-                let compiled = compile(engine, bytes, &digest, kind)?;
+                let compiled = match code {
+                    Code::Bytes(bytes) => compile(engine, bytes, &digest, kind)?,
+                    Code::Bundled(bundled) => compile(engine, &bundled.unpack()?, &digest, kind)?,
+                };
                 if let Some(cache) = &self.cache {
                     cache.store(engine, &digest, &compiled);
                 }
@@ -153,6 +155,22 @@ impl Host {
             }
         };
         Component::link(&compiled, digest, kind, &self.linker, self.admission.clone())
+    }
+}
+
+/// A component whose digest is known.
+enum Code {
+    Bytes(Arc<[u8]>),
+    Bundled(&'static Bundled),
+}
+
+impl Code {
+    fn hashed(bytes: Arc<[u8]>, kind: PluginKind) -> Result<(Self, String), Error> {
+        if bytes.len() as u64 > MAX_COMPONENT_BYTES {
+            return Err(wrong(kind, format!("{} bytes; the limit is {MAX_COMPONENT_BYTES}", bytes.len())));
+        }
+        let digest = hex(&Sha256::digest(&bytes));
+        Ok((Self::Bytes(bytes), digest))
     }
 }
 

@@ -14,8 +14,9 @@ use crate::plugin::egress::connect::{Network, Resolver};
 use crate::plugin::host::sql;
 use crate::plugin::{Binding, CallError, Kind, Services};
 
-/// A server that echoes what it was sent, and redirects from `/moved`.
-async fn echo_server() -> String {
+/// A server that echoes what it was sent, redirects from `/moved` to the inside, from `/around` to itself and from
+/// `/endless` for ever, and takes its time at `/slow`.
+pub(super) async fn echo_server() -> String {
     let echo = |headers: HeaderMap, body: String| async move {
         let headers: BTreeMap<_, _> =
             headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
@@ -23,7 +24,17 @@ async fn echo_server() -> String {
         json!({"headers": headers, "body": body}).to_string().chars().rev().collect::<String>()
     };
     let moved = || async { (StatusCode::FOUND, [("location", "http://169.254.169.254/latest/meta-data")]) };
-    let app = axum::Router::new().route("/", axum::routing::any(echo)).route("/moved", axum::routing::get(moved));
+    let to = |location: &'static str| axum::routing::any(async move || (StatusCode::FOUND, [("location", location)]));
+    let slow = || async {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        "slow"
+    };
+    let app = axum::Router::new()
+        .route("/", axum::routing::any(echo))
+        .route("/moved", axum::routing::get(moved))
+        .route("/around", to("/?round=1"))
+        .route("/endless", to("/endless"))
+        .route("/slow", axum::routing::get(slow));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -242,7 +253,7 @@ impl Recorder {
         Arc::strong_count(&self.0)
     }
 
-    fn taken(&self) -> Vec<String> {
+    pub(super) fn taken(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 }

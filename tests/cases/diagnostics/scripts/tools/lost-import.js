@@ -1,0 +1,2 @@
+export default () => 1;
+import { lost } from './lost.js';

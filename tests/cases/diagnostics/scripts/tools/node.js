@@ -1,0 +1,1 @@
+export { readFile as default } from 'node:fs';

@@ -1,0 +1,3 @@
+export default async (input) => {
+  throw new Error('here');
+};

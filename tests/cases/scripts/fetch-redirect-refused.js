@@ -1,0 +1,2 @@
+// call: {"permissions": {"http": ["ORIGIN"]}}
+export default async () => (await fetch('ORIGIN/moved')).status;

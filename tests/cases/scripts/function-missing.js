@@ -1,0 +1,2 @@
+// call: {"function": "third"}
+export default { first: () => 1 };

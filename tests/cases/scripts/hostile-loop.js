@@ -1,0 +1,4 @@
+// call: {"limits": {"timeout": {"secs": 0, "nanos": 300000000}}}
+export default () => {
+  for (;;);
+};

@@ -1,0 +1,2 @@
+const deeper = () => [1].map(deeper);
+export default () => deeper();

@@ -1,0 +1,4 @@
+export default () => {
+  let text = 'x';
+  for (;;) text += text;
+};

@@ -1,0 +1,1 @@
+export default () => ({ toJSON() { throw new Error('not today'); } });

@@ -1,0 +1,2 @@
+const name = './lib/none.js';
+export default async () => (await import(name)).x;

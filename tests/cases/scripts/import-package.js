@@ -1,0 +1,2 @@
+const name = 'lodash';
+export default async () => (await import(name)).default;

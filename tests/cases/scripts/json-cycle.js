@@ -1,0 +1,5 @@
+export default () => {
+  const a = {};
+  a.self = a;
+  return a;
+};

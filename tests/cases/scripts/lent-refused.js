@@ -1,0 +1,2 @@
+import { kv } from 'compozy';
+export default () => kv.get('a');

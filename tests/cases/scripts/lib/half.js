@@ -1,0 +1,2 @@
+import { two } from './two.mjs';
+export const half = (amount) => amount / two;

@@ -1,0 +1,3 @@
+export default async function (value) {
+  return `one ${value}`;
+}

@@ -1,0 +1,3 @@
+export default () => new Promise(async () => {
+  throw new Error('lost on the way');
+});

@@ -1,0 +1,3 @@
+export default async () => {
+  return await +;
+};

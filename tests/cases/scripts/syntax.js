@@ -1,0 +1,4 @@
+export default () => {
+  const a = 1;
+  return a +;
+};

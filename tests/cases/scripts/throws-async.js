@@ -1,0 +1,5 @@
+export default async (input) => {
+  await null;
+  const nothing = undefined;
+  return nothing.name;
+};

@@ -1,0 +1,3 @@
+import { half } from './lib/half.js';
+half(1).name.more();
+export default () => 1;

@@ -1,0 +1,5 @@
+export default () => new Promise(() => {
+  setTimeout(() => {
+    missing();
+  }, 1);
+});

@@ -1,0 +1,3 @@
+export default async () => {
+  throw { reason: 'no stock', sku: 7 };
+};

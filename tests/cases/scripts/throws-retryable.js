@@ -1,0 +1,3 @@
+export default () => {
+  throw Object.assign(new Error('try again'), { retryable: true });
+};
