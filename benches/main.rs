@@ -12,6 +12,7 @@ mod growth;
 mod history;
 mod hostile;
 mod http;
+mod languages;
 mod latency;
 mod loaded;
 mod machine;
@@ -38,6 +39,7 @@ const QUESTIONS: &[Question] = &[
     ("growth", growth::measure),
     ("calls", calls::measure),
     ("loaded", loaded::measure),
+    ("languages", languages::measure),
     ("process", process::measure),
     ("starts", starts::measure),
     ("overload", overload::measure),

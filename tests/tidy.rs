@@ -190,6 +190,7 @@ const OURS: &[&str] = &[
     "plugins/sdk",
     "plugins/ask-model",
     "plugins/http-secret",
+    "plugins/js",
     "plugins/llm-mock",
     "plugins/llm-anthropic",
     "plugins/llm-google",

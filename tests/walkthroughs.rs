@@ -14,6 +14,7 @@ use crate::support::redact::{redact, squeeze};
 
 const QUICKSTART: &str = "examples/database/sqlite-quickstart";
 const MEMORY: &str = "examples/database/sqlite-memory";
+const SCRIPT: &str = "examples/plugins/script";
 const TEXT_STATS: &str = "examples/plugins/text-stats";
 
 /// Fails unless every block printed what its README says.
@@ -186,6 +187,12 @@ fn a_plugin_with_a_key_it_never_sees() {
     assert_eq!(*authorized.lock().expect("the keys"), ["Bearer shop-canary-77"]);
     let list = terminal.type_block("compozy execution list -o json\n").ok();
     assert!(!list.stdout.contains("shop-canary"), "{list}");
+}
+
+#[test]
+fn script() {
+    let mut terminal = Terminal::with_example(SCRIPT);
+    as_written(&terminal.type_readme(&format!("{SCRIPT}/README.md"), |_| true));
 }
 
 /// The commands of the design plan's walkthroughs and runbooks, in its order, stand in the READMEs in that order.

@@ -4,6 +4,7 @@ mod bytes;
 mod data;
 pub(crate) mod http;
 mod log;
+mod models;
 mod sql;
 mod timers;
 
@@ -35,7 +36,8 @@ pub(crate) fn natives(context: &mut Context) -> JsResult<JsObject> {
         return Ok(known.clone());
     }
     let object = JsObject::with_null_proto();
-    let tables = [log::NATIVES, timers::NATIVES, bytes::NATIVES, http::NATIVES, data::NATIVES, sql::NATIVES];
+    let tables =
+        [log::NATIVES, timers::NATIVES, bytes::NATIVES, http::NATIVES, data::NATIVES, sql::NATIVES, models::NATIVES];
     for (name, native) in tables.into_iter().flatten() {
         let function = FunctionObjectBuilder::new(context.realm(), NativeFunction::from_fn_ptr(*native))
             .name(JsString::from(*name))

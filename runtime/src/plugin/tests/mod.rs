@@ -9,6 +9,7 @@ mod memory;
 mod models;
 #[path = "../../../../tests/support/raw.rs"]
 mod raw;
+mod released;
 mod script;
 mod template;
 mod zoo;
