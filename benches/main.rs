@@ -11,6 +11,7 @@ mod flight;
 mod growth;
 mod history;
 mod http;
+mod languages;
 mod latency;
 mod loaded;
 mod machine;
@@ -37,6 +38,7 @@ const QUESTIONS: &[Question] = &[
     ("growth", growth::measure),
     ("calls", calls::measure),
     ("loaded", loaded::measure),
+    ("languages", languages::measure),
     ("process", process::measure),
     ("starts", starts::measure),
     ("overload", overload::measure),

@@ -11,6 +11,7 @@ use super::{http, wait};
 /// A request read to its end.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
+    pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
@@ -70,8 +71,9 @@ fn converse(stream: TcpStream, handler: &dyn Fn(&Request, &mut TcpStream)) {
         },
         None => Vec::new(),
     };
-    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-    handler(&Request { path, headers, body }, &mut writer);
+    let mut words = line.split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    handler(&Request { method, path, headers, body }, &mut writer);
     let _ = writer.shutdown(std::net::Shutdown::Both);
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod project;
 pub(crate) mod random;
 pub(crate) mod readme;
 pub(crate) mod redact;
+pub(crate) mod registry;
 pub(crate) mod server;
 pub(crate) mod sse;
 pub(crate) mod wait;

@@ -167,9 +167,10 @@ impl Terminal {
 
     fn shell(&self, line: &str) -> std::process::Command {
         let mut command = command::command("bash", &self.directory, &self.folder.path().join("home"));
-        let path = std::env::var("PATH").unwrap_or_default();
-        command.env("PATH", format!("{}:{path}", self.folder.path().join("bin").display()));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let given = self.environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone());
+        let path = given.unwrap_or_else(|| std::env::var("PATH").unwrap_or_default());
+        command.env("PATH", format!("{}:{path}", self.folder.path().join("bin").display()));
         // The shell is replaced by the server, so that a signal reaches it.
         let line = if is_start(line) { format!("exec {line}") } else { line.to_owned() };
         command.args(["-c", &line]);

@@ -65,7 +65,7 @@ impl Reference {
     pub fn is_local(&self) -> bool {
         let host = self.registry.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(host, _)| host);
         let host = host.unwrap_or_else(|| self.registry.split(':').next().unwrap_or_default());
-        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        host == "localhost" || host.parse::<core::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }
 
@@ -101,7 +101,7 @@ fn check_registry(registry: &str) -> Result<(), String> {
         return Err(format!("'{registry}' is not the host of a registry; write oci:HOST/NAME:TAG"));
     }
     let (host, port) = match registry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, port)) => (host.parse::<std::net::Ipv6Addr>().is_ok(), port),
+        Some((host, port)) => (host.parse::<core::net::Ipv6Addr>().is_ok(), port),
         None => {
             let (host, port) = registry.split_at(registry.find(':').unwrap_or(registry.len()));
             let is_label = |label: &str| {

@@ -23,6 +23,7 @@ mod limits;
 pub mod llm_provider;
 pub mod precompiled;
 pub mod registry;
+pub mod script;
 pub mod secret;
 mod state;
 pub mod template;
