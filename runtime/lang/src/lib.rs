@@ -32,8 +32,8 @@ pub mod schema_check;
 pub mod digest;
 mod link;
 pub mod oci;
-mod script;
 pub mod plan;
+mod script;
 pub mod settings;
 
 pub mod codes;

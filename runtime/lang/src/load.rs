@@ -210,7 +210,8 @@ impl Draft {
         let mut plan = None;
         if let Some(document) = project {
             link::templates::report(&checks, &reports, &workflows, &mut diagnostics);
-            let facts = link::Facts { root, config_file, strict, environment: &environment, written, scripts, entrypoint };
+            let facts =
+                link::Facts { root, config_file, strict, environment: &environment, written, scripts, entrypoint };
             let mut linker = Linker::new(facts, diagnostics);
             let mut project = linker.project(document, definitions, workflows);
             diagnostics = linker.into_diagnostics();

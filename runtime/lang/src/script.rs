@@ -143,11 +143,9 @@ impl Problem {
         let owner = &script.owner;
         let (code, message, help) = match self {
             Self::Outside(path) => ("CZ0206", format!("path '{path}' leaves the project folder"), "move it"),
-            Self::TypeScript(path) => (
-                "CZ0706",
-                format!("'{owner}' script error: {path} is TypeScript"),
-                "compile it to JavaScript first",
-            ),
+            Self::TypeScript(path) => {
+                ("CZ0706", format!("'{owner}' script error: {path} is TypeScript"), "compile it to JavaScript first")
+            }
             Self::Package(name) => (
                 "CZ0701",
                 format!("'{owner}': no usable implementation: '{name}' is no file of the project"),

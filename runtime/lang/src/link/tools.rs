@@ -85,12 +85,7 @@ impl Linker<'_> {
             input_schema: self.schema(tool.input),
             output_schema: self.schema(tool.output),
             timeout: tool.timeout,
-            script: Some(Script {
-                main: modules.main,
-                modules: modules.texts,
-                permissions,
-                limits: tool.limits,
-            }),
+            script: Some(Script { main: modules.main, modules: modules.texts, permissions, limits: tool.limits }),
         })
     }
 

@@ -34,9 +34,8 @@ pub(super) fn of(text: &str) -> Vec<Import> {
             }
             (Clause::Import, Token::Mark(b'.')) => Clause::None,
             (Clause::Import | Clause::Names, Token::Word("from")) => Clause::From,
-            (Clause::Export, Token::Mark(b'*' | b'{')) | (Clause::Import, Token::Word(_) | Token::Mark(b'*' | b'{')) => {
-                Clause::Names
-            }
+            (Clause::Export, Token::Mark(b'*' | b'{'))
+            | (Clause::Import, Token::Word(_) | Token::Mark(b'*' | b'{')) => Clause::Names,
             // `from` may also be one of the names.
             (Clause::From, Token::Word("from")) => Clause::From,
             (Clause::Names | Clause::From, Token::Word(_) | Token::Mark(b'*' | b'{' | b'}' | b',')) => Clause::Names,
@@ -90,8 +89,22 @@ struct Tokens<'t> {
 
 /// Words after which a value begins.
 const BEFORE_VALUES: [&str; 16] = [
-    "return", "typeof", "case", "in", "of", "delete", "void", "throw", "new", "instanceof", "else", "do", "await",
-    "yield", "default", "export",
+    "return",
+    "typeof",
+    "case",
+    "in",
+    "of",
+    "delete",
+    "void",
+    "throw",
+    "new",
+    "instanceof",
+    "else",
+    "do",
+    "await",
+    "yield",
+    "default",
+    "export",
 ];
 
 impl<'t> Tokens<'t> {
@@ -131,7 +144,8 @@ impl<'t> Tokens<'t> {
                     self.template();
                 }
                 _ if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'#') || byte >= 0x80 => {
-                    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'#') || byte >= 0x80;
+                    let is_part =
+                        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'#') || byte >= 0x80;
                     while self.byte(0).is_some_and(is_part) {
                         self.at += 1;
                     }
@@ -233,9 +247,10 @@ mod tests {
             ("import from from './a.js'", vec!["./a.js"]),
             ("import { from } from './a.js'", vec!["./a.js"]),
             ("import data from './a.json' with { type: 'json' }", vec!["./a.json"]),
-            ("export * from './a.js'; export * as b from './b.js'; export { c } from './c.js'", vec![
-                "./a.js", "./b.js", "./c.js",
-            ]),
+            (
+                "export * from './a.js'; export * as b from './b.js'; export { c } from './c.js'",
+                vec!["./a.js", "./b.js", "./c.js"],
+            ),
             ("const x = 1\nexport { x }\nconst y = 'from'; const from = './z.js'", vec![]),
             ("export { x }; from; './z.js'", vec![]),
             ("export default async (input) => (await import('./later.js')).x", vec!["./later.js"]),

@@ -122,7 +122,8 @@ async fn scripts_do_what_their_cases_say() {
         let expected = std::fs::read_to_string(&expected).unwrap_or_default();
         (found != expected).then(|| format!("{name}\n--- expected\n{expected}--- found\n{found}"))
     };
-    let chosen = cases.into_iter().filter(|path| only.as_ref().is_none_or(|only| path.to_string_lossy().contains(only)));
+    let chosen =
+        cases.into_iter().filter(|path| only.as_ref().is_none_or(|only| path.to_string_lossy().contains(only)));
     let wrong: Vec<Option<String>> = futures_util::stream::iter(chosen.map(run)).buffered(4).collect().await;
     let wrong: Vec<String> = wrong.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -134,8 +135,14 @@ async fn checking_reads_every_module_and_runs_nothing() {
         ("throw new Error('ran'); export default () => 1", Ok("{}")),
         ("import { half } from './lib/half.js'; export { half as default }", Ok("{}")),
         ("export default () => { return 1 +; }", Err(("CZ0706", "'pet' script error: SyntaxError: "))),
-        ("import { none } from './lib/half.js'; export default none", Err(("CZ0706", "'pet' script error: SyntaxError: "))),
-        ("import './lib/none.js'; export default () => 1", Err(("CZ0706", "'pet' script error: Error: there is no file"))),
+        (
+            "import { none } from './lib/half.js'; export default none",
+            Err(("CZ0706", "'pet' script error: SyntaxError: ")),
+        ),
+        (
+            "import './lib/none.js'; export default () => 1",
+            Err(("CZ0706", "'pet' script error: Error: there is no file")),
+        ),
         ("export const a = 1", Err(("CZ0701", "'pet': no usable implementation: pet.js exports no function"))),
     ] {
         let binding = script("pet.js", text, &Call::default(), Arc::new(Services::default())).await;
