@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::support::model_server::ModelServer;
-use crate::support::readme::{Terminal, Typed};
+use crate::support::readme::{Terminal, Typed, blocks};
 use crate::support::root;
 
 /// A language, the program whose presence says that it can be tried, and the examples written in it.
@@ -113,6 +113,47 @@ fn newcomer(example: &str) -> Terminal {
         .env("GOCACHE", &tools().join("go-cache").display().to_string())
         .env("GOFLAGS", "-mod=mod")
         .env("CARGO_TARGET_DIR", &tools().join("rust-target").display().to_string())
+}
+
+/// The chapter on plugins of the README: its files are written where it says, its commands typed, and what it says
+/// comes out.
+#[test]
+fn the_chapter_of_the_readme() {
+    if chosen().0.iter().all(|language| language.name != "rust") {
+        return;
+    }
+    let text = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    let (before, chapter) = text.split_once("\n## Plugins\n").expect("the chapter");
+    let chapter = chapter.split("\n## ").next().unwrap_or_default();
+    let mut terminal = newcomer("examples/plugins/text-stats");
+    terminal.type_block("mkdir empty\ncd empty\n").ok();
+    for (path, file) in files(chapter) {
+        let path = terminal.directory().join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("its folder");
+        std::fs::write(path, file).expect("a file of the chapter");
+    }
+    let blocks = blocks(chapter);
+    let mut typed = 0;
+    for (block, next) in blocks.iter().zip(blocks.iter().skip(1)) {
+        if block.language == "bash" {
+            let output = terminal.type_block(&block.text);
+            let place = before.lines().count() + 1 + block.line;
+            assert_eq!(output.code, 0, "README.md:{place}: {output}");
+            assert!(next.language == "text" && output.stdout.ends_with(&next.text), "README.md:{place}: {output}");
+            typed += 1;
+        }
+    }
+    assert_eq!(typed, 2, "a script, and a component");
+}
+
+/// Blocks below a line that is only a path in backquotes, by that path.
+fn files(markdown: &str) -> Vec<(String, String)> {
+    let lines: Vec<&str> = markdown.lines().collect();
+    let path = |line: &str| Some(line.strip_prefix('`')?.strip_suffix("`:")?.to_owned());
+    let blocks = blocks(markdown);
+    let named =
+        blocks.into_iter().filter_map(|block| Some((path(lines.get(block.line.checked_sub(3)?)?)?, block.text)));
+    named.collect()
 }
 
 #[test]

@@ -188,6 +188,7 @@ const OURS: &[&str] = &[
     "tests",
     "benches",
     "plugins/sdk",
+    "plugins/js",
     "plugins/llm-mock",
     "plugins/llm-anthropic",
     "plugins/llm-google",

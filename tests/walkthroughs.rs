@@ -10,6 +10,7 @@ use crate::support::redact::{redact, squeeze};
 
 const QUICKSTART: &str = "examples/database/sqlite-quickstart";
 const MEMORY: &str = "examples/database/sqlite-memory";
+const SCRIPT: &str = "examples/plugins/script";
 const TEXT_STATS: &str = "examples/plugins/text-stats";
 
 /// Fails unless every block printed what its README says.
@@ -153,6 +154,12 @@ fn memory_with_a_model_server() {
 fn text_stats() {
     let mut terminal = Terminal::with_example(TEXT_STATS);
     as_written(&terminal.type_readme(&format!("{TEXT_STATS}/README.md"), |_| true));
+}
+
+#[test]
+fn script() {
+    let mut terminal = Terminal::with_example(SCRIPT);
+    as_written(&terminal.type_readme(&format!("{SCRIPT}/README.md"), |_| true));
 }
 
 /// The commands of the design plan's walkthroughs and runbooks, in its order, stand in the READMEs in that order.

@@ -9,6 +9,7 @@ mod languages;
 mod plugins;
 mod process;
 mod quickstart;
+mod released;
 mod simulate;
 mod targets;
 mod verify;
@@ -20,6 +21,8 @@ compozy's build steps
 
   cargo plugins [--no-guests]   compile the plugins to wasm components in plugins/target/components
   cargo xtask interfaces        write docs/plugins/interfaces.md from wit/
+  cargo xtask release-interfaces
+                                keep the interfaces of this version for ever, tests/interfaces/VERSION.wasm
   cargo quickstart              build everything and run the quickstart's workflow, offline unless a key is set
   cargo simulate [SEEDS [FIRST]]
                                 run the engine's simulation over so many seeds, 100000 unless told
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         ["plugins"] => plugins::build(plugins::Guests::Included),
         ["plugins", "--no-guests"] => plugins::build(plugins::Guests::Left),
         ["interfaces"] => interfaces::write(),
+        ["release-interfaces"] => released::write(),
         ["quickstart"] => quickstart::run(),
         ["simulate"] => simulate::run(None, None),
         ["simulate", seeds] => simulate::run(Some(seeds), None),

@@ -4,6 +4,7 @@ mod hostile;
 mod lent;
 mod load;
 mod memory;
+mod released;
 mod script;
 mod template;
 
