@@ -10,7 +10,9 @@ mod disk;
 mod flight;
 mod growth;
 mod history;
+mod hostile;
 mod http;
+mod languages;
 mod latency;
 mod loaded;
 mod machine;
@@ -37,6 +39,7 @@ const QUESTIONS: &[Question] = &[
     ("growth", growth::measure),
     ("calls", calls::measure),
     ("loaded", loaded::measure),
+    ("languages", languages::measure),
     ("process", process::measure),
     ("starts", starts::measure),
     ("overload", overload::measure),
@@ -44,6 +47,7 @@ const QUESTIONS: &[Question] = &[
     ("busy", busy::measure),
     ("wide", wide::measure),
     ("waiting", waiting::measure),
+    ("hostile", hostile::measure),
     ("history", history::measure),
 ];
 

@@ -11,12 +11,24 @@ const SKIPPED: &[(&str, &str)] = &[
     ("cargo verify", "runs this very test"),
     ("cargo measure", "takes minutes and measures rather than checks"),
     ("./.ci/run", "runs this very test"),
+    ("compozy workflow run publish", "is typed by `languages`, beside its files"),
+    ("compozy plugin new", "is typed by `languages`, which has the tools"),
 ];
 
-/// The READMEs of examples; each is typed by a test of `walkthroughs`.
+/// The READMEs of examples; each is typed by a test of `walkthroughs` or `languages`.
 const TYPED: &[&str] = &[
     "examples/database/sqlite-memory/README.md",
     "examples/database/sqlite-quickstart/README.md",
+    "examples/plugins/ask-model/README.md",
+    "examples/plugins/http-secret/README.md",
+    "examples/plugins/sql-ledger/README.md",
+    "examples/plugins/c/README.md",
+    "examples/plugins/go/README.md",
+    "examples/plugins/js/README.md",
+    "examples/plugins/llm-python/README.md",
+    "examples/plugins/python/README.md",
+    "examples/plugins/rust/README.md",
+    "examples/plugins/script/README.md",
     "examples/plugins/text-stats/README.md",
     "examples/schedules/README.md",
     "examples/tasks/agent/README.md",
@@ -191,6 +203,26 @@ fn the_agent_of_the_reference_runs() {
     assert_eq!((validated.code, validated.stderr.as_str()), (0, ""), "{validated}");
     let run = project.compozy(&["workflow", "run", "describe", "--param", "text=one two", "-o", "json"]);
     assert_eq!(run.json()["output"], serde_json::json!({"title": "Numbers"}), "{run}");
+}
+
+/// The tool of docs/plugins/javascript.md, with its files, is valid without a warning and runs.
+#[test]
+fn the_script_of_the_reference_runs() {
+    let text = std::fs::read_to_string(root().join("docs/plugins/javascript.md")).expect("docs/plugins/javascript.md");
+    let blocks = blocks(&text);
+    let yaml = blocks.iter().find(|block| block.language == "yaml").expect("a tool");
+    let project = Project::sqlite(&yaml.text);
+    for block in blocks.iter().filter(|block| block.language == "js") {
+        let (path, _) = block.text.strip_prefix("// ").and_then(|text| text.split_once('\n')).expect("a path");
+        project.file(path, &block.text);
+    }
+    let tasks = "tasks: [{id: a, tool: price, with: {sku: tea-1}}, {id: b, tool: price, with: {sku: tea-1}}]\n";
+    project.file("workflows/w.yaml", format!("id: w\n{tasks}output: '{{{{ .tasks.b.output }}}}'\n"));
+    let validated = project.compozy(&["validate", "--strict"]);
+    assert_eq!((validated.code, validated.stderr.as_str()), (0, ""), "{validated}");
+    let run = project.compozy(&["workflow", "run", "w", "-o", "json"]).ok().json();
+    let expected = serde_json::json!({"sku": "tea-1", "amount": 5.02, "currency": "EUR", "cached": true});
+    assert_eq!(run["output"], expected);
 }
 
 /// Links between files of the repository lead somewhere, anchors included.

@@ -28,8 +28,18 @@ const STACK_BYTES: usize = 4_000;
 
 /// Names that scripts written for Node or a browser look for.
 const FOREIGN: [&str; 12] = [
-    "require", "process", "Buffer", "module", "exports", "global", "__dirname", "__filename", "window", "document",
-    "localStorage", "XMLHttpRequest",
+    "require",
+    "process",
+    "Buffer",
+    "module",
+    "exports",
+    "global",
+    "__dirname",
+    "__filename",
+    "window",
+    "document",
+    "localStorage",
+    "XMLHttpRequest",
 ];
 
 /// The error of the step.
@@ -172,4 +182,28 @@ pub(crate) fn from_host(error: Error, context: &mut Context) -> JsError {
 /// The same for what may fail.
 pub(crate) fn lend<T>(result: PluginResult<T>, context: &mut Context) -> Result<T, JsError> {
     result.map_err(|error| from_host(error, context))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{place_in, position};
+
+    #[test]
+    fn places_are_those_in_the_script() {
+        for (stack, expected) in [
+            ("    at f (tools/a.js:3:9)\n    at <main> (tools/b.js:1:1)", Some("tools/a.js:3:9")),
+            ("    at parse (native)\n    at g (compozy:url:5:6)\n    at h (a.mjs:7:8)", Some("a.mjs:7:8")),
+            ("    at <main> (a.js:?:?)", Some("a.js")),
+            ("Error: (x.js:1:2)", None),
+            ("", None),
+        ] {
+            assert_eq!(place_in(stack).as_deref(), expected, "{stack}");
+        }
+    }
+
+    #[test]
+    fn the_parser_ends_with_a_position() {
+        assert_eq!(position("unexpected token at line 3, col 13"), Some((3, 13)));
+        assert_eq!(position("abrupt end"), None);
+    }
 }

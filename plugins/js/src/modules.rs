@@ -143,3 +143,48 @@ fn resolve(from: &str, specifier: &str) -> Result<String, &'static str> {
     }
     Ok(segments.join("/"))
 }
+
+#[cfg(test)]
+mod tests {
+    use boa_engine::{JsError, JsNativeError};
+
+    use super::{resolve, with_named_default};
+
+    #[test]
+    fn specifiers_are_paths_below_the_project() {
+        for (from, specifier, expected) in [
+            ("a.js", "./b.js", Some("b.js")),
+            ("tools/a.js", "./b.js", Some("tools/b.js")),
+            ("tools/a.js", "../b.js", Some("b.js")),
+            ("tools/a.js", "../../b.js", None),
+            ("tools/a.js", "compozy", Some("compozy")),
+            ("tools/a.js", "lodash", None),
+            ("tools/a.js", "node:fs", None),
+            ("tools/a.js", "/etc/b.js", None),
+        ] {
+            assert_eq!(resolve(from, specifier).ok().as_deref(), expected, "{from} {specifier}");
+        }
+    }
+
+    #[test]
+    fn asynchronous_defaults_are_named_without_moving_anything() {
+        let refused = |line, column| -> JsError {
+            let message = format!(
+                "expected token 'function', got '(' in async function declaration at line {line}, col {column}"
+            );
+            JsNativeError::syntax().with_message(message).into()
+        };
+        for (text, line, column, expected) in [
+            ("export default async () => 1", 1, 22, Some("const _dflt__=async () => 1")),
+            ("a;\nexport\n\n  default async x => x", 4, 17, Some("a;\nconst _dflt__=\n\n async x => x")),
+            ("async (x) => x", 1, 7, None),
+            ("export default async", 9, 9, None),
+        ] {
+            let named = with_named_default(text, &refused(line, column));
+            let named = named.as_deref().map(|text| text.trim_end_matches("\nexport { _dflt__ as default };"));
+            assert_eq!(named, expected, "{text}");
+        }
+        let other = JsNativeError::syntax().with_message("unexpected token at line 1, col 1").into();
+        assert_eq!(with_named_default("export default async () => 1", &other), None);
+    }
+}

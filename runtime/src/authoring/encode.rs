@@ -60,6 +60,9 @@ pub fn encoding(wasm: &[u8]) -> Result<Encoding, Error> {
             Err(Error::NotAPlugin("it is WebAssembly of a version that is not known".to_owned()))
         }
         _ if wasm.is_empty() => Err(Error::NotAPlugin("it is empty".to_owned())),
+        _ if crate::plugin::precompiled::is_compiled(wasm) => {
+            Err(Error::NotAPlugin("it is compiled code; use the component it was made of".to_owned()))
+        }
         _ => Err(Error::NotAPlugin("it is not WebAssembly".to_owned())),
     }
 }
@@ -126,4 +129,90 @@ fn world_of(module: &Module) -> Result<&'static str, Error> {
             "the module exports no interface of compozy:plugin, such as compozy:plugin/tool@0.1.0".to_owned(),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authoring::inspect;
+    use crate::plugin::tests::path;
+
+    /// The core module of a bundled plugin, as its compiler made it.
+    fn module() -> Vec<u8> {
+        let file = "plugins/target/wasm32-unknown-unknown/release/text_stats.wasm";
+        std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("run `cargo plugins`")
+    }
+
+    /// The same without what wit-bindgen has written into it.
+    fn bare() -> Vec<u8> {
+        let wasm = module();
+        let mut left = wasm.get(..8).unwrap().to_vec();
+        for payload in Parser::new(0).parse_all(&wasm) {
+            let payload = payload.unwrap();
+            let is_world =
+                matches!(&payload, Payload::CustomSection(custom) if custom.name().starts_with("component-type"));
+            if let Some((id, range)) = payload.as_section().filter(|_| !is_world) {
+                left.push(id);
+                let mut size = range.len();
+                loop {
+                    let more = size > 0x7f;
+                    left.push(u8::try_from(size & 0x7f).unwrap() | if more { 0x80 } else { 0 });
+                    size >>= 7;
+                    if !more {
+                        break;
+                    }
+                }
+                left.extend_from_slice(&wasm[range]);
+            }
+        }
+        left
+    }
+
+    #[test]
+    fn a_module_becomes_the_component_that_it_names_or_exports() {
+        let bare = bare();
+        assert!(look(&module()).unwrap().has_world && !look(&bare).unwrap().has_world);
+        for wasm in [module(), bare] {
+            let component = component(&wasm).unwrap();
+            let found = inspect::findings(&component).unwrap();
+            assert_eq!(found.exports, ["compozy:plugin/tool@0.1.0"]);
+            assert_eq!((found.kinds.len(), found.grants), (1, vec![]));
+            assert_eq!(super::component(&component).unwrap(), component, "a component stays what it is");
+        }
+    }
+
+    #[test]
+    fn what_can_be_no_plugin_is_told() {
+        let zoo = std::fs::read(path("guests/zoo")).unwrap();
+        for (wasm, reason) in [
+            (b"".to_vec(), "it is empty"),
+            (b"(module)".to_vec(), "it is not WebAssembly"),
+            (b"\0asm\x0f\0\0\0".to_vec(), "it is WebAssembly of a version that is not known"),
+            (b"\0asm\x01\0\0\0".to_vec(), "the module exports no interface of compozy:plugin"),
+            (b"\0asm\x01\0\0\0\x01\x05".to_vec(), "it is not valid WebAssembly: "),
+            (zoo[..7_000].to_vec(), "it is not valid WebAssembly: "),
+        ] {
+            let error = component(&wasm).unwrap_err();
+            assert_eq!(error.code(), "CZ0702");
+            assert!(error.to_string().starts_with(reason), "{error}");
+        }
+    }
+
+    /// Whatever the bytes are, looking at them ends with an answer.
+    #[test]
+    fn damaged_components_end_with_an_error() {
+        let sound = std::fs::read(path("guests/bad-json")).unwrap();
+        let mut seed = 7_u64;
+        for _ in 0..150 {
+            let mut wasm = sound.clone();
+            for _ in 0..3 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let at = usize::try_from(seed >> 33).unwrap() % wasm.len();
+                wasm[at] = u8::try_from(seed & 0xff).unwrap();
+            }
+            drop(component(&wasm));
+            drop(inspect::findings(&wasm));
+            drop(inspect::wit(&wasm));
+        }
+    }
 }

@@ -51,7 +51,9 @@ impl Program {
     pub fn locate(&self, folder: &Path, what: &str) -> Result<PathBuf, Error> {
         match self {
             Self::Made(path) => {
+                // Absolute, since it is run in the folder.
                 let path = folder.join(path);
+                let path = std::path::absolute(&path).unwrap_or(path);
                 let missing = || no_program(&path.display().to_string(), what, "run the build again");
                 if path.is_file() { Ok(path) } else { Err(missing()) }
             }

@@ -18,6 +18,7 @@ const SOURCES: &[(&str, &str)] = sdk!(
     "heap.rs"
     "http.rs"
     "http/body.rs"
+    "http/pending.rs"
     "http/url.rs"
     "kv.rs"
     "lib.rs"

@@ -115,7 +115,7 @@ impl Backend {
             return Ok(Self::Remote(client));
         }
         if need == Need::Run {
-            usable::require_plugins(&loaded.project).await?;
+            usable::require_plugins(&loaded).await?;
         }
         Ok(Self::Embedded(Box::new(Embedded::open(session, loaded, need).await?)))
     }

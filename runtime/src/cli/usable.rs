@@ -1,6 +1,7 @@
 //! What a sound project names and this process could not use: drivers it does not have, databases and plugins whose
 //! files are none.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use compozy_lang::codes;
@@ -26,10 +27,9 @@ pub enum Plugins {
 /// Adds the findings to what reading the project gave; with an error among them there is no project to work with.
 pub async fn check(mut read: Read, plugins: Plugins) -> Read {
     let Some(loaded) = &read.loaded else { return read };
-    let project = Arc::clone(&loaded.project);
-    let mut found = databases(&project, &read.settings);
+    let mut found = databases(&loaded.project, &read.settings);
     if plugins == Plugins::Called {
-        found.extend(broken_plugins(project).await);
+        found.extend(broken(loaded).await);
     }
     if found.is_empty() {
         return read;
@@ -75,10 +75,45 @@ fn unsigned(loaded: &Loaded, webhook: &Webhook) -> Option<Diagnostic> {
 ///
 /// # Errors
 /// The plugins that cannot be used (exit 3).
-pub async fn require_plugins(project: &Arc<Project>) -> Result<(), Failure> {
-    let all = broken_plugins(Arc::clone(project)).await;
-    let found = Diagnostics { all, omitted: 0, root: project.root.clone() };
+pub async fn require_plugins(loaded: &Loaded) -> Result<(), Failure> {
+    let found = Diagnostics { all: broken(loaded).await, omitted: 0, root: loaded.project.root.clone() };
     if found.all.is_empty() { Ok(()) } else { Err(Failure::Diagnostics(Box::new(found))) }
+}
+
+/// Plugins and scripts that cannot be used.
+async fn broken(loaded: &Loaded) -> Vec<Diagnostic> {
+    let mut found = broken_plugins(Arc::clone(&loaded.project)).await;
+    found.extend(broken_scripts(loaded).await);
+    found
+}
+
+/// Lets the JavaScript engine read every script, each once. None of it is run.
+async fn broken_scripts(loaded: &Loaded) -> Vec<Diagnostic> {
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for tool in loaded.project.workflows.values().flat_map(|workflow| workflow.tools.values()) {
+        let Some(script) = &tool.script else { continue };
+        if seen.insert(script.main.as_str())
+            && let Err(error) = plugin::script::check(&loaded.host, tool, script).await
+        {
+            found.push(script_problem(&script.main, &error));
+        }
+    }
+    found
+}
+
+/// The engine's message ends with the place in brackets, where it knows one.
+fn script_problem(main: &str, error: &plugin::CallError) -> Diagnostic {
+    let place = error.message.strip_suffix(')').and_then(|message| message.rsplit_once(" ("));
+    let place = place.and_then(|(message, place)| {
+        let (rest, column) = place.rsplit_once(':')?;
+        let (file, line) = rest.rsplit_once(':')?;
+        Some((message, Place { file: file.into(), line: line.parse().ok()?, column: column.parse().ok()? }))
+    });
+    let whole = || Place { file: main.into(), line: 0, column: 0 };
+    let (message, place) = place.unwrap_or_else(|| (error.message.as_str(), whole()));
+    let code = codes::find(&error.code).map_or("CZ0706", |known| known.code);
+    Diagnostic::error(code, message, place).help("fix the script")
 }
 
 /// Reads every plugin file, beside the async threads.
@@ -176,7 +211,10 @@ fn entry(project: &Project, entry: &Plugin) -> Option<Diagnostic> {
     let known = codes::find(error.code())?;
     let (message, help) = match &error {
         plugin::Error::Outside(_) => (error.to_string(), "move it"),
-        plugin::Error::Precompiled => (format!("'{}': {error}", entry.source), "use the .wasm component"),
+        plugin::Error::Precompiled => {
+            let help = "give its digest; or compile it again with `compozy plugin compile`, or use the .wasm component";
+            (format!("'{}': {error}", entry.source), help)
+        }
         plugin::Error::Digest { .. } => (format!("'{}': {error}", entry.source), "check where the file came from"),
         plugin::Error::NotPulled(_) => (format!("'{}': {error}", entry.source), "run `compozy plugin pull`"),
         _ => (format!("'{}': {error}", entry.id), "fix source or kind"),

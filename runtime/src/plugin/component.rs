@@ -152,6 +152,13 @@ pub enum Source {
     Bytes(Arc<[u8]>),
     /// A file.
     Path(std::path::PathBuf),
+    /// A file of compiled code, and the digest that the project has written down for it.
+    Precompiled {
+        /// The file.
+        path: std::path::PathBuf,
+        /// `sha256:` and 64 hex digits.
+        digest: String,
+    },
     /// One that this binary carries.
     Bundled(&'static super::bundled::Bundled),
 }

@@ -82,6 +82,19 @@ impl fmt::Debug for Engine {
     }
 }
 
+/// An engine that only compiles, for `target` or this machine; its settings are those of [`Engine`].
+pub(crate) fn compiler(target: Option<&str>) -> Result<wasmtime::Engine, Error> {
+    let make = |slots| {
+        let mut config = config(slots);
+        if let Some(target) = target {
+            config.target(target)?;
+        }
+        wasmtime::Engine::new(&config)
+    };
+    // What is compiled for a pool is loaded by an engine with one, where there is room for it.
+    make(Some(1)).or_else(|_| make(None)).map_err(|error| Error::Engine(format!("{error:#}")))
+}
+
 fn config(slots: Option<u32>) -> Config {
     let mut config = Config::new();
     config

@@ -5,9 +5,11 @@
 
 mod component;
 mod interfaces;
+mod languages;
 mod plugins;
 mod process;
 mod quickstart;
+mod released;
 mod simulate;
 mod targets;
 mod verify;
@@ -19,10 +21,13 @@ compozy's build steps
 
   cargo plugins [--no-guests]   compile the plugins to wasm components in plugins/target/components
   cargo xtask interfaces        write docs/plugins/interfaces.md from wit/
+  cargo xtask release-interfaces
+                                keep the interfaces of this version for ever, tests/interfaces/VERSION.wasm
   cargo quickstart              build everything and run the quickstart's workflow, offline unless a key is set
   cargo simulate [SEEDS [FIRST]]
                                 run the engine's simulation over so many seeds, 100000 unless told
-  cargo verify [--only STEP]    run every check and test; steps: fmt, plugins, clippy, plugin-tests, tests
+  cargo verify [--only STEP]    run every check and test; steps: fmt, plugins, clippy, plugin-tests, tests,
+                                languages
 ";
 
 fn main() -> ExitCode {
@@ -32,6 +37,7 @@ fn main() -> ExitCode {
         ["plugins"] => plugins::build(plugins::Guests::Included),
         ["plugins", "--no-guests"] => plugins::build(plugins::Guests::Left),
         ["interfaces"] => interfaces::write(),
+        ["release-interfaces"] => released::write(),
         ["quickstart"] => quickstart::run(),
         ["simulate"] => simulate::run(None, None),
         ["simulate", seeds] => simulate::run(Some(seeds), None),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{plugins, process};
+use crate::{languages, plugins, process};
 
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> Result<()>);
@@ -16,7 +16,11 @@ const STEPS: &[Step] = &[
     ("plugin-tests", || {
         process::run(&mut process::cargo("plugins", ["test", "--workspace", "--target-dir", "target"]))
     }),
-    ("tests", || process::run(&mut process::cargo(".", ["test", "--workspace"]))),
+    ("tests", || {
+        // The languages are a step of their own, which knows what there is.
+        process::run(process::cargo(".", ["test", "--workspace"]).env("COMPOZY_TEST_LANGUAGES", "none"))
+    }),
+    ("languages", languages::verify),
 ];
 
 /// Runs all steps, or the one named.

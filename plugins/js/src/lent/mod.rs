@@ -4,6 +4,7 @@ mod bytes;
 mod data;
 pub(crate) mod http;
 mod log;
+mod models;
 mod sql;
 mod timers;
 
@@ -35,7 +36,8 @@ pub(crate) fn natives(context: &mut Context) -> JsResult<JsObject> {
         return Ok(known.clone());
     }
     let object = JsObject::with_null_proto();
-    let tables = [log::NATIVES, timers::NATIVES, bytes::NATIVES, http::NATIVES, data::NATIVES, sql::NATIVES];
+    let tables =
+        [log::NATIVES, timers::NATIVES, bytes::NATIVES, http::NATIVES, data::NATIVES, sql::NATIVES, models::NATIVES];
     for (name, native) in tables.into_iter().flatten() {
         let function = FunctionObjectBuilder::new(context.realm(), NativeFunction::from_fn_ptr(*native))
             .name(JsString::from(*name))
@@ -53,7 +55,11 @@ fn text(arguments: &[JsValue], index: usize, context: &mut Context) -> JsResult<
 
 /// The argument at `index` as text, unless it is undefined or null.
 fn optional_text(arguments: &[JsValue], index: usize, context: &mut Context) -> JsResult<Option<String>> {
-    if arguments.get_or_undefined(index).is_null_or_undefined() { Ok(None) } else { text(arguments, index, context).map(Some) }
+    if arguments.get_or_undefined(index).is_null_or_undefined() {
+        Ok(None)
+    } else {
+        text(arguments, index, context).map(Some)
+    }
 }
 
 /// The elements of an array.

@@ -53,12 +53,22 @@
     },
   });
 
+  const llm = Object.freeze({
+    chat(asked, settings = {}) {
+      const messages = typeof asked === 'string' ? [{ role: 'user', content: asked }] : asked;
+      const answer = host.chat(stringify({ ...settings, messages }));
+      return settings.schema === undefined ? answer : { ...answer, value: parse(answer.text) };
+    },
+    embed: (texts, settings = {}) => host.embed(stringify({ ...settings, texts })),
+  });
+
   return {
     compozy: Object.freeze({
       secrets: Object.freeze({ get: (name) => host.secret(name) }),
       env: (name) => host.env(name),
       kv,
       sql,
+      llm,
       run: host.run(),
     }),
   };

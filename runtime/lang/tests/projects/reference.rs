@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use compozy_lang::schema::{Key, Kind, Table, project::PROJECT};
+use compozy_lang::schema::{Key, Kind, Table, cases::CASES, project::PROJECT};
 
 /// `docs/keys.md` is what the tables say. Renew it with `COMPOZY_RENEW=1 cargo test -p compozy-lang --test projects`.
 #[test]
@@ -23,12 +23,13 @@ fn the_reference_of_keys_is_that_of_the_tables() {
 fn reference() -> String {
     let mut text = String::from(
         "# Keys\n\n\
-         Every key of `compozy.yaml` and of workflow files, made from the tables that the program itself reads them by.\n\
+         Every key of `compozy.yaml`, of workflow files and of a plugin's `cases.yaml`, made from the tables that the program itself reads them by.\n\
          `compozy schema KIND` prints the same as JSON Schema for editors.\n\
          *Template* values may hold `{{ … }}`; a list may be written as its only item.\n",
     );
     let mut tables: Vec<(&'static Table, String)> = Vec::new();
     collect(&PROJECT, "`compozy.yaml`", &mut tables);
+    collect(&CASES, "`cases.yaml` beside a plugin", &mut tables);
     for (table, place) in &tables {
         write(&mut text, table, place);
     }

@@ -1,12 +1,12 @@
 //! `compozy plugin build`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{listed, size};
+use super::{listed, shown, size};
 use crate::authoring::build::{self, Built, Watch};
 use crate::authoring::{self, inspect::Findings};
 use crate::cli::exit;
@@ -112,9 +112,4 @@ pub(super) fn findings(found: &Findings) -> Value {
         "memory_bytes": found.memory_bytes,
         "digest": format!("sha256:{}", found.digest),
     })
-}
-
-/// A path without a leading `./`.
-fn shown(path: &Path) -> String {
-    path.strip_prefix(".").unwrap_or(path).display().to_string()
 }

@@ -1,19 +1,25 @@
 //! `compozy plugin …`.
 
 pub mod build;
+pub mod compile;
+pub mod inspect;
+pub mod list;
 pub mod new;
 pub mod pull;
 mod stage;
 pub mod test;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::Subcommand;
+use compozy_lang::plan::{PluginKind, PluginLimits};
 
 use super::failure::Failure;
 use super::session::Session;
 use crate::authoring;
-use crate::plugin::{Source, bundled};
+use crate::plugin::tool::{self, Description};
+use crate::plugin::{Binding, Grants, Host, Source, bundled};
 
 /// Examples and exit codes.
 pub const HELP: &str = "Examples:\n  compozy plugin new word-count --lang rust\n  compozy plugin build\n\nExit codes:\n  0 ok, 1 failed, 2 usage, 3 no plugin, 4 not found, 6 a program is missing or a folder is not empty";
@@ -27,6 +33,15 @@ pub enum PluginCommand {
     /// Compile a plugin project to a component
     #[command(after_help = build::HELP)]
     Build(build::BuildArgs),
+    /// Show what is in a component, and what it needs
+    #[command(after_help = inspect::HELP)]
+    Inspect(inspect::InspectArgs),
+    /// List the plugins of the project and those inside this program
+    #[command(after_help = list::HELP)]
+    List(list::ListArgs),
+    /// Compile a component ahead of time
+    #[command(after_help = compile::HELP)]
+    Compile(compile::CompileArgs),
     /// Fetch the components that the project names in registries
     #[command(after_help = pull::HELP)]
     Pull(pull::PullArgs),
@@ -43,6 +58,9 @@ pub async fn run(session: &Session, command: PluginCommand) -> Result<u8, Failur
     match command {
         PluginCommand::New(args) => new::run(session, &args),
         PluginCommand::Build(args) => build::run(session, args).await,
+        PluginCommand::Inspect(args) => Box::pin(inspect::run(session, args)).await,
+        PluginCommand::List(args) => Box::pin(list::run(session, args)).await,
+        PluginCommand::Compile(args) => compile::run(session, args).await,
         PluginCommand::Pull(args) => pull::run(session, args).await,
         PluginCommand::Test(args) => Box::pin(test::run(session, args)).await,
     }
@@ -63,12 +81,8 @@ fn located(written: &str) -> Result<Vec<u8>, Failure> {
     let Some(name) = written.strip_prefix("builtin:") else {
         return authoring::build::read(Path::new(written)).map_err(Failure::from);
     };
-    match bundled::source(name) {
-        Some(Source::Bytes(bytes)) => Ok(bytes.to_vec()),
-        Some(Source::Path(path)) => authoring::build::read(&path).map_err(Failure::from),
-        Some(Source::Bundled(bundled)) => {
-            bundled.unpack().map_err(|error| Failure::new(error.code(), error.to_string()))
-        }
+    match bundled::find(name) {
+        Some(bundled) => bundled.unpack().map_err(|error| Failure::new(error.code(), error.to_string())),
         None => {
             let known = bundled::names().join(", ");
             Err(Failure::new("CZ0701", format!("no plugin '{name}' is built in")).hint(format!("there are {known}")))
@@ -76,9 +90,33 @@ fn located(written: &str) -> Result<Vec<u8>, Failure> {
     }
 }
 
+/// Loads a component and asks a tool what it offers, without any grant.
+async fn described(host: &Arc<Host>, source: Source, kind: PluginKind) -> Result<Option<Description>, Failure> {
+    let component = host.load(source, kind).await;
+    let component = component.map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    if kind != PluginKind::Tool {
+        return Ok(None);
+    }
+    let binding = Binding {
+        plugin_id: "plugin".into(),
+        component,
+        grants: Grants::none().into(),
+        limits: PluginLimits::default(),
+        config: "null".into(),
+        services: Arc::default(),
+    };
+    let described = tool::describe(&binding).await;
+    described.map(Some).map_err(|error| Failure::new(&error.code, error.message))
+}
+
 /// `1 case`, `2 cases`.
 fn noun(count: usize, word: &str) -> String {
     if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
+
+/// A path without a leading `./`.
+fn shown(path: &Path) -> String {
+    path.strip_prefix(".").unwrap_or(path).display().to_string()
 }
 
 /// `3.2 KiB`, `1.4 MiB`.

@@ -1,6 +1,7 @@
 //! `compozy plugin test`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use compozy_lang::cases::{self, Case};
@@ -9,7 +10,7 @@ use compozy_lang::source::Place;
 use serde_json::{Value, json};
 
 use super::stage::Scene;
-use super::{located, noun};
+use super::{located, noun, shown};
 use crate::authoring::cases::{self as runner, Outcome};
 use crate::authoring::{inspect, language};
 use crate::cli::exit;
@@ -103,7 +104,7 @@ async fn run_file(
         return Err(unreadable(format!("it has {size} bytes; the limit is {FILE_BYTES}")));
     }
     let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.kind().to_string()))?;
-    let (cases, all) = cases::read(&file.display().to_string(), text);
+    let (cases, all) = cases::read(&shown(file), text);
     let found = Diagnostics { all, omitted: 0, root: std::env::current_dir().unwrap_or_default() };
     let Some(cases) = cases else { return Err(Failure::Diagnostics(Box::new(found))) };
     report::warnings(&session.output, &found);
@@ -166,7 +167,7 @@ fn print(output: &Output, done: &[Done], failed: usize) -> Result<(), Failure> {
         return output.list("cases", &document);
     }
     for Done { name, place, outcome } in done {
-        let took = duration_text(u64::try_from(outcome.duration.as_millis()).unwrap_or(u64::MAX));
+        let took = took(outcome.duration);
         if outcome.is_ok() {
             let word = painted("ok", Paint::Green, output.color_out);
             output.line(&format!("{word}      {} ({took})", escaped(name)))?;
@@ -181,6 +182,14 @@ fn print(output: &Output, done: &[Done], failed: usize) -> Result<(), Failure> {
         }
     }
     output.line(&format!("{}: {} ok, {failed} failed", noun(done.len(), "case"), done.len() - failed))
+}
+
+/// `0.4ms`, `1.2s`.
+fn took(duration: Duration) -> String {
+    match duration.as_micros() {
+        micros @ 0..10_000 => format!("{}.{}ms", micros / 1_000, micros % 1_000 / 100),
+        micros => duration_text(u64::try_from(micros / 1_000).unwrap_or(u64::MAX)),
+    }
 }
 
 fn document(done: &Done) -> Value {

@@ -8,29 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use compozy_engine::error::StepError;
 use compozy_lang::plan::{Script, Tool};
-use serde::Serialize;
-use serde_json::Value;
 
-use crate::plugin::Grants;
 use crate::plugin::call::Binding;
-
-/// The engine's function that calls what the script exports.
-pub(super) const FUNCTION: &str = "run";
+use crate::plugin::{Grants, script};
 
 /// Scripts whose bindings are kept; one more, and all are made again as they are called.
 const KEPT: usize = 256;
-
-/// What the engine is told of a script (plugins/js, `script.rs`).
-#[derive(Serialize)]
-struct Config<'t> {
-    tool: &'t str,
-    main: &'t str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    function: Option<&'t str>,
-    modules: &'t std::collections::BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Value::is_null")]
-    config: &'t Value,
-}
 
 /// Bindings of the scripts that have been called, by everything they are made of: two runs may know different texts under
 /// one id.
@@ -42,27 +25,20 @@ impl Bindings {
     pub(super) fn of(
         &self,
         tool: &Tool,
-        script: &Script,
+        source: &Script,
         engine: &Binding,
         grants: impl FnOnce() -> Result<Grants, StepError>,
     ) -> Result<Binding, StepError> {
-        let key = key(tool, script);
-        if let Some(known) = self.find(key, tool, script) {
+        let key = key(tool, source);
+        if let Some(known) = self.find(key, tool, source) {
             return Ok(known);
         }
-        let config = Config {
-            tool: &tool.id,
-            main: &script.main,
-            function: tool.function.as_deref(),
-            modules: &script.modules,
-            config: &tool.config,
-        };
         let binding = Binding {
             // No id of an entry of `plugins` holds this sign, so nobody shares the script's key-value space.
             plugin_id: format!("script#{}", tool.id).into(),
             grants: Arc::new(grants()?),
-            limits: script.limits.clone(),
-            config: serde_json::to_string(&config).unwrap_or_default().into(),
+            limits: source.limits.clone(),
+            config: script::config(tool, source).into(),
             ..engine.clone()
         };
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);

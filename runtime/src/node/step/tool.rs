@@ -92,7 +92,7 @@ impl Tools {
             return Err(StepError::new("internal", ErrorKind::Internal, "a loaded plugin is gone"));
         };
         if let Some(script) = &tool.script {
-            let function = function(super::script::FUNCTION, tool, &loaded.description)?;
+            let function = function(plugin::script::RUN, tool, &loaded.description)?;
             let place = Place { file: script.main.as_str().into(), ..Place::default() };
             let grants = || {
                 let grants = Grants::new(&script.permissions, &self.root, Arc::new(self.environment.clone()));

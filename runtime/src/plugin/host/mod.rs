@@ -31,6 +31,7 @@ use super::component::{Component, Source, word, wrong};
 use super::egress::connect::Network;
 use super::engine::Engine;
 use super::error::Error;
+use super::precompiled::{self, Pinned};
 use super::state::State;
 use crate::clock::Clock;
 use crate::storage::Storage;
@@ -105,6 +106,12 @@ impl Host {
         self.admission.engine.is_pooling()
     }
 
+    /// Linear memories that may still be taken, those for calls below models included.
+    #[cfg(test)]
+    pub(crate) fn free_slots(&self) -> usize {
+        self.admission.free()
+    }
+
     /// Loads a component: from memory if it was loaded before, else from the code cache, else by compiling it, which may
     /// take seconds and happens beside the async threads.
     ///
@@ -114,10 +121,11 @@ impl Host {
         let (code, digest) = match source {
             Source::Bundled(bundled) => (Code::Bundled(bundled), bundled.digest.to_owned()),
             Source::Bytes(bytes) => Code::hashed(bytes, kind)?,
-            Source::Path(path) => {
-                let read = tokio::fs::read(&path).await;
-                let bytes = read.map_err(|source| Error::Read { path: path.display().to_string(), source })?;
-                Code::hashed(bytes.into(), kind)?
+            Source::Path(path) => Code::hashed(read(&path).await?, kind)?,
+            Source::Precompiled { path, digest } => {
+                let pinned = Pinned::new(read(&path).await?, &digest)?;
+                let digest = pinned.digest().to_owned();
+                (Code::Pinned(pinned), digest)
             }
         };
         let slot = {
@@ -134,34 +142,57 @@ impl Host {
 
     fn build(&self, code: &Code, digest: String, kind: PluginKind) -> Result<Component, Error> {
         let engine = &self.admission.engine;
-        let cached = self.cache.as_ref().and_then(|cache| cache.load(engine, &digest));
+        let is_pinned = matches!(code, Code::Pinned(_));
+        let cache = self.cache.as_ref().filter(|_| !is_pinned);
+        let cached = cache.and_then(|cache| cache.load(engine, &digest));
         let compiled = match cached {
             Some(compiled) => compiled,
             None => {
                 let compiled = match code {
                     Code::Bytes(bytes) => compile(engine, bytes, &digest, kind)?,
                     Code::Bundled(bundled) => compile(engine, &bundled.unpack()?, &digest, kind)?,
+                    Code::Pinned(pinned) => pinned.load(engine)?,
                 };
-                if let Some(cache) = &self.cache {
+                if let Some(cache) = cache {
                     cache.store(engine, &digest, &compiled);
                 }
                 compiled
             }
         };
-        Component::link(&compiled, digest, kind, &self.linker, self.admission.clone())
+        self.link(&compiled, digest, kind)
     }
+
+    fn link(
+        &self,
+        compiled: &wasmtime::component::Component,
+        digest: String,
+        kind: PluginKind,
+    ) -> Result<Component, Error> {
+        Component::link(compiled, digest, kind, &self.linker, self.admission.clone())
+    }
+}
+
+async fn read(path: &std::path::Path) -> Result<Arc<[u8]>, Error> {
+    let read = tokio::fs::read(path).await;
+    read.map(Arc::from).map_err(|source| Error::Read { path: path.display().to_string(), source })
 }
 
 /// A component whose digest is known.
 enum Code {
     Bytes(Arc<[u8]>),
     Bundled(&'static Bundled),
+    /// Compiled ahead of time.
+    Pinned(Pinned),
 }
 
 impl Code {
     fn hashed(bytes: Arc<[u8]>, kind: PluginKind) -> Result<(Self, String), Error> {
         if bytes.len() as u64 > MAX_COMPONENT_BYTES {
             return Err(wrong(kind, format!("{} bytes; the limit is {MAX_COMPONENT_BYTES}", bytes.len())));
+        }
+        // Compiled code that nobody vouches for is refused here, whatever was loaded before.
+        if precompiled::is_compiled(&bytes) {
+            return Err(Error::Precompiled);
         }
         let digest = hex(&Sha256::digest(&bytes));
         Ok((Self::Bytes(bytes), digest))
@@ -180,9 +211,6 @@ fn compile(
     digest: &str,
     kind: PluginKind,
 ) -> Result<wasmtime::component::Component, Error> {
-    if wasmtime::Engine::detect_precompiled(bytes).is_some() {
-        return Err(Error::Precompiled);
-    }
     // Bytes 4 to 7 hold version and layer (component-model Binary.md); the layer of a core module is 0.
     match bytes.first_chunk::<8>() {
         Some([0, b'a', b's', b'm', _, _, 1, 0]) => {}

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use compozy_lang::plan::PluginKind;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use super::{bind, call, host, path};
-use crate::plugin::{Binding, Host, HostOptions, Source, tool};
+use crate::plugin::{Binding, Host, HostOptions, Source, precompiled, tool};
 
 #[tokio::test]
 async fn what_is_no_such_component_is_refused_with_the_reason() {
@@ -106,4 +107,50 @@ async fn a_second_process_takes_the_code_from_the_cache() {
     let host = Host::new(HostOptions { cache_dir: Some(cache), pooling: false, max_instances: 4 }).unwrap();
     host.load(Source::Path(path("guests/zoo")), PluginKind::Tool).await.unwrap();
     assert_ne!(std::fs::read(&file).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn compiled_code_is_loaded_only_with_its_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let compiled = precompiled::compile(&std::fs::read(path("text-stats")).unwrap(), None).unwrap();
+    let other = precompiled::compile(&std::fs::read(path("guests/bad-json")).unwrap(), None).unwrap();
+    let digest = |bytes: &[u8]| format!("sha256:{}", crate::plugin::hex(&Sha256::digest(bytes)));
+    let load = async |name: &str, bytes: &[u8], pin: Option<String>| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, bytes).unwrap();
+        let source = match pin {
+            Some(digest) => Source::Precompiled { path: file, digest },
+            None => Source::Path(file),
+        };
+        host().load(source, PluginKind::Tool).await
+    };
+    let binding = Binding {
+        component: load("a.cwasm", &compiled, Some(digest(&compiled))).await.unwrap(),
+        ..bind("guests/zoo").await
+    };
+    let answer = call(&binding, "stats", json!({"text": "two words"})).await.unwrap();
+    assert_eq!(answer["words"], 2);
+    let wasm = std::fs::read(path("text-stats")).unwrap();
+    let module = wasmtime::Engine::default().precompile_module(b"\0asm\x01\0\0\0").unwrap();
+    // Another version's: its number stands in a section of the file, after its length.
+    let mut foreign = compiled.clone();
+    let version = b"\x0248";
+    let at = foreign.windows(version.len()).position(|window| window == version).expect("the version") + 1;
+    foreign[at] = b'3';
+    for (what, bytes, pin, code) in [
+        // It was loaded before, and is refused all the same.
+        ("no digest", &compiled, None, "CZ0710"),
+        ("another's digest", &compiled, Some(digest(&other)), "CZ0711"),
+        ("another file", &other, Some(digest(&compiled)), "CZ0711"),
+        ("no hash", &compiled, Some("sha256:".to_owned()), "CZ0711"),
+        ("a component", &wasm, Some(digest(&wasm)), "CZ0710"),
+        ("a module", &module, Some(digest(&module)), "CZ0710"),
+        ("cut", &compiled[..4_096].to_vec(), Some(digest(&compiled[..4_096])), "CZ0710"),
+        ("another version", &foreign, Some(digest(&foreign)), "CZ0710"),
+    ] {
+        let error = load("b.cwasm", bytes, pin).await.expect_err(what);
+        assert_eq!(error.code(), code, "{what}: {error}");
+    }
+    let source = Source::Precompiled { path: folder.path().join("a.cwasm"), digest: digest(&compiled) };
+    assert_eq!(host().load(source, PluginKind::Llm).await.unwrap_err().code(), "CZ0702");
 }

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"reflect"
+	"runtime"
+	"strings"
 	"time"
 )
 
@@ -46,8 +49,8 @@ func Func[I, O any](name, description string, run func(I) (O, error), marks ...M
 	function := Function{
 		name:        name,
 		description: description,
-		input:       schemaText(reflect.TypeFor[I]()),
-		output:      schemaText(reflect.TypeFor[O]()),
+		input:       schemaText(reflect.TypeFor[I](), false),
+		output:      schemaText(reflect.TypeFor[O](), true),
 		run: func(text []byte) ([]byte, error) {
 			var input I
 			if err := json.Unmarshal(text, &input); err != nil {
@@ -90,7 +93,7 @@ func Fail(code, message string) error { return &Error{Code: code, Message: messa
 func call(name string, input []byte) (output []byte, err error) {
 	defer func() {
 		if panicked := recover(); panicked != nil {
-			err = Fail("panic", fmt.Sprint(panicked))
+			err = Fail("panic", fmt.Sprint(panicked)+place())
 		}
 	}()
 	for _, function := range exported.Functions {
@@ -99,6 +102,21 @@ func call(name string, input []byte) (output []byte, err error) {
 		}
 	}
 	return nil, Fail("unknown_function", "the plugin has no function '"+name+"'")
+}
+
+// place tells which line of the plugin's own code panicked.
+func place() string {
+	callers := make([]uintptr, 64)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(3, callers)])
+	for {
+		frame, more := frames.Next()
+		if strings.HasPrefix(frame.Function, "main.") {
+			return fmt.Sprintf(" (at %s:%d)", path.Base(frame.File), frame.Line)
+		}
+		if !more {
+			return ""
+		}
+	}
 }
 
 func toError(err error) *Error {
