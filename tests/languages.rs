@@ -34,6 +34,9 @@ const LANGUAGES: &[Language] = &[
 /// What npm has fetched, below the tools: projects are installed from it without a network.
 const NPM_CACHE: &str = "npm-cache";
 
+/// How long one command may take: compilers on two busy cores.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
 /// Commands of the path, by the heading of their column.
 const PATH: &[(&str, &str)] = &[
     ("new", "compozy plugin new try-it --lang @lang@"),
@@ -96,6 +99,7 @@ fn newcomer(example: &str) -> Terminal {
         std::env::var(variable).unwrap_or_else(|_| home.join(folder).display().to_string())
     };
     let mut terminal = Terminal::with_example(example)
+        .patience(PATIENCE)
         .env("PATH", &path())
         .env("CARGO_HOME", &of_home("CARGO_HOME", ".cargo"))
         .env("RUSTUP_HOME", &of_home("RUSTUP_HOME", ".rustup"));

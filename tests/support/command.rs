@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::wait;
 
@@ -101,17 +102,22 @@ impl Running {
     }
 
     /// Waits for the end.
-    pub(crate) fn finish(mut self) -> Output {
+    pub(crate) fn finish(self) -> Output {
+        self.finish_within(wait::PATIENCE)
+    }
+
+    /// Waits for the end of something that takes its time, such as a compiler.
+    pub(crate) fn finish_within(mut self, patience: Duration) -> Output {
         let begun = std::time::Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("wait") {
                 break status;
             }
-            if begun.elapsed() > wait::PATIENCE {
+            if begun.elapsed() > patience {
                 self.kill();
-                panic!("no end after {:?}\n--- stdout\n{}--- stderr\n{}", wait::PATIENCE, self.stdout(), self.stderr());
+                panic!("no end after {patience:?}\n--- stdout\n{}--- stderr\n{}", self.stdout(), self.stderr());
             }
-            std::thread::sleep(std::time::Duration::from_millis(2));
+            std::thread::sleep(Duration::from_millis(2));
         };
         for reader in self.readers.drain(..) {
             let _ = reader.join();

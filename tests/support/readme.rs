@@ -5,9 +5,11 @@
 //! that begins with `# Edit .env` is an edit which the test makes.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::command::{self, Output, Running};
 use super::server::Server;
+use super::wait;
 
 /// A fenced block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +59,7 @@ pub(crate) struct Terminal {
     environment: Vec<(String, String)>,
     dotenv: Vec<(String, String)>,
     server: Option<Server>,
+    patience: Duration,
 }
 
 impl Terminal {
@@ -74,12 +77,18 @@ impl Terminal {
         std::os::unix::fs::symlink(components, built.join("components")).expect("link");
         // The ports of the examples may be taken on this machine.
         let environment = vec![("COMPOZY_SERVER_PORT".to_owned(), "0".to_owned())];
-        Self { folder, directory: root, environment, dotenv: Vec::new(), server: None }
+        Self { folder, directory: root, environment, dotenv: Vec::new(), server: None, patience: wait::PATIENCE }
     }
 
     /// Sets a variable of the environment.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Waits so long for each command instead of the usual time.
+    pub(crate) fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -153,7 +162,7 @@ impl Terminal {
         };
         let running = Running::spawn(self.shell(line));
         if !is_start(line) {
-            return running.finish();
+            return running.finish_within(self.patience);
         }
         match Server::wait_ready(running) {
             Ok(server) => {
