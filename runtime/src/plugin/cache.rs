@@ -50,7 +50,7 @@ impl Cache {
         let code = self.verify(&name, &bytes)?;
         #[expect(
             unsafe_code,
-            reason = "the one place: the bytes carry our tag, so they are what this user's compozy wrote for this very \
+            reason = "the bytes carry our tag, so they are what this user's compozy wrote for this very \
                       component and engine"
         )]
         // SAFETY: `deserialize` demands bytes made by `Component::serialize`. Only `store` writes files whose tag holds
