@@ -10,6 +10,7 @@ mod disk;
 mod flight;
 mod growth;
 mod history;
+mod hostile;
 mod http;
 mod languages;
 mod latency;
@@ -46,6 +47,7 @@ const QUESTIONS: &[Question] = &[
     ("busy", busy::measure),
     ("wide", wide::measure),
     ("waiting", waiting::measure),
+    ("hostile", hostile::measure),
     ("history", history::measure),
 ];
 

@@ -19,6 +19,9 @@ const SKIPPED: &[(&str, &str)] = &[
 const TYPED: &[&str] = &[
     "examples/database/sqlite-memory/README.md",
     "examples/database/sqlite-quickstart/README.md",
+    "examples/plugins/ask-model/README.md",
+    "examples/plugins/http-secret/README.md",
+    "examples/plugins/sql-ledger/README.md",
     "examples/plugins/c/README.md",
     "examples/plugins/go/README.md",
     "examples/plugins/js/README.md",

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 
 use crate::support::listener::Listener;
+use crate::support::raw::{LOOP, Raw};
 use crate::support::{Project, Server};
 
 /// A deed of a test guest and how its run must end.
 struct Deed {
-    /// Plugin and function, `zoo endless_loop`.
+    /// Plugin and function, `zoo endless_loop`; `storm-…` and `leak-…` are functions of the zoo for several deeds.
     tool: &'static str,
     /// Its `with`.
     with: &'static str,
@@ -33,8 +34,23 @@ const DEEDS: &[Deed] = &[
     endless("zoo wait_forever", "{url: \"${SILENT_URL}\"}"),
     endless("zoo call_storm", "{}"),
     endless("zoo log_flood", "{records: 0, bytes: 100}"),
+    endless("storm-log", "{interface: log}"),
+    endless("storm-config", "{interface: config}"),
+    endless("storm-env", "{interface: env}"),
+    endless("storm-secrets", "{interface: secrets}"),
+    endless("storm-kv", "{interface: kv}"),
+    endless("storm-sql", "{interface: sql}"),
+    endless("storm-llm", "{interface: llm}"),
+    endless("storm-run", "{interface: run}"),
+    endless("storm-http", "{interface: http, url: \"http://192.0.2.1/\"}"),
+    endless("storm-clock", "{interface: clock}"),
+    endless("leak-responses", "{what: responses, url: \"${SILENT_URL}\"}"),
+    deed("leak-connections", "{what: connections}", None),
+    deed("leak-transactions", "{what: transactions}", None),
+    deed("leak-cursors", "{what: cursors}", None),
     deed("zoo memory_bomb", "{}", None),
     deed("zoo deep_recursion", "{}", Some("CZ0704")),
+    deed("zoo big_frames", "{}", Some("CZ0704")),
     deed("zoo giant_output", "{}", Some("CZ0704")),
     deed("zoo huge_error", "{bytes: 1000000}", Some("huge")),
     deed("zoo huge_message_log", "{}", Some("CZ0704")),
@@ -45,15 +61,53 @@ const DEEDS: &[Deed] = &[
     deed("zoo handle_storm", "{label: main}", Some("CZ0703")),
     deed("zoo secret", "{name: NO_SUCH_SECRET}", Some("CZ0703")),
     deed("zoo env", "{name: PATH}", Some("CZ0703")),
+    deed("zoo ask", "{prompt: more, times: 30}", Some("CZ0704")),
     deed("trap-start never", "{}", Some("CZ0705")),
     deed("bad-json unfinished", "{}", Some("CZ0709")),
     deed("bad-json empty", "{}", Some("CZ0709")),
     deed("bad-json two_values", "{}", Some("CZ0709")),
     deed("bad-json not_a_number", "{}", Some("CZ0709")),
     deed("bad-json deep", "{}", Some("CZ0704")),
+    endless("raw-start-loop raw", "{}"),
+    endless("raw-realloc-loop raw", "{}"),
+    endless("raw-post-return-loop raw", "{}"),
+    deed("raw-describe-loop raw", "{}", Some("CZ0316")),
+    deed("raw-memory raw", "{}", Some("CZ0704")),
+    deed("raw-table raw", "{}", Some("CZ0704")),
+    deed("raw-wild-answer raw", "{}", Some("CZ0705")),
+    deed("raw-wild-import raw", "{}", Some("CZ0705")),
 ];
 
 const GUESTS: &[&str] = &["zoo", "trap-start", "bad-json"];
+
+/// Components that no compiler emits.
+fn raw_guests() -> Vec<(&'static str, Raw)> {
+    let grow = |what: &str| format!("(loop $on (br_if $on (i32.ne {what} (i32.const -1)))) unreachable");
+    let import = r#"(import "compozy:host/kv@0.1.0" "get" (func $get (param i32 i32 i32)))"#;
+    vec![
+        (
+            "raw-start-loop",
+            Raw::tool().extra("(func $start (loop $on (br $on))) (start $start)").body("describe", "(i32.const 128)"),
+        ),
+        ("raw-realloc-loop", Raw::tool().realloc(LOOP)),
+        ("raw-post-return-loop", Raw::tool().body("post run", "(loop $on (br $on))")),
+        ("raw-describe-loop", Raw::tool().body("describe", LOOP)),
+        ("raw-memory", Raw::tool().body("run", &grow("(memory.grow (i32.const 16))"))),
+        (
+            "raw-table",
+            Raw::tool()
+                .extra("(table $t 1 funcref)")
+                .body("run", &grow("(table.grow $t (ref.null func) (i32.const 1000))")),
+        ),
+        ("raw-wild-answer", Raw::tool().body("run", "(i32.const -16)")),
+        (
+            "raw-wild-import",
+            Raw::tool()
+                .head(import)
+                .body("run", "(call $get (i32.const -1) (i32.const -1) (i32.const 0)) (i32.const 256)"),
+        ),
+    ]
+}
 
 /// A chain of additions that has nothing to do with any of it.
 const NEIGHBOUR: &str = "id: neighbour
@@ -65,20 +119,34 @@ output: {n: \"{{ .tasks.three.output.sum }}\"}
 ";
 
 fn project(silent: &Listener) -> Project {
-    let mut text = String::from("plugins:\n");
+    let mut text = String::from(
+        "llm: {providers: [{id: mock, type: mock}]}\ndatabases: [{id: shop, driver: sqlite, path: ./data/shop.db}]\nplugins:\n",
+    );
     for guest in GUESTS {
         text.push_str(&format!("  - id: {guest}\n    source: ./plugins/{guest}.wasm\n    limits: {{memory: 32MiB}}\n"));
         if *guest == "zoo" {
-            text.push_str(&format!("    permissions: {{http: [\"http://{}\"], kv: true}}\n", silent.address));
+            let more = "kv: true, sql: [{id: shop, mode: rw}], env: [REGION], secrets: [TOKEN], llm: true";
+            text.push_str(&format!("    permissions: {{http: [\"http://{}\"], {more}}}\n", silent.address));
         }
+    }
+    for (id, _) in raw_guests() {
+        text.push_str(&format!(
+            "  - {{id: {id}, source: ./plugins/{id}.wasm, limits: {{memory: 32MiB, timeout: 2s}}}}\n"
+        ));
     }
     text.push_str("tools:\n  - {id: add, plugin: zoo, function: add}\n");
     for deed in DEEDS {
-        let (plugin, function) = deed.tool.split_once(' ').expect("plugin and function");
+        let (plugin, function) = match deed.tool.split_once(' ') {
+            Some(both) => both,
+            None => ("zoo", deed.tool.split('-').next().expect("a word")),
+        };
         text.push_str(&format!("  - {{id: {}, plugin: {plugin}, function: {function}}}\n", id(deed)));
     }
     let mut project = Project::sqlite(&text);
-    project.env("SILENT_URL", &format!("http://{}/", silent.address));
+    project.env("SILENT_URL", &format!("http://{}/", silent.address)).env("REGION", "eu").env("TOKEN", "canary-zoo");
+    for (id, raw) in raw_guests() {
+        project.file(&format!("plugins/{id}.wasm"), raw.encode());
+    }
     for guest in GUESTS {
         project.component(&format!("guests/{guest}"));
     }
@@ -93,7 +161,7 @@ fn project(silent: &Listener) -> Project {
 }
 
 fn id(deed: &Deed) -> String {
-    deed.tool.replace(' ', "-")
+    deed.tool.replace([' ', '_'], "-")
 }
 
 #[test]
@@ -101,6 +169,7 @@ fn each_ends_typed_and_others_go_on() {
     let silent = Listener::serve(|_, _| std::thread::sleep(std::time::Duration::from_secs(20)));
     let project = project(&silent);
     let mut server = project.start_with(&["--log-level", "error"], &[]);
+    let quiet = settled_files(&server);
     let misbehaving = AtomicBool::new(true);
     let (failures, neighbours) = std::thread::scope(|scope| {
         let neighbours = scope.spawn(|| neighbours(&server, &misbehaving));
@@ -117,7 +186,40 @@ fn each_ends_typed_and_others_go_on() {
     assert!(neighbours >= 3, "only {neighbours} neighbours ran beside them");
     assert!(!server.has_ended());
     assert_eq!(server.get("/readyz").status, 200);
+    // Connections, databases and sockets of theirs are closed: what is open is what was open before, but for a few
+    // readers of its own database that the server opens under load.
+    let started = std::time::Instant::now();
+    loop {
+        let left: Vec<String> = open_files(&server).into_iter().filter(|open| !is_own(open)).collect();
+        let before = quiet.iter().filter(|open| !is_own(open)).count();
+        if left.len() <= before {
+            break;
+        }
+        assert!(started.elapsed() < std::time::Duration::from_secs(30), "{before} before: {quiet:#?}, now {left:#?}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     assert_eq!(server.stop().code, 0);
+}
+
+/// Files, sockets and pipes that the server has open, by what they are.
+fn open_files(server: &Server) -> Vec<String> {
+    let folder = std::fs::read_dir(format!("/proc/{}/fd", server.process_id())).expect("open files");
+    let targets = folder.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let mut targets: Vec<String> = targets.map(|target| target.display().to_string()).collect();
+    targets.sort();
+    targets
+}
+
+/// Whether an open file is one of the server's own database.
+fn is_own(file: &str) -> bool {
+    file.contains("/data/compozy.db")
+}
+
+/// The same after an ordinary run, when what is opened lazily is open.
+fn settled_files(server: &Server) -> Vec<String> {
+    let run = server.start_run("neighbour", json!({"n": 0}));
+    server.wait_run(&run);
+    open_files(server)
 }
 
 /// Says at its end that there is nothing left to misbehave.

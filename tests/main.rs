@@ -7,6 +7,7 @@
 mod agents;
 mod api;
 mod bad_input;
+mod canaries;
 mod cli;
 mod conformance;
 mod control;

@@ -205,7 +205,7 @@ fn bad_inputs_end_with_one_sentence() {
         ("inspect module.wasm", 3, "error[CZ0702]: it is a core module; `compozy plugin build FILE`"),
         ("inspect none.wasm", 3, "error[CZ0702]: it exports no interface of compozy:plugin; it exports nothing"),
         ("inspect elf.cwasm", 3, "error[CZ0702]: it is not WebAssembly"),
-        ("inspect builtin:none", 2, "no plugin 'none' is built in"),
+        ("inspect builtin:none", 3, "no plugin 'none' is built in"),
         ("compile text.wasm", 3, "error[CZ0702]: it is not WebAssembly"),
         ("compile none.wasm", 3, "error[CZ0702]: none.wasm exports no interface of compozy:plugin"),
         ("test", 4, "error[plugin_project_not_found]: . holds no cases"),

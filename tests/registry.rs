@@ -1,5 +1,7 @@
 //! Plugins from registries: pulled once, pinned by the lock file, checked on each load, and never fetched by a run.
 
+use std::path::Path;
+
 use crate::support::readme::blocks;
 use crate::support::registry::{Lie, Registry, digest};
 use crate::support::{Project, component, root};
@@ -8,10 +10,21 @@ const WORKFLOW: &str = "id: count\ntasks: [{id: count, tool: stats, with: {text:
 
 /// A project whose one plugin has this source.
 fn project(source: &str, more: &str) -> Project {
-    let project = Project::sqlite(&format!(
+    project_of(&format!(
         "plugins: [{{id: text, source: \"{source}\"{more}}}]\ntools: [{{id: stats, plugin: text, description: Counts}}]\n"
-    ));
+    ))
+}
+
+/// What was pulled is kept in a folder of its own, and compiled code where all tests have it.
+fn project_of(text: &str) -> Project {
+    let mut project = Project::sqlite(text);
     project.file("workflows/count.yaml", WORKFLOW);
+    let (own, shared) = (project.root().join("../home/.cache"), Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
+    for folder in [own.join("compozy"), shared.join("compozy/code")] {
+        std::fs::create_dir_all(folder).expect("a folder");
+    }
+    std::os::unix::fs::symlink(shared.join("compozy/code"), own.join("compozy/code")).expect("a link");
+    project.env("XDG_CACHE_HOME", &own.display().to_string());
     project
 }
 
@@ -267,8 +280,7 @@ fn the_page_of_distribution_holds() {
     let block = |start: &str| blocks.iter().find(|block| block.text.starts_with(start)).expect(start).text.clone();
     let (_registry, source) = registry();
     let here = |text: String| text.replace("oci:ghcr.io/acme/text:1.0", &source);
-    let project = Project::sqlite(&here(block("plugins:")));
-    project.file("workflows/count.yaml", WORKFLOW);
+    let project = project_of(&here(block("plugins:")));
     for line in block("compozy plugin").lines() {
         project.compozy(&line.split_whitespace().skip(1).collect::<Vec<_>>()).ok();
     }

@@ -66,7 +66,7 @@ fn bundled_plugins_that_are_not_there_are_told_at_load() {
     project.file("workflows/greet.yaml", "id: greet\ntasks:\n  - {id: greet, tool: t}\n");
     for command in RUNNING {
         let output = project.compozy(command);
-        let error = "error[CZ0701]: 'builtin:nosuch': no usable implementation: no plugin 'nosuch' is built in; there are template-go, llm-openai, llm-anthropic, llm-google, llm-ollama, llm-mock";
+        let error = "error[CZ0701]: 'builtin:nosuch': no usable implementation: no plugin 'nosuch' is built in; there are template-go, llm-openai, llm-anthropic, llm-google, llm-ollama, llm-mock, js";
         let expected = vec![error, "  --> compozy.yaml:5:7", error, "  --> workflows/greet.yaml:3:5"];
         assert_eq!(said(&output), (3, expected), "{command:?}: {output}");
     }

@@ -2,8 +2,12 @@
 //!
 //! Order and wording of the commands are the design plan's; `commands_are_the_plans` holds the READMEs to it.
 
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex};
 
+use crate::support::http;
+use crate::support::listener::Listener;
 use crate::support::model_server::ModelServer;
 use crate::support::readme::{Terminal, Typed};
 use crate::support::redact::{redact, squeeze};
@@ -154,6 +158,35 @@ fn memory_with_a_model_server() {
 fn text_stats() {
     let mut terminal = Terminal::with_example(TEXT_STATS);
     as_written(&terminal.type_readme(&format!("{TEXT_STATS}/README.md"), |_| true));
+}
+
+#[test]
+fn plugins_that_use_what_the_host_lends() {
+    for example in ["examples/plugins/sql-ledger", "examples/plugins/ask-model"] {
+        let mut terminal = Terminal::with_example(example);
+        as_written(&terminal.type_readme(&format!("{example}/README.md"), |_| true));
+    }
+}
+
+/// A shop that wants a key, and sends back what it was sent.
+#[test]
+fn a_plugin_with_a_key_it_never_sees() {
+    let example = "examples/plugins/http-secret";
+    let authorized = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&authorized);
+    let shop = Listener::serve(move |request, stream| {
+        let key = http::header(&request.headers, "authorization").unwrap_or_default().to_owned();
+        let body = format!("{{\"units\": 7, \"debug\": \"{key}\"}}");
+        seen.lock().expect("the keys").push(key);
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    });
+    let mut terminal = Terminal::with_example(example)
+        .dotenv("SHOP_URL", &format!("http://{}", shop.address))
+        .dotenv("SHOP_TOKEN", "shop-canary-77");
+    as_written(&terminal.type_readme(&format!("{example}/README.md"), |_| true));
+    assert_eq!(*authorized.lock().expect("the keys"), ["Bearer shop-canary-77"]);
+    let list = terminal.type_block("compozy execution list -o json\n").ok();
+    assert!(!list.stdout.contains("shop-canary"), "{list}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub(crate) mod oracle;
 pub(crate) mod program;
 pub(crate) mod project;
 pub(crate) mod random;
+pub(crate) mod raw;
 pub(crate) mod readme;
 pub(crate) mod redact;
 pub(crate) mod registry;

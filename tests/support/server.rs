@@ -21,7 +21,8 @@ impl Server {
     /// Waits for the ready line; the output if the process ends before.
     pub(crate) fn wait_ready(mut running: Running) -> Result<Self, Output> {
         let port = wait::until("ready line", || {
-            let port = ready_port(&running.stdout());
+            // With JSON logs the lines for people are records among the others.
+            let port = ready_port(&running.stdout()).or_else(|| ready_port(&running.stderr()));
             if port.is_none() && running.has_ended() {
                 // What was printed last may not have been read yet, but a dead process is not ready anyway.
                 return Some(None);
@@ -131,5 +132,6 @@ impl Server {
 
 fn ready_port(stdout: &str) -> Option<u16> {
     let (line, _) = stdout.split_once("Server listening on ")?.1.split_once('\n')?;
-    line.rsplit(':').next()?.parse().ok()
+    let port = line.split_once(':')?.1;
+    port.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }

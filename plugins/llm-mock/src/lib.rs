@@ -4,6 +4,7 @@
 //! configuration say otherwise (see `script`). Equal requests of equal attempts get equal answers: it keeps no state.
 
 mod answer;
+mod embed;
 mod sample;
 mod script;
 
@@ -11,7 +12,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use compozy_plugin::llm::{ChatStream, Event, Guest, GuestChatStream, Request, Response};
-use compozy_plugin::{Result, clock, config, log, run};
+use compozy_plugin::{Result, clock, config, embedder, log, run};
 
 use crate::script::Script;
 
@@ -59,4 +60,11 @@ fn respond(request: &Request) -> Result<Response> {
     answer::respond(request, entry)
 }
 
+impl embedder::Guest for Mock {
+    fn embed(_model: String, texts: Vec<String>, dimension: Option<u32>) -> Result<embedder::Embeddings> {
+        embed::embed(&texts, dimension)
+    }
+}
+
 compozy_plugin::export_llm_provider!(Mock);
+compozy_plugin::export_embedder!(Mock);

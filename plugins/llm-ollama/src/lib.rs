@@ -6,12 +6,13 @@
 
 mod answer;
 mod body;
+mod embed;
 mod settings;
 
 use compozy_plugin::llm::{Request, Response};
-use compozy_plugin::{Result, http};
+use compozy_plugin::{Result, embedder, http};
 use llm_wire::stream::Framing;
-use llm_wire::{Delivery, Protocol, Provider};
+use llm_wire::{Delivery, Embedding, Protocol, Provider};
 
 use crate::answer::Partial;
 use crate::settings::Settings;
@@ -49,6 +50,18 @@ impl Protocol for Chat {
     }
 }
 
+impl Embedding for Chat {
+    fn texts(settings: &Settings, model: &str, texts: &[String], dimension: Option<u32>) -> Result<http::Request> {
+        let request = settings.request("POST", "/api/embed").header("content-type", "application/json");
+        Ok(request.body(embed::write(model, texts, dimension)?))
+    }
+
+    fn vectors(body: &[u8], count: usize) -> Result<embedder::Embeddings> {
+        embed::parse(body, count)
+    }
+}
+
 type Ollama = Provider<Chat>;
 
 compozy_plugin::export_llm_provider!(Ollama);
+compozy_plugin::export_embedder!(Ollama);

@@ -5,13 +5,14 @@
 
 mod answer;
 mod body;
+mod embed;
 mod settings;
 mod stream;
 
 use compozy_plugin::llm::{Request, Response};
-use compozy_plugin::{Result, http, run};
+use compozy_plugin::{Result, embedder, http, run};
 use llm_wire::stream::Framing;
-use llm_wire::{Delivery, Protocol, Provider};
+use llm_wire::{Delivery, Embedding, Protocol, Provider};
 
 use crate::settings::Settings;
 use crate::stream::Partial;
@@ -53,6 +54,18 @@ impl Protocol for ChatCompletions {
     }
 }
 
+impl Embedding for ChatCompletions {
+    fn texts(settings: &Settings, model: &str, texts: &[String], dimension: Option<u32>) -> Result<http::Request> {
+        let request = settings.request("POST", "/embeddings").header("content-type", "application/json");
+        Ok(request.body(embed::write(model, texts, dimension)?))
+    }
+
+    fn vectors(body: &[u8], count: usize) -> Result<embedder::Embeddings> {
+        embed::parse(body, count)
+    }
+}
+
 type OpenAi = Provider<ChatCompletions>;
 
 compozy_plugin::export_llm_provider!(OpenAi);
+compozy_plugin::export_embedder!(OpenAi);

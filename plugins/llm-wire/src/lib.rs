@@ -18,7 +18,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use compozy_plugin::llm::{ChatStream, Event, Guest, GuestChatStream, Request, Response, Usage};
-use compozy_plugin::{Error, Result, config, http, log};
+use compozy_plugin::{Error, Result, config, embedder, http, log};
 use serde::de::DeserializeOwned;
 
 use crate::stream::{Framing, Partial, Stream};
@@ -85,6 +85,22 @@ pub trait Protocol: 'static {
     }
 }
 
+/// A protocol that also makes vectors of texts.
+pub trait Embedding: Protocol {
+    /// The HTTP request for one vector per text.
+    ///
+    /// # Errors
+    /// The texts cannot be written.
+    fn texts(settings: &Self::Settings, model: &str, texts: &[String], dimension: Option<u32>)
+    -> Result<http::Request>;
+
+    /// Reads the vectors of `count` texts, in their order.
+    ///
+    /// # Errors
+    /// It is an error, or does not keep to the protocol.
+    fn vectors(body: &[u8], count: usize) -> Result<embedder::Embeddings>;
+}
+
 /// A provider plugin that speaks `P`.
 #[derive(Debug)]
 pub struct Provider<P>(PhantomData<P>);
@@ -115,6 +131,13 @@ impl<P: Protocol> Guest for Provider<P> {
     fn models() -> Result<Vec<String>> {
         let response = send::<P>(P::list(&settings::<P>()?))?;
         P::models(&response.bytes(ANSWER_LIMIT).map_err(failure::from_http)?)
+    }
+}
+
+impl<P: Embedding> embedder::Guest for Provider<P> {
+    fn embed(model: String, texts: Vec<String>, dimension: Option<u32>) -> Result<embedder::Embeddings> {
+        let response = send::<P>(P::texts(&settings::<P>()?, &model, &texts, dimension)?)?;
+        P::vectors(&response.bytes(ANSWER_LIMIT).map_err(failure::from_http)?, texts.len())
     }
 }
 

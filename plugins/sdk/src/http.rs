@@ -200,7 +200,7 @@ impl Request {
 
 fn from_code(code: ErrorCode, authority: &str) -> Error {
     match code {
-        ErrorCode::HttpRequestDenied => Error::Denied(authority.to_owned()),
+        ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => Error::Denied(authority.to_owned()),
         ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestMethodInvalid => Error::Invalid(describe(&code)),
         other => Error::Connection(describe(&other)),
     }

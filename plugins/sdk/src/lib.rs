@@ -37,6 +37,7 @@
 mod bindings;
 pub mod clock;
 pub mod config;
+pub mod embedder;
 mod error;
 #[cfg(all(target_arch = "wasm32", target_os = "unknown", feature = "heap"))]
 mod heap;
@@ -50,7 +51,7 @@ pub mod secrets;
 pub mod sql;
 mod tool;
 
-pub use bindings::{llm_provider as llm_provider_world, tool as tool_world};
+pub use bindings::{embedder as embedder_world, llm_provider as llm_provider_world, tool as tool_world};
 pub use error::{Error, Result};
 #[doc(hidden)]
 pub use tool::__private;

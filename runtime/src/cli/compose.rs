@@ -197,8 +197,11 @@ pub fn database_file(project: &Project) -> Option<PathBuf> {
 fn databases(project: &Project) -> Lent {
     let files = project.databases.iter().filter(|named| named.database.driver == Driver::Sqlite);
     let paths = files.filter_map(|named| Some((named.id.clone(), file_of(project, &named.database.path)?))).collect();
-    Lent(NamedDatabases::new(paths))
+    Lent(NamedDatabases::new(paths).with_own(project.root.join(OWN_DATABASES)))
 }
+
+/// Where plugins have their private databases, below the project folder.
+const OWN_DATABASES: &str = ".compozy/plugins";
 
 /// The file of a path under `database` or `databases`; `None`: it lives in memory.
 pub(super) fn file_of(project: &Project, written: &str) -> Option<PathBuf> {

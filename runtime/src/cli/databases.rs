@@ -26,6 +26,11 @@ impl Databases for Lent {
         let connection = self.0.open(label, write).map_err(error)?;
         Ok(Arc::new(LentConnection(connection)))
     }
+
+    async fn open_own(&self, plugin_id: &str) -> Result<Arc<dyn Connection>, Error> {
+        let connection = self.0.open_own(plugin_id).map_err(error)?;
+        Ok(Arc::new(LentConnection(connection)))
+    }
 }
 
 #[async_trait]

@@ -16,18 +16,31 @@ use super::failure::Failure;
 use super::output::{Paint, escaped, painted};
 use super::session::{LogFormat, Session};
 use crate::clock::Clock;
+use crate::plugin::secret::Mask;
 
 /// Values that no line may show. Filled once the project's `.env` is read.
-static MASKS: OnceLock<RwLock<Vec<String>>> = OnceLock::new();
+static MASKS: OnceLock<RwLock<Masks>> = OnceLock::new();
+
+/// The values, and what strikes them out in all their forms.
+#[derive(Default)]
+struct Masks {
+    values: Vec<String>,
+    mask: Mask,
+}
 
 /// Adds values that no line may show.
 pub fn mask(values: impl IntoIterator<Item = String>) {
     let masks = MASKS.get_or_init(RwLock::default);
     let mut masks = masks.write().unwrap_or_else(PoisonError::into_inner);
-    masks.extend(values.into_iter().filter(|value| value.len() >= 4));
-    // Longest first, so that a secret which contains another one is hidden whole.
-    masks.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
-    masks.dedup();
+    let before = masks.values.len();
+    for value in values {
+        if !masks.values.contains(&value) {
+            masks.values.push(value);
+        }
+    }
+    if masks.values.len() > before {
+        masks.mask = Mask::new(masks.values.iter().map(String::as_str));
+    }
 }
 
 /// `text` with every masked value as `***`.
@@ -35,9 +48,7 @@ pub fn mask(values: impl IntoIterator<Item = String>) {
 pub fn masked(text: &str) -> String {
     let Some(masks) = MASKS.get() else { return text.to_owned() };
     let masks = masks.read().unwrap_or_else(PoisonError::into_inner);
-    masks
-        .iter()
-        .fold(text.to_owned(), |text, mask| if text.contains(mask.as_str()) { text.replace(mask, "***") } else { text })
+    masks.mask.apply(text).into_owned()
 }
 
 /// Starts logging for this process at the level of `--log-level`, else `default`.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use compozy_lang::plan::PluginLimits;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::ResourceTableError;
 use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 
 use super::cancel::CancelToken;
@@ -299,6 +300,8 @@ pub(crate) fn trapped(plugin_id: &str, error: &wasmtime::Error, state: &State, a
         limit(plugin_id, Kind::Memory, "memory limit")
     } else if state.meter.table_refused() {
         limit(plugin_id, Kind::Table, "table limit")
+    } else if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
+        limit(plugin_id, Kind::Handles, &format!("limit of {} handles", super::limits::RESOURCES))
     } else if is_fuel_of_host_calls(error) {
         limit(plugin_id, Kind::Output, "output limit")
     } else if let Some(full) = error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>() {

@@ -177,7 +177,7 @@ mod tests {
             ("none.wasm", tool, "CZ0701", "no usable implementation: cannot read none.wasm: entity not found"),
             ("folder.wasm", tool, "CZ0701", "no usable implementation: folder.wasm is not a regular file"),
             ("link.wasm", tool, "CZ0206", "path 'link.wasm' leaves the project folder"),
-            ("cut.wasm", tool, "CZ0702", "not a tool component: unexpected end-of-file (at offset 0x93f)"),
+            ("cut.wasm", tool, "CZ0702", "not a tool component: unexpected end-of-file"),
             ("text.wasm", tool, "CZ0702", "not a tool component: it is not WebAssembly"),
             (
                 "module.wasm",
@@ -195,7 +195,9 @@ mod tests {
             ),
         ] {
             let error = check(folder.path(), &entry(source, kind)).expect_err(source);
-            assert_eq!((error.code(), error.to_string().as_str()), (code, reason), "{source}");
+            let message = error.to_string();
+            let message = message.split(" (at offset").next().unwrap();
+            assert_eq!((error.code(), message), (code, reason), "{source}");
         }
         check(folder.path(), &entry("zoo.wasm", tool)).unwrap();
         check(folder.path(), &entry("builtin:llm-mock", llm)).unwrap();

@@ -91,6 +91,8 @@ pub enum Kind {
     Output,
     /// It called the host too often.
     HostCalls,
+    /// It held too many handles.
+    Handles,
     /// Any other trap.
     Trap,
     /// The host could not make the call: a fault of ours or of the machine.
@@ -110,6 +112,7 @@ impl Kind {
             Self::Canceled => "canceled",
             Self::Output => "output",
             Self::HostCalls => "host_calls",
+            Self::Handles => "handles",
             Self::Trap => "trap",
             Self::Host => "host",
         }

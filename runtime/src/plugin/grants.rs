@@ -12,6 +12,7 @@ use super::bindings::lent::compozy::host::types;
 use super::egress::pattern::Pattern;
 use super::environment::{Environment, Fixed};
 use super::error::{Error, printable, shortened};
+use super::host::sql;
 use super::secret::{Mask, Secret};
 
 /// The permissions of one plugin entry, ready to be asked. Default deny: what was not granted is refused.
@@ -118,7 +119,8 @@ impl Grants {
 
     /// Leave to use the database labelled `label`; `Ok(true)` when it may also write.
     pub(crate) fn sql(&self, plugin_id: &str, label: &str) -> Result<bool, Refusal> {
-        let known = self.sql.get(label).copied();
+        // What is its own it may change, also where only its name is written.
+        let known = self.sql.get(label).map(|write| *write || label == sql::OWN);
         known.ok_or_else(|| self.refuse(plugin_id, &format!("database '{label}'"), format!("sql: [{label}]")))
     }
 
@@ -262,7 +264,9 @@ mod tests {
     #[test]
     fn what_is_granted_is_given_and_no_more() {
         let some = grants(Permissions {
-            sql: vec![Grant { id: "shop".into(), write: true }, Grant { id: "log".into(), write: false }],
+            sql: [("shop", true), ("log", false), ("own", false)]
+                .map(|(id, write)| Grant { id: id.into(), write })
+                .into(),
             vector: vec![Grant { id: "docs".into(), write: false }],
             kv: Access::Read,
             env: vec!["REGION".into(), "UNSET".into()],
@@ -271,6 +275,7 @@ mod tests {
         });
         assert!(some.sql("p", "shop").unwrap());
         assert!(!some.sql("p", "log").unwrap());
+        assert!(some.sql("p", "own").unwrap());
         assert!(some.vector("p", "docs", false).is_ok());
         assert!(some.vector("p", "docs", true).is_err());
         assert!(some.kv("p", false).is_ok());

@@ -14,6 +14,9 @@ use crate::clock::random_bytes;
 /// Shortest value that is masked in logs, in bytes: shorter ones would strike out ordinary words.
 const SHORTEST_MASKED: usize = 4;
 
+/// Shortest part of a base64 text that is masked, in characters: a few letters stand in many texts.
+const SHORTEST_CODED: usize = 8;
+
 /// A value that is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -51,7 +54,7 @@ pub(crate) fn placeholder(scope: &str, plugin_id: &str, name: &str) -> String {
     format!("placeholder-{}", hex(tag.get(..16).unwrap_or(&tag)))
 }
 
-/// Strikes out values, and their base64 and URL forms.
+/// Strikes out values, and their base64, hexadecimal, URL and JSON forms.
 #[derive(Default)]
 pub(crate) struct Mask {
     forms: Vec<String>,
@@ -65,7 +68,11 @@ impl Mask {
             forms.push(value.to_owned());
             forms.push(STANDARD_NO_PAD.encode(value));
             forms.push(URL_SAFE_NO_PAD.encode(value));
+            forms.extend(inside_base64(value));
+            forms.push(hex(value.as_bytes()));
+            forms.push(hex(value.as_bytes()).to_ascii_uppercase());
             forms.push(percent_encoded(value));
+            forms.push(lower_percents(&percent_encoded(value)));
             let json = serde_json::Value::from(value).to_string();
             forms.push(json.trim_matches('"').to_owned());
         }
@@ -108,6 +115,29 @@ impl fmt::Debug for Mask {
     }
 }
 
+/// What a value looks like in the base64 of a longer text, such as `user:value` of basic authentication: the characters
+/// that no neighbour has a part in, for each of the three places where it may begin.
+fn inside_base64(value: &str) -> impl Iterator<Item = String> {
+    [(1, 2), (2, 3), (0, 0)].into_iter().flat_map(move |(before, unsure)| {
+        let bytes: Vec<u8> = std::iter::repeat_n(0, before).chain(value.bytes()).collect();
+        let is_whole = bytes.len() % 3 == 0;
+        [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)].into_iter().filter_map(move |text| {
+            let end = text.len() - usize::from(!is_whole);
+            text.get(unsure..end).filter(|sure| sure.len() >= SHORTEST_CODED).map(str::to_owned)
+        })
+    })
+}
+
+/// `%2f` for `%2F`, as some encoders write it; what stands between stays.
+fn lower_percents(text: &str) -> String {
+    let mut digits = 0;
+    let lower = |character: char| {
+        digits = if character == '%' { 3_u8 } else { digits.saturating_sub(1) };
+        if digits > 0 { character.to_ascii_lowercase() } else { character }
+    };
+    text.chars().map(lower).collect()
+}
+
 /// RFC 3986 percent-encoding of everything but unreserved characters.
 fn percent_encoded(value: &str) -> String {
     use std::fmt::Write as _;
@@ -146,6 +176,9 @@ mod tests {
             ("Basic czNjcjN0LyvDpA==", "Basic ***=="),
             ("czNjcjN0LyvDpA", "***"),
             ("czNjcjN0LyvDpA s3cr3t%2F%2B%C3%A4", "*** ***"),
+            ("Basic dXNlcjpzM2NyM3QvK8Okz", "Basic dXNlcjp***z"),
+            ("7333637233742f2bc3a4 7333637233742F2BC3A4", "*** ***"),
+            ("s3cr3t%2f%2b%c3%a4", "***"),
             ("abc is too short to be struck out", "abc is too short to be struck out"),
         ] {
             assert_eq!(mask.apply(text), expected);

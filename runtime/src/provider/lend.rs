@@ -47,12 +47,20 @@ impl Models for Lent {
 
     async fn embed(
         &self,
-        _provider: Option<&str>,
-        _texts: Vec<String>,
-        _options: EmbedOptions,
-        _ctx: &CallContext,
+        provider: Option<&str>,
+        texts: Vec<String>,
+        options: EmbedOptions,
+        ctx: &CallContext,
     ) -> Result<Embeddings, llm::Error> {
-        Err(failure("unavailable", "embedding texts is not part of this version"))
+        let providers = self.providers()?;
+        let embedded = providers.embed(provider, &texts, options.model.as_deref(), options.dimension, ctx).await;
+        let embedded = embedded.map_err(|error| told(&error))?;
+        Ok(Embeddings {
+            vectors: embedded.vectors,
+            prompt_tokens: embedded.prompt_tokens,
+            provider: embedded.provider_id,
+            model: embedded.model,
+        })
     }
 }
 

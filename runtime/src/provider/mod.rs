@@ -6,6 +6,7 @@
 //! guest: the host puts it into the request, towards the origin of the base URL and nowhere else.
 
 mod bind;
+pub mod embed;
 pub mod error;
 pub mod kinds;
 pub mod lend;
@@ -162,6 +163,22 @@ impl Providers {
 
     fn present(&self) -> Arc<Revision> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One vector per text by the entry `provider`, else the default one, with `model`, else the default embedding model
+    /// of its type.
+    ///
+    /// # Errors
+    /// As [`Self::chat`]; [`Error::Type`] where the type makes no embeddings.
+    pub async fn embed(
+        &self,
+        provider: Option<&str>,
+        texts: &[String],
+        model: Option<&str>,
+        dimension: Option<u32>,
+        ctx: &CallContext,
+    ) -> Result<embed::Embedded, Error> {
+        self.present().embed(provider, texts, model, dimension, ctx).await
     }
 
     /// Asks the entry `provider`, else the default one, and waits for the whole answer. With `on_piece` it is streamed.
@@ -403,5 +420,7 @@ fn add(sum: &mut Usage, more: &Usage) {
     sum.cached_tokens = sum.cached_tokens.saturating_add(more.cached_tokens);
 }
 
+#[cfg(test)]
+mod lend_tests;
 #[cfg(test)]
 mod tests;

@@ -17,14 +17,14 @@ use crate::plugin::environment::Fixed;
 use crate::plugin::tests::{host, path};
 use crate::plugin::{CallContext, Kind, RunContext, Services, Source};
 
-const KEY: &str = "sk-canary-0123456789";
+pub(super) const KEY: &str = "sk-canary-0123456789";
 
 /// Requests the server got.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<(HeaderMap, Value)>>>);
+pub(super) struct Seen(Arc<Mutex<Vec<(HeaderMap, Value)>>>);
 
 impl Seen {
-    fn count(&self, model: &str) -> usize {
+    pub(super) fn count(&self, model: &str) -> usize {
         self.0.lock().unwrap().iter().filter(|(_, body)| body["model"] == model).count()
     }
 }
@@ -93,17 +93,35 @@ async fn serve(State(seen): State<Seen>, headers: HeaderMap, Json(body): Json<Va
     }
 }
 
+async fn vectors(State(seen): State<Seen>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+    let model = body["model"].as_str().unwrap_or_default().to_owned();
+    seen.0.lock().unwrap().push((headers, body.clone()));
+    let texts: Vec<&str> = body["input"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    let one = |(index, text): (usize, &&str)| json!({"index": index, "embedding": [text.len(), 0.5]});
+    let mut data: Vec<Value> = texts.iter().enumerate().map(one).rev().collect();
+    match model.as_str() {
+        "denied" => return failure(401, &[]),
+        "short" => drop(data.pop()),
+        "ragged" => data[0]["embedding"] = json!([1]),
+        _ => {}
+    }
+    Json(json!({"data": data, "usage": {"prompt_tokens": 5}})).into_response()
+}
+
 /// A server of its own for each test.
-async fn server() -> (String, Seen) {
+pub(super) async fn server() -> (String, Seen) {
     let seen = Seen::default();
-    let app = axum::Router::new().route("/v1/chat/completions", axum::routing::post(serve)).with_state(seen.clone());
+    let app = axum::Router::new()
+        .route("/v1/chat/completions", axum::routing::post(serve))
+        .route("/v1/embeddings", axum::routing::post(vectors))
+        .with_state(seen.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
     (base_url, seen)
 }
 
-fn text(text: &str) -> Template {
+pub(super) fn text(text: &str) -> Template {
     Template { segments: vec![Segment::Literal(text.into())], ..Template::default() }
 }
 
@@ -112,7 +130,7 @@ fn variable(name: &str) -> Template {
     Template { segments: vec![Segment::Variable { name: name.into(), default: None, place }], ..Template::default() }
 }
 
-fn entry(id: &str, kind: &str, base_url: &str) -> plan::Provider {
+pub(super) fn entry(id: &str, kind: &str, base_url: &str) -> plan::Provider {
     plan::Provider {
         id: id.into(),
         kind: kind.into(),
@@ -149,7 +167,7 @@ fn with(settings: Settings) -> Providers {
     Providers::new(parts(), settings)
 }
 
-fn parts() -> Parts {
+pub(super) fn parts() -> Parts {
     Parts {
         host: host(),
         bundle: Bundle::new(|name| Some(Source::Path(path(name)))),

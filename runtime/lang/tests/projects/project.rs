@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use compozy_lang::plan::{Next, PluginKind, Segment, TaskKind, ValueTemplate, Workflow};
+use compozy_lang::plan::{ModelGrant, Next, PluginKind, Segment, TaskKind, ValueTemplate, Workflow};
 use compozy_lang::settings::{Driver, Durability, Mode};
 use serde_json::json;
 
@@ -306,6 +306,7 @@ agents:
 fn tools_and_plugins_keep_what_is_granted() {
     let config = r#"
 databases: [{id: shop, driver: sqlite, path: shop.db}]
+llm: {providers: [{id: fast, type: mock}]}
 plugins:
   - id: shop
     source: ./plugins/shop.wasm
@@ -313,6 +314,8 @@ plugins:
     limits: {memory: 32MiB, timeout: 10s, fuel: 500000000}
     config: {currency: EUR, rate: 1.5, region: "${REGION:-eu}"}
   - {id: fn, source: ./fn.wasm, kind: template}
+  - {id: ask, source: ./ask.wasm, permissions: {llm: {providers: [fast, openai], calls: 3}}}
+  - {id: not, source: ./not.wasm, permissions: {llm: false}}
 tools:
   - {id: stock, plugin: shop, description: Units left, input: {type: object, required: [sku]}, with: {site: main}, timeout: 5s}
   - {id: echo, plugin: "builtin:echo", function: say, config: {loud: true}}
@@ -338,6 +341,11 @@ tools:
     assert_eq!(plugin.limits.output_bytes, 10 << 20);
     assert_eq!(plugin.config, json!({"currency": "EUR", "rate": 1.5, "region": "eu"}));
     assert_eq!(project.plugins[1].kind, PluginKind::Template);
+    let asks = |index: usize| project.plugins[index].permissions.llm.clone();
+    assert_eq!(asks(0), Some(ModelGrant::default()));
+    let some = ModelGrant { providers: vec!["fast".into(), "openai".into()], calls: 3, tokens: 100_000 };
+    assert_eq!(asks(2), Some(some));
+    assert_eq!((asks(1), asks(3)), (None, None));
     let workflow = &project.workflows["w"];
     assert_eq!(workflow.tools.keys().collect::<Vec<_>>(), ["b#b", "stock"]);
     assert_eq!(workflow.tools["stock"].timeout, Some(Duration::from_secs(5)));

@@ -1,6 +1,5 @@
 //! `compozy plugin list`.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -42,20 +41,16 @@ struct Known {
 pub(super) async fn run(session: &Session, args: ListArgs) -> Result<u8, Failure> {
     let config = session.config_file().filter(|_| !args.builtin);
     let mut rows = Vec::new();
-    let host = match config {
-        Some(config) => {
-            let read = compose::read(session, &config, false).await?;
-            let Some(loaded) = read.loaded else { return Err(Failure::Diagnostics(Box::new(read.found))) };
-            for plugin in &loaded.project.plugins {
-                let known = look(&loaded.host, &loaded.project, plugin).await;
-                rows.push((plugin.id.clone(), plugin.source.clone(), "project", known));
-            }
-            loaded.host
+    if let Some(config) = config {
+        let read = compose::read(session, &config, false).await?;
+        let Some(loaded) = read.loaded else { return Err(Failure::Diagnostics(Box::new(read.found))) };
+        for plugin in &loaded.project.plugins {
+            let known = look(&loaded.host, &loaded.project, plugin).await;
+            rows.push((plugin.id.clone(), plugin.source.clone(), "project", known));
         }
-        None => compose::host(Path::new("compozy.yaml"))?,
-    };
+    }
     for name in bundled::names() {
-        rows.push((name.to_owned(), format!("builtin:{name}"), "builtin", inside(&host, name).await));
+        rows.push((name.to_owned(), format!("builtin:{name}"), "builtin", inside(name)));
     }
     let documents: Vec<Value> =
         rows.iter().map(|(id, source, origin, known)| document(id, source, origin, known)).collect();
@@ -79,7 +74,7 @@ pub(super) async fn run(session: &Session, args: ListArgs) -> Result<u8, Failure
 async fn look(host: &Arc<Host>, project: &Project, plugin: &Plugin) -> Known {
     if plugin.source.starts_with("builtin:") {
         let name = plugin.source.trim_start_matches("builtin:");
-        return Known { kind: Some(plugin.kind), ..inside(host, name).await };
+        return Known { kind: Some(plugin.kind), ..inside(name) };
     }
     let mut known = Known { kind: Some(plugin.kind), ..Known::default() };
     let file = project.root.join(&plugin.source);
@@ -95,24 +90,24 @@ async fn look(host: &Arc<Host>, project: &Project, plugin: &Plugin) -> Known {
     known
 }
 
-/// A plugin inside this program.
-async fn inside(host: &Arc<Host>, name: &str) -> Known {
-    let source = format!("builtin:{name}");
-    let found = located(&source).and_then(|bytes| Ok((inspect::findings(&bytes)?, bytes)));
-    let (findings, bytes) = match found {
-        Ok(found) => found,
-        Err(failure) => return Known { problem: Some(told(&failure)), ..Known::default() },
+/// A plugin inside this program. It is not compiled for a list.
+fn inside(name: &str) -> Known {
+    let Some(bundled) = bundled::find(name) else {
+        let message = format!("no plugin '{name}' is built in");
+        return Known { problem: Some(("CZ0701".to_owned(), message)), ..Known::default() };
     };
-    let mut known = Known {
-        kind: findings.kinds.first().copied(),
-        digest: Some(findings.digest),
-        size_bytes: Some(findings.size_bytes),
-        ..Known::default()
+    let found = located(&format!("builtin:{name}")).and_then(|bytes| Ok(inspect::findings(&bytes)?));
+    let (kind, problem) = match found {
+        Ok(findings) => (findings.kinds.first().copied(), None),
+        Err(failure) => (None, Some(told(&failure))),
     };
-    if let Some(kind) = known.kind {
-        load(host, Source::Bytes(bytes.into()), kind, &mut known).await;
+    Known {
+        kind,
+        digest: Some(bundled.digest.to_owned()),
+        size_bytes: Some(bundled.bytes as u64),
+        functions: Vec::new(),
+        problem,
     }
-    known
 }
 
 /// Tools are asked for their functions; plugins of the other kinds have those of their interface.

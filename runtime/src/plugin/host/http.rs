@@ -101,6 +101,10 @@ impl WasiHttpHooks for Hooks {
 impl Gate {
     /// Decides whether the request may be made, before anything is resolved.
     fn admit(&self, request: &Request<WasiBody>) -> Result<(Target, Pattern), Error> {
+        // A tunnel would carry bytes that nobody looks at.
+        if request.method() == http::Method::CONNECT {
+            return Err(Error::HttpRequestMethodInvalid);
+        }
         let scheme = request.uri().scheme_str().unwrap_or("https");
         let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?;
         let target = Target::parse(scheme, authority.as_str()).map_err(|reason| {

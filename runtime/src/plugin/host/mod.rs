@@ -106,6 +106,12 @@ impl Host {
         self.admission.engine.is_pooling()
     }
 
+    /// Linear memories that may still be taken, those for calls below models included.
+    #[cfg(test)]
+    pub(crate) fn free_slots(&self) -> usize {
+        self.admission.free()
+    }
+
     /// Loads a component: from memory if it was loaded before, else from the code cache, else by compiling it, which may
     /// take seconds and happens beside the async threads.
     ///

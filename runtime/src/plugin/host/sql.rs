@@ -17,6 +17,9 @@ use crate::plugin::state::State;
 /// Handles (connections, transactions, cursors) one call may hold at once.
 pub const HANDLES: u32 = 16;
 
+/// The label of a plugin's private database, which no other plugin can name.
+pub const OWN: &str = "own";
+
 /// Bytes of rows that one call of a function returns.
 pub const ROW_BYTES: usize = 8 << 20;
 
@@ -35,6 +38,15 @@ pub trait Databases: Send + Sync + fmt::Debug {
     /// # Errors
     /// Code `unavailable` when it cannot be reached, or no such label is configured.
     async fn open(&self, label: &str, write: bool) -> Result<Arc<dyn Connection>, Error>;
+
+    /// Opens the private database of the plugin `plugin_id` for writing, made at its first use. Called as [`Self::open`],
+    /// for the label [`OWN`].
+    ///
+    /// # Errors
+    /// Code `unavailable` when it cannot be made, or plugins have none here.
+    async fn open_own(&self, _plugin_id: &str) -> Result<Arc<dyn Connection>, Error> {
+        Err(error("unavailable", "plugins have no databases of their own here"))
+    }
 }
 
 /// An open database. Statements are bound, never pasted.
@@ -168,7 +180,10 @@ impl sql::Host for State {
         if let Err(error) = self.take_handle()? {
             return Ok(Err(error));
         }
-        let opened = databases.open(&label, write).await;
+        let opened = match label.as_str() {
+            OWN => databases.open_own(&binding.plugin_id).await,
+            _ => databases.open(&label, write).await,
+        };
         self.hand_out(opened.map(ConnectionHandle))
     }
 }

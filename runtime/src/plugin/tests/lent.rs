@@ -248,6 +248,11 @@ impl Recorder {
         self.0.lock().unwrap().push(what.into());
     }
 
+    /// How many hold it: one more for each open handle.
+    pub(super) fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
     pub(super) fn taken(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
@@ -288,7 +293,7 @@ impl sql::Connection for Recorder {
     }
 
     async fn cursor(&self, _: &str, _: Vec<sql::Value>) -> Result<Box<dyn sql::Cursor>, sql::Error> {
-        Ok(Box::new(Numbers(0)))
+        Ok(Box::new(Numbers { at: 0, _recorder: self.clone() }))
     }
 
     async fn begin(&self) -> Result<Box<dyn sql::Transaction>, sql::Error> {
@@ -298,7 +303,10 @@ impl sql::Connection for Recorder {
 }
 
 #[derive(Debug)]
-struct Numbers(i64);
+struct Numbers {
+    at: i64,
+    _recorder: Recorder,
+}
 
 #[async_trait]
 impl sql::Cursor for Numbers {
@@ -307,9 +315,9 @@ impl sql::Cursor for Numbers {
     }
 
     async fn next(&mut self, max_rows: u32, _: usize) -> Result<Vec<Vec<sql::Value>>, sql::Error> {
-        let from = self.0;
-        self.0 = (from + i64::from(max_rows)).min(5);
-        Ok((from..self.0).map(|number| vec![sql::Value::Integer(number)]).collect())
+        let from = self.at;
+        self.at = (from + i64::from(max_rows)).min(5);
+        Ok((from..self.at).map(|number| vec![sql::Value::Integer(number)]).collect())
     }
 }
 

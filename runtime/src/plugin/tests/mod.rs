@@ -1,12 +1,18 @@
 //! Real components against the real host. They are built by `cargo plugins`.
 
+mod abuse;
 mod hostile;
+mod imports;
 mod lent;
 mod load;
 mod memory;
+mod models;
+#[path = "../../../../tests/support/raw.rs"]
+mod raw;
 mod released;
 mod script;
 mod template;
+mod zoo;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

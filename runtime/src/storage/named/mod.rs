@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use sha2::{Digest, Sha256};
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteRow};
 use sqlx::{
     Arguments, AssertSqlSafe, Column, ConnectOptions, Connection as _, Either, Executor, Row, SqlSafeStr,
@@ -60,13 +61,41 @@ pub struct RowSet {
 #[derive(Debug, Clone, Default)]
 pub struct NamedDatabases {
     paths: BTreeMap<String, PathBuf>,
+    /// Folder of the private databases of plugins.
+    own: Option<PathBuf>,
 }
 
 impl NamedDatabases {
     /// Databases at resolved paths.
     #[must_use]
     pub fn new(paths: BTreeMap<String, PathBuf>) -> Self {
-        Self { paths }
+        Self { paths, own: None }
+    }
+
+    /// With private databases of plugins in `folder`, which is made with the first of them.
+    #[must_use]
+    pub fn with_own(self, folder: PathBuf) -> Self {
+        Self { own: Some(folder), ..self }
+    }
+
+    /// A handle on the private database of a plugin, for reading and writing. Its file is made for this user alone.
+    ///
+    /// # Errors
+    /// Code `unavailable` when its folder cannot be made.
+    pub fn open_own(&self, plugin_id: &str) -> Result<NamedConnection, Error> {
+        let unavailable = || Error::unavailable("the plugin's own database cannot be opened".to_owned());
+        let folder = self.own.as_ref().ok_or_else(unavailable)?;
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(folder).map_err(|error| {
+            tracing::warn!("failed to make the folder {}: {error}", folder.display());
+            unavailable()
+        })?;
+        let path = folder.join(file_name(plugin_id));
+        let source = Source { label: "own".to_owned(), path, write: true };
+        Ok(NamedConnection { source, guarded: Mutex::new(None) })
     }
 
     /// A handle on the database labelled `label`; without `write` every change is refused by SQLite itself.
@@ -79,6 +108,33 @@ impl NamedDatabases {
         let source = Source { label: label.to_owned(), path: path.clone(), write };
         Ok(NamedConnection { source, guarded: Mutex::new(None) })
     }
+}
+
+/// Bytes of an id that stand in a file name as they are; longer ones are cut and told apart by their digest.
+const NAME_BYTES: usize = 100;
+
+/// The file of a plugin's own database: two ids never share one, whatever is in them and however the file system folds
+/// letters.
+fn file_name(plugin_id: &str) -> String {
+    use std::fmt::Write as _;
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    let mut name = String::new();
+    for byte in plugin_id.bytes() {
+        if plain(byte) {
+            name.push(char::from(byte));
+        } else {
+            // Writing into a string does not fail.
+            let _ = write!(name, "%{byte:02x}");
+        }
+    }
+    if name.len() > NAME_BYTES {
+        let digest = Sha256::digest(plugin_id.as_bytes());
+        name.truncate(NAME_BYTES);
+        for byte in digest.iter().take(16) {
+            let _ = write!(name, "{byte:02x}");
+        }
+    }
+    name + ".db"
 }
 
 #[derive(Debug, Clone)]

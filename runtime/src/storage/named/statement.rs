@@ -21,6 +21,10 @@ pub(super) fn allowed(sql: &str) -> Result<(), String> {
     if !ALLOWED.contains(&word.as_str()) {
         return Err(format!("{word} statements are not allowed"));
     }
+    // `SELECT file FROM pragma_database_list` tells where the file lies. A text is bound, so none is refused for its words.
+    if sql.to_ascii_lowercase().contains("pragma_") {
+        return Err("pragma functions are not allowed".to_owned());
+    }
     match after_statement(start) {
         Some(rest) if !skip_blank(rest).is_empty() => Err("only one statement at a time".to_owned()),
         _ => Ok(()),
@@ -110,6 +114,8 @@ mod tests {
             ("SELECT 'a''b'; PRAGMA x", "only one statement at a time"),
             ("SELECT 1 /* ; */ ; -- c\n DROP TABLE t", "only one statement at a time"),
             ("SELECT 1;;ATTACH 'x' AS y", "only one statement at a time"),
+            ("SELECT file FROM Pragma_database_list", "pragma functions are not allowed"),
+            ("SELECT * FROM [pragma_table_info]('t')", "pragma functions are not allowed"),
             ("SELECT 1\0", "a statement holds no NUL"),
             ("CREATE TRIGGER a AFTER INSERT ON t BEGIN SELECT 1; END", "only one statement at a time"),
         ] {

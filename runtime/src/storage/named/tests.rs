@@ -133,3 +133,111 @@ async fn an_endless_query_stops_with_its_caller() {
     // The handle works on, with a new connection.
     assert_eq!(shop.query("SELECT 1", vec![], MIB).await.unwrap().rows, [[Value::Integer(1)]]);
 }
+
+#[tokio::test]
+async fn plugins_have_databases_of_their_own() {
+    let folder = TempDir::new().unwrap();
+    let own = folder.path().join("deep/plugins");
+    let databases = NamedDatabases::default().with_own(own.clone());
+    assert!(!own.exists(), "nothing is made before it is used");
+    let long = "x".repeat(400);
+    let ids = ["a", "A", "../a", "a/b", "..", "builtin:x", "%2e", "ä", &long, &format!("{long}y")];
+    for (number, id) in ids.iter().enumerate() {
+        let database = databases.open_own(id).unwrap();
+        database.execute("CREATE TABLE mine (id INTEGER)", vec![]).await.unwrap();
+        database.execute("INSERT INTO mine VALUES (?)", vec![Value::Integer(number as i64)]).await.unwrap();
+    }
+    for (number, id) in ids.iter().enumerate() {
+        let rows = databases.open_own(id).unwrap().query("SELECT id FROM mine", vec![], MIB).await.unwrap();
+        assert_eq!(rows.rows, [[Value::Integer(number as i64)]], "{id}");
+    }
+    let files: Vec<_> = std::fs::read_dir(&own).unwrap().flatten().collect();
+    assert_eq!(files.len(), ids.len(), "{files:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing lies elsewhere");
+    #[cfg(unix)]
+    for file in files {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+    }
+    assert_eq!(NamedDatabases::default().open_own("a").unwrap_err().code, "unavailable");
+}
+
+/// What would tell or reach anything but the rows and tables of this one file.
+#[tokio::test]
+async fn no_statement_leads_out_of_its_database() {
+    let (folder, shop) = filled().await;
+    let other = folder.path().join("other.db");
+    let stolen = other.display();
+    for statement in [
+        format!("ATTACH '{stolen}' AS other"),
+        format!("ATTACH 'file:{stolen}?mode=rwc' AS other"),
+        format!("SELECT 1; ATTACH '{stolen}' AS other"),
+        format!("EXPLAIN SELECT 1; ATTACH '{stolen}' AS other"),
+        format!("VACUUM INTO '{stolen}'"),
+        format!("VACUUM main INTO '{stolen}'"),
+        format!("WITH a AS (SELECT 1) ATTACH '{stolen}' AS other"),
+        "PRAGMA writable_schema = 1".to_owned(),
+        "PRAGMA query_only = 0".to_owned(),
+        "PRAGMA temp_store_directory = '/'".to_owned(),
+        "SELECT * FROM pragma_database_list".to_owned(),
+        "SELECT load_extension('/lib/x.so')".to_owned(),
+        "SELECT readfile('/etc/passwd')".to_owned(),
+        "SELECT writefile('/tmp/x', 'y')".to_owned(),
+        "SELECT edit('x')".to_owned(),
+        "SELECT fts3_tokenizer('simple', x'0000')".to_owned(),
+        "UPDATE sqlite_schema SET sql = 'x'".to_owned(),
+        "INSERT INTO sqlite_master VALUES ('table', 'x', 'x', 3, 'x')".to_owned(),
+        "CREATE VIRTUAL TABLE v USING csv(filename='/etc/passwd')".to_owned(),
+        "CREATE VIRTUAL TABLE v USING fsdir('/')".to_owned(),
+        "SELECT * FROM '../other'".to_owned(),
+        "SELECT * FROM other.items".to_owned(),
+        "DETACH main".to_owned(),
+        "BEGIN".to_owned(),
+        "SAVEPOINT a".to_owned(),
+        "ANALYZE".to_owned(),
+        "SELECT 'a\u{0}b'".to_owned(),
+        String::new(),
+        ";".to_owned(),
+        "x".repeat(200_000),
+        format!("SELECT {}1{}", "abs(".repeat(5_000), ")".repeat(5_000)),
+    ] {
+        let error = shop.query(&statement, vec![], MIB).await.expect_err(&statement[..statement.len().min(60)]);
+        assert!(!error.message.contains(&*folder.path().display().to_string()) || statement.contains("ATTACH"));
+        assert!(matches!(error.code, "database" | "CZ0703" | "CZ0704"), "{statement}: {error:?}");
+        let error = shop.execute(&statement, vec![]).await.expect_err(&statement);
+        assert!(matches!(error.code, "database" | "CZ0703" | "CZ0704"), "{statement}: {error:?}");
+        // Some are found out only when they run.
+        if let Ok(mut cursor) = shop.cursor(&statement, vec![]).await {
+            assert!(cursor.next(1, MIB).await.is_err(), "{statement}");
+        }
+    }
+    assert!(!other.exists());
+    // Labels are names, not paths.
+    let databases = NamedDatabases::new(BTreeMap::from([("shop".to_owned(), folder.path().join("shop.db"))]));
+    for label in ["../shop", "shop.db", "SHOP", "", "file:shop", "/shop", ":memory:", "own", "shop\u{0}"] {
+        assert_eq!(databases.open(label, true).unwrap_err().code, "unavailable", "{label}");
+    }
+}
+
+/// Numbers that are none, and counts that do not fit.
+#[tokio::test]
+async fn odd_parameters_are_bound_or_refused() {
+    let (_folder, shop) = filled().await;
+    for (value, back) in [
+        (Value::Real(f64::NAN), Value::Null),
+        (Value::Real(f64::INFINITY), Value::Real(f64::INFINITY)),
+        (Value::Real(-0.0), Value::Real(-0.0)),
+        (Value::Integer(i64::MIN), Value::Integer(i64::MIN)),
+        (Value::Text("a\u{0}b".into()), Value::Text("a\u{0}b".into())),
+        (Value::Text("'; DROP TABLE items; --".into()), Value::Text("'; DROP TABLE items; --".into())),
+        (Value::Blob(vec![]), Value::Blob(vec![])),
+    ] {
+        let rows = shop.query("SELECT ?", vec![value.clone()], MIB).await.unwrap();
+        assert_eq!(rows.rows, [[back]], "{value:?}");
+    }
+    for count in [0, 2, 1_000] {
+        assert!(shop.query("SELECT ?", vec![Value::Null; count], MIB).await.is_err(), "{count}");
+    }
+    let error = shop.query("SELECT ?", vec![Value::Blob(vec![0; 2 * MIB])], MIB).await.unwrap_err();
+    assert_eq!(error.code, "CZ0704");
+}

@@ -1,7 +1,7 @@
 //! Functions that ask for what the host lends, granted or not.
 
 use compozy_plugin::sql::Value as Cell;
-use compozy_plugin::{Error, Result, config, http, kv as store, run, secrets, sql};
+use compozy_plugin::{Error, Result, config, http, kv as store, models, run, secrets, sql};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -15,11 +15,21 @@ pub(crate) struct Fetch {
     #[serde(default)]
     headers: Map<String, Value>,
     body: Option<String>,
-    /// Sends the placeholder of this secret as `authorization: Bearer …`.
+    /// Sends the placeholder of this secret as `authorization: Bearer …`, and in place of `{secret}` in URL, headers and
+    /// body.
     secret: Option<String>,
 }
 
-pub(crate) fn fetch(input: Fetch) -> Result<Value> {
+pub(crate) fn fetch(mut input: Fetch) -> Result<Value> {
+    if let Some(secret) = &input.secret {
+        let stand_in = secrets::get(secret)?;
+        let put = |text: &str| text.replace("{secret}", &stand_in);
+        input.url = put(&input.url);
+        input.body = input.body.as_deref().map(put);
+        for value in input.headers.values_mut() {
+            *value = put(value.as_str().unwrap_or_default()).into();
+        }
+    }
     let mut request = http::Request::new(input.method.as_deref().unwrap_or("GET"), input.url);
     for (name, value) in &input.headers {
         request = request.header(name, value.as_str().unwrap_or_default());
@@ -206,4 +216,92 @@ pub(crate) fn env(input: Named) -> Result<Value> {
 
 pub(crate) fn settings(_: Value) -> Result<Value> {
     config::get()
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Ask {
+    prompt: Option<String>,
+    system: Option<String>,
+    /// Pairs of role and text, instead of `prompt`.
+    messages: Option<Vec<(String, String)>>,
+    provider: Option<String>,
+    model: Option<String>,
+    /// A number, or a text such as `nan`.
+    temperature: Option<Value>,
+    max_tokens: Option<u32>,
+    schema: Option<Value>,
+    extra: Option<Value>,
+    /// How often it asks, once by default.
+    times: Option<u32>,
+    /// Appends the placeholder of this secret to the prompt.
+    secret: Option<String>,
+    /// Repeats the prompt until it has so many bytes.
+    repeat: Option<usize>,
+}
+
+pub(crate) fn ask(input: Ask) -> Result<Value> {
+    let mut prompt = input.prompt.unwrap_or_default();
+    if let Some(secret) = &input.secret {
+        prompt = format!("{prompt} {}", secrets::get(secret)?);
+    }
+    if let Some(bytes) = input.repeat {
+        prompt = prompt.repeat(bytes / prompt.len().max(1));
+    }
+    let mut question = models::Question::new();
+    if let Some(system) = input.system {
+        question = question.system(system);
+    }
+    question = match input.messages {
+        None => question.user(prompt),
+        Some(messages) => messages.into_iter().fold(question, |question, (role, text)| match role.as_str() {
+            "system" => question.system(text),
+            "assistant" => question.assistant(text),
+            _ => question.user(text),
+        }),
+    };
+    if let Some(provider) = input.provider {
+        question = question.provider(provider);
+    }
+    if let Some(model) = input.model {
+        question = question.model(model);
+    }
+    match input.temperature {
+        Some(Value::Number(number)) => question = question.temperature(number.as_f64().unwrap_or_default()),
+        Some(Value::String(word)) => question = question.temperature(word.parse().unwrap_or(f64::NAN)),
+        _ => {}
+    }
+    if let Some(most) = input.max_tokens {
+        question = question.max_tokens(most);
+    }
+    if let Some(schema) = input.schema {
+        question = question.output_schema(schema);
+    }
+    if let Some(extra) = input.extra {
+        question = question.extra(extra);
+    }
+    let mut said = Value::Null;
+    for _ in 0..input.times.unwrap_or(1) {
+        let answer = question.clone().ask()?;
+        said = json!({
+            "text": answer.text,
+            "provider": answer.provider,
+            "model": answer.model,
+            "prompt_tokens": answer.usage.prompt_tokens,
+            "completion_tokens": answer.usage.completion_tokens,
+        });
+    }
+    Ok(said)
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Embed {
+    texts: Vec<String>,
+    provider: Option<String>,
+    model: Option<String>,
+    dimension: Option<u32>,
+}
+
+pub(crate) fn embed(input: Embed) -> Result<Value> {
+    let found = models::embed_with(input.provider.as_deref(), &input.texts, input.model.as_deref(), input.dimension)?;
+    Ok(json!({"vectors": found.vectors, "prompt_tokens": found.prompt_tokens}))
 }

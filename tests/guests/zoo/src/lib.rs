@@ -11,8 +11,11 @@ mod lend;
 use answer::{error, giant_output, huge_error, huge_message_log, panic_now, unreachable_now};
 use behave::{add, context, count_down, echo, fail, sleep, visits};
 use compozy_plugin::export_tool;
-use harm::{big_frames, call_storm, deep_recursion, endless_loop, handle_storm, log_flood, memory_bomb, wait_forever};
-use lend::{effect, env, fetch, kv, query, secret, settings};
+use harm::{
+    big_frames, call_storm, deep_recursion, endless_loop, handle_storm, leak, log, log_flood, memory_bomb, storm,
+    wait_forever,
+};
+use lend::{ask, effect, embed, env, fetch, kv, query, secret, settings};
 
 export_tool! {
     summary: "Deeds a host must survive";
@@ -37,6 +40,9 @@ export_tool! {
     big_frames { description: "Calls itself without end, with much on the guest's own stack" }
     call_storm { description: "Calls the key-value space without end" }
     log_flood { description: "Logs `records` records of `bytes` bytes, without end when `records` is 0" }
+    log { description: "Logs `message` with `fields` at `level`" }
+    storm { description: "Calls one function of `interface` without end" }
+    leak { description: "Takes `what` until it is refused, and gives nothing back" }
     handle_storm { description: "Opens the database `label` without end and drops no handle" }
     wait_forever { description: "Requests `url` and waits for an answer that never comes" }
 
@@ -51,6 +57,8 @@ export_tool! {
     effect { description: "Posts its idempotency key and attempt to `url`, so that effects are counted outside", idempotent: false }
     kv { description: "One operation of the key-value space" }
     query { description: "Runs `statement` on the database `label`" }
+    ask { description: "Asks a model `prompt`, or `messages`, `times` times" }
+    embed { description: "Embeds `texts`" }
     secret { description: "Returns the placeholder of the secret `name`" }
     env { description: "Returns the environment variable `name`", read_only: true }
     settings { description: "Returns the plugin's configuration", read_only: true }
