@@ -14,6 +14,7 @@ const SOURCES: &[(&str, &str)] = sdk!(
     "bindings.rs"
     "clock.rs"
     "config.rs"
+    "embedder.rs"
     "error.rs"
     "heap.rs"
     "http.rs"
