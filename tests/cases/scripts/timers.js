@@ -1,7 +1,7 @@
 export default () => new Promise((resolve) => {
   const seen = [];
   let ticks = 0;
-  setTimeout(() => seen.push('10'), 10);
+  setTimeout(() => seen.push('300'), 300);
   setTimeout((a, b) => seen.push(`0 ${a}${b}`), 0, 'x', 'y');
   const canceled = setTimeout(() => seen.push('never'), 5);
   clearTimeout(canceled);
@@ -13,7 +13,7 @@ export default () => new Promise((resolve) => {
     ticks += 1;
     if (ticks === 3) {
       clearInterval(interval);
-      setTimeout(() => resolve({ seen, ticks }), 15);
+      setTimeout(() => resolve({ seen, ticks }), 400);
     }
   }, 2);
   seen.push('first');
