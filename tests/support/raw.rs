@@ -156,8 +156,8 @@ impl Raw {
         let text = self.text(&resolve, world);
         let mut module = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("embed");
-        let mut encoder = ComponentEncoder::default();
-        encoder.module(&module).unwrap_or_else(|error| panic!("{error:?}\n{text}"));
+        let encoder = ComponentEncoder::default().module(&module);
+        let mut encoder = encoder.unwrap_or_else(|error| panic!("{error:?}\n{text}"));
         encoder.encode().unwrap_or_else(|error| panic!("{error:?}\n{text}"))
     }
 }
