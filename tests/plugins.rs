@@ -99,7 +99,7 @@ fn cases_play_everything_that_is_lent() {
     let file = root().join("tests/cases/plugins/played.yaml");
     let tested = project.compozy(&["plugin", "test", &file.to_string_lossy()]);
     assert_eq!(tested.code, 0, "{tested}");
-    assert!(tested.stdout.ends_with("12 cases: 12 ok, 0 failed\n"), "{tested}");
+    assert!(tested.stdout.ends_with("13 cases: 13 ok, 0 failed\n"), "{tested}");
     assert!(!tested.stdout.contains("canary-5f2c") && !tested.stderr.contains("canary-5f2c"), "{tested}");
 }
 

@@ -13,7 +13,7 @@ use crate::cli::failure::Failure;
 use crate::clock::{Clock, random_bytes};
 use crate::plugin::egress::connect::Network;
 use crate::plugin::environment::Fixed;
-use crate::plugin::host::Services;
+use crate::plugin::host::{Services, sql};
 use crate::plugin::tool::{self, Function};
 use crate::plugin::{Binding, Component, Grants};
 use crate::storage::Storage;
@@ -129,10 +129,14 @@ impl Scene<'_> {
         // A label is no file name.
         let paths: BTreeMap<String, PathBuf> =
             files.map(|(number, label)| (label.clone(), folder.0.join(format!("{number}.db")))).collect();
-        let databases = NamedDatabases::new(paths);
+        let databases = NamedDatabases::new(paths).with_own(folder.0.join(sql::OWN));
         for (label, statements) in &case.world.sql {
             let failed = |error: crate::storage::named::Error| (format!("sql.{label}"), error.message);
-            let connection = databases.open(label, true).map_err(failed)?;
+            let opened = match label.as_str() {
+                sql::OWN => databases.open_own(PLUGIN),
+                label => databases.open(label, true),
+            };
+            let connection = opened.map_err(failed)?;
             for statement in statements {
                 connection.execute(statement, Vec::new()).await.map_err(failed)?;
             }
