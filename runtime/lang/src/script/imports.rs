@@ -118,7 +118,7 @@ impl<'t> Tokens<'t> {
             let start = self.at;
             let byte = self.byte(0)?;
             match byte {
-                b'/' if self.byte(1) == Some(b'/') => self.skip_to_any(&[b'\n']),
+                b'/' if self.byte(1) == Some(b'/') => self.skip_line(),
                 b'/' if self.byte(1) == Some(b'*') => {
                     let end = self.text.get(self.at + 2..).and_then(|rest| rest.find("*/"));
                     self.at = end.map_or(self.text.len(), |end| self.at + 2 + end + 2);
@@ -168,8 +168,8 @@ impl<'t> Tokens<'t> {
         }
     }
 
-    fn skip_to_any(&mut self, ends: &[u8]) {
-        while self.byte(0).is_some_and(|byte| !ends.contains(&byte)) {
+    fn skip_line(&mut self) {
+        while self.byte(0).is_some_and(|byte| byte != b'\n') {
             self.at += 1;
         }
     }
