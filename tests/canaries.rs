@@ -89,6 +89,9 @@ fn project(model: &ModelServer, host: &Listener) -> Project {
             format!("id: {id}\ntasks:\n  - id: deed\n    tool: {id}\n    retries: 0\n    with: \"{{{{ .input }}}}\"\n"),
         );
     }
+    for (id, text) in tellings() {
+        project.file(&format!("workflows/{id}.yaml"), text);
+    }
     project
 }
 
@@ -97,12 +100,39 @@ fn deed(server: &Server, shown: &mut String, plugin: &str, function: &str, input
     let run = server.start_run(&workflow(plugin, function), input);
     let live = Stream::open(&server.address, &format!("/api/v0/executions/workflows/{run}/stream"), None);
     shown.push_str(&format!("{:?}", live.and_then(Stream::rest).expect("the stream")));
-    let document = server.run(&run);
+    show(server, shown, &run)
+}
+
+/// Adds all that is shown of a run.
+fn show(server: &Server, shown: &mut String, run: &str) -> Value {
+    let document = server.run(run);
     shown.push_str(&document.to_string());
     for part in ["tasks", "events"] {
         shown.push_str(&server.get(&format!("/api/v0/executions/workflows/{run}/{part}")).text());
     }
     document
+}
+
+/// Workflows that hand a secret to the plugin in a template, which then says it through a channel: a log record, an error,
+/// a panic, an output.
+fn tellings() -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for (number, (name, _)) in CANARIES.iter().enumerate() {
+        for (form, pipe) in [("raw", ""), ("base64", " | b64enc"), ("json", " | toJson")] {
+            let said = format!("\"got {{{{ .env.{name}{pipe} }}}} out\"");
+            for (channel, with) in [
+                ("echo", format!("{{said: {said}, list: [{said}]}}")),
+                ("error", format!("{{code: {said}, message: {said}}}")),
+                ("panic-now", format!("{{message: {said}}}")),
+                ("log", format!("{{message: {said}, fields: [[{said}, {said}]], level: error}}")),
+            ] {
+                let id = format!("say-{channel}-{number}-{form}");
+                let task = format!("{{id: deed, tool: zoo-{channel}, retries: 0, with: {with}}}");
+                all.push((id.clone(), format!("id: {id}\ntasks:\n  - {task}\n")));
+            }
+        }
+    }
+    all
 }
 
 /// Everything below a folder, as one text.
@@ -200,15 +230,11 @@ fn try_everything(server: &Server, model: &ModelServer, host: &str, wire: &Wire)
     let question = model.asked().last().expect("a question").body.to_string();
     assert!(question.contains("placeholder-") && !question.contains("canary-zoo"), "{question}");
 
-    // What it may have learned, it says through every channel there is.
-    for (_, value) in CANARIES {
-        for said in spellings(value).into_iter().take(3) {
-            let said = format!("got {said} out");
-            deed(server, all, "zoo", "echo", json!({"said": said, said.clone(): 1}));
-            deed(server, all, "zoo", "error", json!({"code": said, "message": said}));
-            deed(server, all, "zoo", "panic_now", json!({"message": said}));
-            deed(server, all, "zoo", "log", json!({"message": said, "fields": [[said, said]], "level": "error"}));
-        }
+    // What it is told, it says through every channel there is.
+    for (id, _) in tellings() {
+        let run = server.start_run(&id, json!({}));
+        server.wait_run(&run);
+        show(server, all, &run);
     }
     shown
 }

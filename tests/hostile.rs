@@ -210,9 +210,9 @@ fn open_files(server: &Server) -> Vec<String> {
     targets
 }
 
-/// Whether an open file is one of the server's own database.
+/// Whether an open file is one of the server's own database, or the memory image of a component that is loaded.
 fn is_own(file: &str) -> bool {
-    file.contains("/data/compozy.db")
+    file.contains("/data/compozy.db") || file.starts_with("/memfd:wasm-memory-image")
 }
 
 /// The same after an ordinary run, when what is opened lazily is open.

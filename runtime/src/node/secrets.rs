@@ -96,6 +96,8 @@ impl Secrets {
     fn error(&self, error: StepError) -> StepError {
         let (detail, help) = (error.detail, error.help);
         StepError {
+            // A plugin chooses its codes.
+            code: self.text(error.code),
             message: self.text(error.message),
             detail: detail.map(|text| self.text(text)),
             help: help.map(|text| self.text(text)),
@@ -209,7 +211,7 @@ mod tests {
         assert_eq!(done.output.as_str(), r#"{"t":"***"}"#);
         assert!(matches!(done.transition, Rendered { next: Some(Target::Unknown(id)), with: Some(with) }
             if id == "***" && with == masked.clone()));
-        let mut error = StepError::new("x", ErrorKind::Tool, "got can\"ary");
+        let mut error = StepError::new("x 1234", ErrorKind::Tool, "got can\"ary");
         error.detail = Some("1234".into());
         let failed = Outcome::Failed(Failure {
             input: None,
@@ -219,6 +221,7 @@ mod tests {
             usage: Vec::new(),
         });
         let Outcome::Failed(failure) = secrets.outcome(failed) else { panic!("it failed") };
+        assert_eq!(failure.error.code, "x ***");
         assert_eq!((failure.error.message.as_str(), failure.error.detail.as_deref()), ("got ***", Some("***")));
         assert_eq!(failure.output.unwrap().as_str(), "\"***\"");
         let items = Items { values: vec![Json::from(&value)].into(), ids: None };

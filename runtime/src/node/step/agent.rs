@@ -310,7 +310,7 @@ impl Executor {
     /// A model learns no secret from what went wrong either.
     fn masked(&self, error: StepError) -> StepError {
         let secrets = self.watchers.secrets();
-        StepError { message: secrets.text(error.message), ..error }
+        StepError { code: secrets.text(error.code), message: secrets.text(error.message), ..error }
     }
 
     /// Tells those who watch the run, if anybody does.
