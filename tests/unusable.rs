@@ -35,7 +35,7 @@ fn broken_plugin_files_are_told_at_load() {
     let cases: [(Option<&[u8]>, &str); 4] = [
         (None, "error[CZ0701]: 'it': no usable implementation: cannot read ./plugins/it.wasm: entity not found"),
         (Some(b"hello"), "error[CZ0702]: 'it': not a tool component: it is not WebAssembly"),
-        (Some(&zoo[..5_000]), "error[CZ0702]: 'it': not a tool component: unexpected end-of-file (at offset 0x93f)"),
+        (Some(&zoo[..5_000]), "error[CZ0702]: 'it': not a tool component: unexpected end-of-file (at offset 0xb42)"),
         (Some(&other), "error[CZ0702]: 'it': not a tool component: it does not export compozy:plugin/tool@0.1.0"),
     ];
     for (bytes, expected) in cases {

@@ -120,7 +120,7 @@ impl fmt::Debug for Mask {
 fn inside_base64(value: &str) -> impl Iterator<Item = String> {
     [(1, 2), (2, 3), (0, 0)].into_iter().flat_map(move |(before, unsure)| {
         let bytes: Vec<u8> = std::iter::repeat_n(0, before).chain(value.bytes()).collect();
-        let is_whole = bytes.len() % 3 == 0;
+        let is_whole = bytes.len().is_multiple_of(3);
         [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)].into_iter().filter_map(move |text| {
             let end = text.len() - usize::from(!is_whole);
             text.get(unsure..end).filter(|sure| sure.len() >= SHORTEST_CODED).map(str::to_owned)

@@ -34,7 +34,7 @@ fn present() -> Result<(String, Vec<u8>)> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(process::project_root().join("wit")).context("read wit/")?;
     let version = resolve.packages[package].name.version.clone().context("find the version of compozy:plugin")?;
-    let bytes = wit_component::encode(&mut resolve, package).context("encode wit/")?;
+    let bytes = wit_component::encode(&resolve, package).context("encode wit/")?;
     Ok((version.to_string(), bytes))
 }
 

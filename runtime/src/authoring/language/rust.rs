@@ -124,8 +124,7 @@ fn artifact(messages: &str) -> Option<PathBuf> {
     let files = artifacts.filter_map(|message| message.get("filenames")?.as_array().cloned()).flatten();
     files
         .filter_map(|file| file.as_str().map(PathBuf::from))
-        .filter(|file| file.extension().is_some_and(|e| e == "wasm"))
-        .next_back()
+        .rfind(|file| file.extension().is_some_and(|e| e == "wasm"))
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ async fn falls_to_zero(count: &AtomicUsize) {
     let started = Instant::now();
     while count.load(Ordering::SeqCst) > 0 {
         assert!(started.elapsed() < Duration::from_secs(10), "{count:?} are still there");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        crate::clock::Clock::system().sleep(Duration::from_millis(5)).await;
     }
 }
 
