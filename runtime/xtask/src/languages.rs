@@ -37,7 +37,8 @@ pub(crate) fn verify() -> Result<()> {
             Err(error) => eprintln!("{name} is left out after {:.0} s: {error:#}", begun.elapsed().as_secs_f64()),
         }
     }
-    let arguments = ["test", "--package", "compozy", "--test", "integration", "--", "languages::", "--nocapture"];
+    // The whole workspace, so that nothing is compiled again with other features than for the step before.
+    let arguments = ["test", "--workspace", "--test", "integration", "--", "languages::", "--nocapture"];
     process::run(process::cargo(".", arguments).env("COMPOZY_TEST_LANGUAGES", ready.join(",")))
 }
 
