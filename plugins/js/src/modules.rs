@@ -90,8 +90,9 @@ fn with_named_default(text: &str, error: &JsError) -> Option<String> {
     let start = head.trim_end().strip_suffix("default")?.trim_end().strip_suffix("export")?;
     let between = head.get(start.len()..)?;
     let lines = "\n".repeat(between.matches('\n').count());
-    let blanks = between.rsplit('\n').next().unwrap_or_default().len().saturating_sub(NAMED.len());
-    let blanks = " ".repeat(blanks);
+    // On the line of what follows: the new name stands on the first.
+    let last = between.rsplit('\n').next().unwrap_or_default().len();
+    let blanks = " ".repeat(if lines.is_empty() { last.saturating_sub(NAMED.len()) } else { last });
     Some(format!("{start}{NAMED}{lines}{blanks}{tail}\nexport {{ _dflt__ as default }};"))
 }
 
@@ -175,8 +176,8 @@ mod tests {
             JsNativeError::syntax().with_message(message).into()
         };
         for (text, line, column, expected) in [
-            ("export default async () => 1", 1, 22, Some("const _dflt__=async () => 1")),
-            ("a;\nexport\n\n  default async x => x", 4, 17, Some("a;\nconst _dflt__=\n\n async x => x")),
+            ("export default async () => 1", 1, 22, Some("const _dflt__= async () => 1")),
+            ("a;\nexport\n\n  default async x => x", 4, 17, Some("a;\nconst _dflt__=\n\n          async x => x")),
             ("async (x) => x", 1, 7, None),
             ("export default async", 9, 9, None),
         ] {
