@@ -138,3 +138,29 @@ fn permissions_are_the_tools_own() {
     assert_eq!(bare.code, 1, "{bare}");
     assert!(bare.stderr.contains("CZ0703") && bare.stderr.contains("permissions.kv: read"), "{bare}");
 }
+
+/// A script asks the project's model; without its permission it is refused, and the refusal names the line to add.
+#[test]
+fn a_script_asks_a_model_only_where_it_may() {
+    let asks = "import { llm } from 'compozy';\n\
+                export default async ({ text }) => ({ said: (await llm.chat(text)).text });\n";
+    for permissions in ["{llm: true}", "{}"] {
+        let project = Project::sqlite(&format!(
+            "llm: {{providers: [{{id: m, type: mock}}]}}\n\
+             tools: [{{id: ask, script: ./tools/ask.js, permissions: {permissions}}}]\n"
+        ));
+        project.file("tools/ask.js", asks);
+        project.file("workflows/w.yaml", "id: w\ntasks: [{id: t, tool: ask, with: {text: Hi}, retries: 0}]\n");
+        let run = project.compozy(&["workflow", "run", "w", "-o", "json"]);
+        if permissions == "{}" {
+            assert_eq!(run.code, 1, "{run}");
+            let told = format!("{run}");
+            assert!(told.contains("CZ0703") && told.contains("permissions.llm: true"), "{run}");
+        } else {
+            let run = run.ok().json();
+            assert_eq!(run["output"], json!({"said": "[mock] Hi"}), "{run:#}");
+            let usage = &run["usage"];
+            assert!(usage.to_string().contains("mock"), "what it asked is counted: {usage}");
+        }
+    }
+}

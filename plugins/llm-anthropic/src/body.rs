@@ -120,24 +120,15 @@ mod tests {
     use crate::settings::{JsonMode, Settings};
     use compozy_plugin::Result;
     use compozy_plugin::llm::{Message, Parameters, Request, Role, ToolCall, ToolDefinition};
+    use llm_wire::testing::{self, message, tool};
     use serde_json::{Value, json};
 
-    fn message(role: Role, content: &str) -> Message {
-        Message { role, content: content.to_owned(), tool_calls: vec![], tool_call_id: None }
-    }
-
     fn request(messages: Vec<Message>) -> Request {
-        let parameters =
-            Parameters { temperature: None, top_p: None, max_tokens: None, seed: None, stop: vec![], extra: None };
-        Request { model: "claude-haiku-4-5".to_owned(), messages, tools: vec![], output_schema: None, parameters }
+        testing::request("claude-haiku-4-5", messages)
     }
 
     fn hi() -> Request {
         request(vec![message(Role::User, "Hi")])
-    }
-
-    fn tool() -> ToolDefinition {
-        ToolDefinition { name: "f".into(), description: "d".into(), input_schema: r#"{"type":"object"}"#.into() }
     }
 
     fn check(request: &Request, settings: &str, delivery: Delivery) -> Result<Value> {

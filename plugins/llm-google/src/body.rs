@@ -126,20 +126,11 @@ mod tests {
     use crate::settings::Settings;
     use compozy_plugin::Result;
     use compozy_plugin::llm::{Message, Parameters, Request, Role, ToolCall, ToolDefinition};
+    use llm_wire::testing::{self, message, tool};
     use serde_json::{Value, json};
 
-    fn message(role: Role, content: &str) -> Message {
-        Message { role, content: content.to_owned(), tool_calls: vec![], tool_call_id: None }
-    }
-
     fn request(messages: Vec<Message>) -> Request {
-        let parameters =
-            Parameters { temperature: None, top_p: None, max_tokens: None, seed: None, stop: vec![], extra: None };
-        Request { model: "gemini-2.5-flash".to_owned(), messages, tools: vec![], output_schema: None, parameters }
-    }
-
-    fn tool() -> ToolDefinition {
-        ToolDefinition { name: "f".into(), description: "d".into(), input_schema: r#"{"type":"object"}"#.into() }
+        testing::request("gemini-2.5-flash", messages)
     }
 
     fn check(request: &Request, settings: &str) -> Result<Value> {

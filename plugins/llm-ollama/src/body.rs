@@ -102,17 +102,11 @@ mod tests {
     use crate::settings::Settings;
     use compozy_plugin::Result;
     use compozy_plugin::llm::{Message, Parameters, Request, Role, ToolCall, ToolDefinition};
+    use llm_wire::testing::{self, message};
     use serde_json::{Value, json};
 
-    fn message(role: Role, content: &str) -> Message {
-        Message { role, content: content.to_owned(), tool_calls: vec![], tool_call_id: None }
-    }
-
     fn request() -> Request {
-        let parameters =
-            Parameters { temperature: None, top_p: None, max_tokens: None, seed: None, stop: vec![], extra: None };
-        let messages = vec![message(Role::User, "Hi")];
-        Request { model: "llama3.2".to_owned(), messages, tools: vec![], output_schema: None, parameters }
+        testing::hi("llama3.2")
     }
 
     fn check(request: &Request, settings: &str, delivery: Delivery) -> Result<Value> {

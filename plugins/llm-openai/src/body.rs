@@ -103,13 +103,11 @@ mod tests {
     use crate::settings::Settings;
     use compozy_plugin::Result;
     use compozy_plugin::llm::{Message, Parameters, Request, Role, ToolCall, ToolDefinition};
+    use llm_wire::testing::{self, message, tool};
     use serde_json::{Value, json};
 
     fn request() -> Request {
-        let parameters =
-            Parameters { temperature: None, top_p: None, max_tokens: None, seed: None, stop: vec![], extra: None };
-        let message = Message { role: Role::User, content: "Hi".to_owned(), tool_calls: vec![], tool_call_id: None };
-        Request { model: "m".to_owned(), messages: vec![message], tools: vec![], output_schema: None, parameters }
+        testing::hi("m")
     }
 
     fn check(request: &Request, json_mode: JsonMode, delivery: Delivery) -> Result<Value> {
@@ -128,23 +126,9 @@ mod tests {
     fn a_full_body_has_everything() {
         let mut request = request();
         let call = ToolCall { id: "c1".to_owned(), name: "f".to_owned(), arguments: "{\"x\":1}".to_owned() };
-        request.messages.push(Message {
-            role: Role::Assistant,
-            content: String::new(),
-            tool_calls: vec![call],
-            tool_call_id: None,
-        });
-        request.messages.push(Message {
-            role: Role::Tool,
-            content: "2".to_owned(),
-            tool_calls: vec![],
-            tool_call_id: Some("c1".to_owned()),
-        });
-        request.tools.push(ToolDefinition {
-            name: "f".to_owned(),
-            description: "d".to_owned(),
-            input_schema: r#"{"type":"object"}"#.to_owned(),
-        });
+        request.messages.push(Message { tool_calls: vec![call], ..message(Role::Assistant, "") });
+        request.messages.push(Message { tool_call_id: Some("c1".to_owned()), ..message(Role::Tool, "2") });
+        request.tools.push(tool());
         request.output_schema = Some(r#"{"type":"object","required":["a"]}"#.to_owned());
         request.parameters = Parameters {
             temperature: Some(0.5),

@@ -12,6 +12,8 @@ pub mod gathered;
 mod lines;
 mod sse;
 pub mod stream;
+#[doc(hidden)]
+pub mod testing;
 
 use std::cell::RefCell;
 use std::marker::PhantomData;

@@ -7,6 +7,7 @@ use wit_component::{DecodedWasm, WitPrinter};
 use wit_parser::{Resolve, WorldId};
 
 use super::{Error, encode};
+use crate::plugin::entry;
 
 /// Size of a page of memory, in bytes (WebAssembly 2.0 §4.2.8).
 const PAGE: u64 = 64 << 10;
@@ -46,13 +47,8 @@ const GRANTS: &[(&str, &str)] = &[
 const POSSIBLE_GRANTS: &[(&str, &str)] =
     &[("wasi:cli/environment@", "env: [NAME]"), ("wasi:filesystem/preopens@", "fs: [{path: FOLDER}]")];
 
-/// Kinds by the interface that makes them.
-const KINDS: &[(&str, PluginKind)] = &[
-    ("compozy:plugin/tool@", PluginKind::Tool),
-    ("compozy:plugin/llm-provider@", PluginKind::Llm),
-    ("compozy:plugin/embedder@", PluginKind::Embedder),
-    ("compozy:plugin/template@", PluginKind::Template),
-];
+/// Kinds in the order they are told.
+const KINDS: [PluginKind; 4] = [PluginKind::Tool, PluginKind::Llm, PluginKind::Embedder, PluginKind::Template];
 
 /// Looks into a component.
 ///
@@ -67,7 +63,7 @@ pub fn findings(wasm: &[u8]) -> Result<Findings, Error> {
     let imports = found.map(|world| names(&mut world.imports.keys())).unwrap_or_default();
     let exports = found.map(|world| names(&mut world.exports.keys())).unwrap_or_default();
     Ok(Findings {
-        kinds: matching(KINDS, &exports),
+        kinds: KINDS.into_iter().filter(|kind| exports.iter().any(|name| entry::is_interface(name, *kind))).collect(),
         grants: matching(GRANTS, &imports),
         possible_grants: matching(POSSIBLE_GRANTS, &imports),
         imports,

@@ -145,8 +145,8 @@ fn interface(kind: PluginKind) -> &'static str {
     }
 }
 
-/// Versions of one minor line are compatible.
-fn is_interface(export: &str, kind: PluginKind) -> bool {
+/// Whether an export is the interface of a kind. Versions of one minor line are compatible.
+pub(crate) fn is_interface(export: &str, kind: PluginKind) -> bool {
     let line = |name: &str| name.rsplit_once('.').map(|(line, _patch)| line.to_owned());
     line(export).is_some_and(|exported| Some(exported) == line(interface(kind)))
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub(crate) use compozy_lang::plan::ModelGrant;
 use compozy_lang::plan::{Access, Permissions};
@@ -26,6 +26,8 @@ pub struct Grants {
     secrets: BTreeMap<String, Option<Secret>>,
     llm: Option<ModelGrant>,
     environment: Arc<dyn Environment>,
+    /// Made at its first use: a plugin that logs asks for it with every record.
+    mask: OnceLock<Mask>,
     /// Actions that were refused and logged, so that a loop does not flood the log.
     logged: Mutex<HashSet<String>>,
 }
@@ -76,6 +78,7 @@ impl Grants {
             secrets: BTreeMap::new(),
             llm: None,
             environment: Arc::new(Fixed::default()),
+            mask: OnceLock::new(),
             logged: Mutex::default(),
         }
     }
@@ -103,6 +106,7 @@ impl Grants {
             secrets: permissions.secrets.iter().map(|name| (name.clone(), None)).collect(),
             llm: permissions.llm.clone(),
             environment,
+            mask: OnceLock::new(),
             logged: Mutex::default(),
         })
     }
@@ -185,9 +189,11 @@ impl Grants {
     }
 
     /// Strikes out every granted secret.
-    pub(crate) fn mask(&self) -> Mask {
-        let secrets = self.all_secrets();
-        Mask::new(secrets.iter().map(|(_, secret)| secret.reveal()))
+    pub(crate) fn mask(&self) -> &Mask {
+        self.mask.get_or_init(|| {
+            let secrets = self.all_secrets();
+            Mask::new(secrets.iter().map(|(_, secret)| secret.reveal()))
+        })
     }
 
     /// Refuses `action`, which `permissions.<line>` would allow, and logs it the first time.
