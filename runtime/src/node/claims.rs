@@ -16,6 +16,9 @@ const BATCH: usize = 64;
 /// The claim loop looks at the queue at least this often, should every wake-up have been missed.
 const POLL: Duration = Duration::from_secs(1);
 
+/// How often the queue is counted before a count beside a claim is taken as well: it is wrong by what that claim took.
+const COUNTS: u32 = 4;
+
 /// Claims queued runs whenever there are slots, until the node stops.
 pub(crate) async fn claim_loop(worker: Arc<Worker>) {
     while !worker.stopping.load(Ordering::Relaxed) {
@@ -38,9 +41,11 @@ async fn claim_all(worker: &Arc<Worker>) -> Result<(), storage::Error> {
             return Ok(());
         }
         let limit = u32::try_from(free).unwrap_or(u32::MAX);
+        let claiming = worker.pending.claiming();
         let claimed = worker.storage.claim(&worker.id, limit, worker.clock.now()).await?;
         let count = claimed.len();
         worker.pending.claimed(count as u64, count < free);
+        drop(claiming);
         if count == 0 {
             return Ok(());
         }
@@ -78,11 +83,15 @@ async fn free_abandoned(worker: &Worker) {
     }
 }
 
-/// Counts the queue.
+/// Counts the queue, between two claims and starts if there is a moment between them.
 pub(crate) async fn count(worker: &Worker) {
-    match worker.storage.queue_length().await {
-        Ok(length) => worker.pending.counted(length),
-        Err(error) => tracing::warn!("failed to count the queue: {error}"),
+    for attempt in 1..=COUNTS {
+        let before = worker.pending.quiet();
+        match worker.storage.queue_length().await {
+            Ok(_) if attempt < COUNTS && (before.is_none() || worker.pending.quiet() != before) => {}
+            Ok(length) => return worker.pending.counted(length),
+            Err(error) => return tracing::warn!("failed to count the queue: {error}"),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! The rows are the truth. What this node counts beside them is put right whenever it looks at them: when it is
 //! launched, with its lease, and when another process has written.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::storage::row::QueueLength;
 
@@ -17,7 +17,15 @@ pub(crate) struct Pending {
     claimable: AtomicI64,
     /// Being stored now.
     coming: AtomicI64,
+    /// Claims under way.
+    going: AtomicI64,
+    /// How often one of these numbers has changed.
+    changes: AtomicU64,
 }
+
+/// A claim under way: until it is dropped, nobody can say which of the counted rows it took.
+#[derive(Debug)]
+pub(crate) struct Claiming<'a>(&'a Pending);
 
 /// A place in the queue for a run that is being stored; given back when dropped.
 #[derive(Debug)]
@@ -27,7 +35,8 @@ impl Pending {
     /// A queue of at most `limit` runs, empty until it is counted.
     pub(crate) fn new(limit: u64) -> Self {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        Self { limit, stored: AtomicI64::new(0), claimable: AtomicI64::new(0), coming: AtomicI64::new(0) }
+        let [stored, claimable, coming, going] = [const { AtomicI64::new(0) }; 4];
+        Self { limit, stored, claimable, coming, going, changes: AtomicU64::new(0) }
     }
 
     /// No place is left.
@@ -53,6 +62,13 @@ impl Pending {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.stored.fetch_add(count, Ordering::Relaxed);
         self.claimable.fetch_add(count, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// A claim begins.
+    pub(crate) fn claiming(&self) -> Claiming<'_> {
+        self.going.fetch_add(1, Ordering::Release);
+        Claiming(self)
     }
 
     /// So many were claimed; `all`: nothing claimable is left.
@@ -64,6 +80,14 @@ impl Pending {
         } else {
             self.claimable.fetch_sub(count, Ordering::Relaxed);
         }
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// A number that is another one after each change; `None` while rows come or go. Rows that were counted between two
+    /// equal answers are what this node believes to be there.
+    pub(crate) fn quiet(&self) -> Option<u64> {
+        let moving = self.going.load(Ordering::Acquire) + self.coming.load(Ordering::Acquire);
+        (moving == 0).then(|| self.changes.load(Ordering::Acquire))
     }
 
     /// So it is stored.
@@ -86,7 +110,15 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.coming.fetch_sub(1, Ordering::Relaxed);
+        self.0.changes.fetch_add(1, Ordering::Release);
+        self.0.coming.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Drop for Claiming<'_> {
+    fn drop(&mut self) {
+        self.0.changes.fetch_add(1, Ordering::Release);
+        self.0.going.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -113,5 +145,22 @@ mod tests {
         assert!(!pending.any_claimable());
         pending.counted(QueueLength { claimable: 0, gated: 2 });
         assert!(pending.place().is_none() && !pending.any_claimable());
+    }
+
+    #[test]
+    fn what_was_counted_beside_a_claim_or_a_start_is_known_to_be_old() {
+        let pending = Pending::new(9);
+        let before = pending.quiet();
+        assert!(before.is_some() && pending.quiet() == before);
+        let claim = pending.claiming();
+        assert_eq!(pending.quiet(), None);
+        drop(claim);
+        assert!(pending.quiet().is_some() && pending.quiet() != before, "a claim that began and ended in between");
+        let place = pending.place();
+        assert_eq!(pending.quiet(), None);
+        drop(place);
+        let before = pending.quiet();
+        pending.queued(1);
+        assert!(pending.quiet().is_some() && pending.quiet() != before);
     }
 }
