@@ -16,6 +16,7 @@ pub mod row;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
+pub mod table;
 
 use std::sync::Arc;
 

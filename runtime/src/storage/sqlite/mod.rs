@@ -1,5 +1,7 @@
 //! The SQLite driver: one file or one private in-memory database, one writer per process.
 
+#[cfg(test)]
+mod catalog;
 mod changes;
 mod check;
 mod checkpoint;
