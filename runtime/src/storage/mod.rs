@@ -17,6 +17,7 @@ pub mod sqlite;
 #[cfg(test)]
 mod suite;
 pub mod table;
+pub mod transfer;
 
 use std::sync::Arc;
 
@@ -326,6 +327,11 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
 
     /// Every violated invariant of cli-and-api §9.2, one sentence each; empty when the database is sound.
     async fn check(&self) -> Result<Vec<String>, Error>;
+
+    /// Export and import; `None`: this storage has neither.
+    fn transfer(&self) -> Option<&dyn transfer::Transfer> {
+        None
+    }
 
     /// Finishes the queue, checkpoints and closes. Later calls fail with [`Error::Unavailable`].
     async fn close(&self);

@@ -40,7 +40,7 @@ pub enum Travels {
 }
 
 /// A column.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Column {
     /// Its name.
     pub name: &'static str,
@@ -102,7 +102,7 @@ impl Class {
 }
 
 /// A table.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Table {
     /// Its name.
     pub name: &'static str,
@@ -129,6 +129,22 @@ impl Table {
     /// What an exported row consists of, in order.
     pub fn travelling(&self) -> impl Iterator<Item = &'static Column> + use<> {
         self.joined.iter().chain(self.columns).filter(|column| column.travels != Travels::No)
+    }
+
+    /// Columns that travel and tell two of its rows apart.
+    #[must_use]
+    pub fn identity(&self) -> &'static [&'static str] {
+        match self.name {
+            "signals" => &["exec_id", "signal_id"],
+            "attempts" => self.order,
+            _ => self.key,
+        }
+    }
+
+    /// Place of a column in what travels.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.travelling().position(|column| column.name == name)
     }
 
     /// Whether its rows belong to a run, which their column `exec_id` names.
@@ -191,6 +207,9 @@ const fn unasked(column: Column) -> Column {
 const fn local(column: Column) -> Column {
     Column { travels: Travels::No, ..column }
 }
+
+/// Version of this list: the number of the migration that made it so.
+pub const VERSION: i64 = 5;
 
 /// Every table, those that travel first.
 pub const TABLES: &[Table] = &[
@@ -583,14 +602,14 @@ pub const TABLES: &[Table] = &[
         columns: &[
             local(text("export_id")),
             local(text("table_name")),
-            // '' where the row belongs to no run.
-            local(text("exec_id")),
+            // The run, or the digest of a definition; else empty.
+            local(text("name")),
             local(integer("position")),
             // To be inserted; to take the place of a run with all its rows; known already; left out.
             local(words("act", &["insert", "replace", "same", "known", "left"])),
             local(optional(json("content"))),
         ],
-        key: &["export_id", "table_name", "exec_id", "position"],
+        key: &["export_id", "table_name", "name", "position"],
         order: &[],
         class: None,
         joined: &[],

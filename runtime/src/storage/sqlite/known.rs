@@ -75,7 +75,9 @@ impl Known {
                     self.runs.insert(run.exec_id.clone(), (Arc::clone(&run.status), durability));
                 }
             }
-            (Work::Operation(Operation::HandBack { .. } | Operation::Recover { .. }), Ok(_)) => self.runs.clear(),
+            (Work::Operation(Operation::HandBack { .. } | Operation::Recover { .. } | Operation::Import(_)), Ok(_)) => {
+                self.runs.clear()
+            }
             (work, Err(_)) => self.forget(work),
             (Work::Operation(_), Ok(_)) => {}
         }

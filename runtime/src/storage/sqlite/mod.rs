@@ -11,7 +11,9 @@ mod database;
 mod desk;
 mod encode;
 mod error;
+mod export;
 mod gate;
+mod import;
 mod known;
 mod list;
 mod locks;
@@ -28,6 +30,7 @@ mod statement;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod writer;
 
 use std::sync::Arc;
@@ -316,6 +319,10 @@ impl Storage for SqliteStorage {
 
     async fn check(&self) -> Result<Vec<String>, Error> {
         check::check(&mut *self.reader.get().await?).await
+    }
+
+    fn transfer(&self) -> Option<&dyn super::transfer::Transfer> {
+        Some(self)
     }
 
     async fn close(&self) {

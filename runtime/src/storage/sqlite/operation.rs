@@ -9,6 +9,7 @@ use super::claim::Turns;
 use super::control::{NewlySent, Publication};
 use super::encode::Encoded;
 use super::error::{from_sqlite, is_unique};
+use super::import::{self, Import};
 use super::known::Known;
 use super::outward::level_of;
 use super::schedule::{EncodedFire, Setting};
@@ -68,6 +69,7 @@ pub(super) enum Operation {
         now: Timestamp,
     },
     Sweep(Sweep),
+    Import(Import),
     PutNode(Node),
     RemoveNode(NodeId),
     Recover {
@@ -121,6 +123,7 @@ pub(super) fn run(operation: &Operation, connection: &Connection, known: &Known)
         Operation::SetSchedule { schedule_id, setting, next_fire_at } => {
             schedule::set(connection, schedule_id, setting, *next_fire_at)
         }
+        Operation::Import(import) => return import::run(connection, known.turns(), import),
         Operation::Sweep(sweep) => sweep::run(connection, sweep).map(Outcome::Removed),
         Operation::PutNode(node) => put_node(connection, node),
         Operation::RemoveNode(node) => {

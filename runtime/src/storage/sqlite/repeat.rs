@@ -68,6 +68,7 @@ impl Operation {
             | Self::Declare { .. }
             | Self::SetSchedule { .. }
             | Self::Fire(_)
+            | Self::Import(_)
             | Self::Sweep(_) => return None,
         })
     }

@@ -25,9 +25,10 @@ CREATE TABLE import_progress (
 CREATE TABLE import_rows (
     export_id TEXT NOT NULL,
     table_name TEXT NOT NULL,
-    exec_id TEXT NOT NULL,
+    -- The run, or the digest of a definition; else empty.
+    name TEXT NOT NULL,
     position INTEGER NOT NULL,
     act TEXT NOT NULL CHECK (act IN ('insert', 'replace', 'same', 'known', 'left')),
     content TEXT,
-    PRIMARY KEY (export_id, table_name, exec_id, position)
+    PRIMARY KEY (export_id, table_name, name, position)
 ) STRICT, WITHOUT ROWID;
