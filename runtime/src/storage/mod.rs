@@ -16,6 +16,7 @@ pub mod row;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
+mod work;
 
 use std::sync::Arc;
 
