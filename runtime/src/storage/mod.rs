@@ -18,6 +18,7 @@ pub mod sqlite;
 mod suite;
 pub mod table;
 pub mod transfer;
+mod work;
 
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::super::Error;
 use super::super::table::{Class, Column, Kind, Table};
 use super::super::transfer::{Cell, Row, RunChoice, Selection, Snapshot, Source};
+use super::super::work::operation::list;
 use super::error::from_sqlx;
 
 /// A read transaction with its place in each table.
@@ -158,7 +159,7 @@ impl Source {
     ) -> sqlx::query::Query<'q, Sqlite, SqliteArguments> {
         match self {
             Self::Selected(Selection { runs, .. }) => {
-                let statuses = (!runs.statuses.is_empty()).then(|| super::operation::list(&runs.statuses));
+                let statuses = (!runs.statuses.is_empty()).then(|| list(&runs.statuses));
                 query
                     .bind(runs.workflow_id.clone())
                     .bind(runs.exec_id.clone())

@@ -7,25 +7,15 @@ use rusqlite::{Connection, OptionalExtension as _, ToSql, params, params_from_it
 use super::super::Error;
 use super::super::table::{self, Kind, Table, Travels};
 use super::super::transfer::{Act, Cell, ImportBatch, Progress, Row, Staged};
-use super::claim::Turns;
-use super::encode::{REFERENCE, TERMINAL};
+use super::super::work::encode::{REFERENCE, TERMINAL};
+use super::super::work::import::{Import, from_content, to_content};
+use super::super::work::operation::Outcome;
+use super::super::work::turns::Turns;
 use super::error::{from_sqlite, is_unique};
 use super::gate;
-use super::writer::Outcome;
 
 /// Rows removed in one transaction of an abort.
 const REMOVED: i64 = 1_000;
-
-/// What is to be done.
-#[derive(Debug)]
-pub(super) enum Import {
-    /// One step.
-    Write { batch: Box<ImportBatch>, now: Timestamp },
-    /// The end.
-    Finish { export_id: String, now: Timestamp },
-    /// Some of the undoing. [`Outcome::Count`] rows were removed; none: it is undone.
-    Abort { export_id: String },
-}
 
 impl ToSql for Cell {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -100,28 +90,6 @@ fn stage(connection: &Connection, export_id: &str, staged: &Staged, now: Timesta
         refer(connection, staged.table, row, now)?;
     }
     Ok(())
-}
-
-/// A row as JSON text.
-fn to_content(row: &Row) -> String {
-    let cell = |cell: &Cell| match cell {
-        Cell::Null => serde_json::Value::Null,
-        Cell::Integer(number) => (*number).into(),
-        Cell::Text(text) => text.as_str().into(),
-    };
-    serde_json::Value::from(row.iter().map(cell).collect::<Vec<_>>()).to_string()
-}
-
-/// What [`to_content`] gave.
-pub(super) fn from_content(text: &str) -> Result<Row, Error> {
-    let cells: Vec<serde_json::Value> =
-        serde_json::from_str(text).map_err(|error| Error::Unusable(format!("a waiting row: {error}")))?;
-    let cell = |cell: serde_json::Value| match cell {
-        serde_json::Value::String(text) => Cell::Text(text),
-        serde_json::Value::Number(number) => number.as_i64().map_or(Cell::Null, Cell::Integer),
-        _ => Cell::Null,
-    };
-    Ok(cells.into_iter().map(cell).collect())
 }
 
 /// The payloads that a row of a run refers to are needed by it.

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::super::Error;
-use super::encode::hex;
+use super::super::work::encode::hex;
 use super::error::from_sqlx;
 
 /// `CMPZ`, in the header of every database of ours (<https://www.sqlite.org/fileformat.html#application_id>).

@@ -11,13 +11,12 @@ use sqlx::sqlite::SqliteRow;
 use super::super::Error;
 use super::super::table::Table;
 use super::super::transfer::{Act, ImportBatch, Progress, Row, Snapshot, Source, Staged, Transfer};
+use super::super::work::import::{Import, from_content};
+use super::super::work::operation::{Operation, Outcome, list};
 use super::SqliteStorage;
 use super::error::from_sqlx;
 use super::export::{self, SqliteSnapshot};
-use super::import::{self, Import};
-use super::operation::{self, Operation};
 use super::read::Columns;
-use super::writer::Outcome;
 
 #[async_trait]
 impl Transfer for SqliteStorage {
@@ -36,7 +35,7 @@ impl Transfer for SqliteStorage {
 
     async fn payloads(&self, hashes: &[&str]) -> Result<Vec<String>, Error> {
         let sql = "SELECT p.hash FROM json_each(?) AS w CROSS JOIN payloads AS p ON p.hash = w.value";
-        let query = sqlx::query(sql).bind(operation::list(hashes));
+        let query = sqlx::query(sql).bind(list(hashes));
         let rows = query.fetch_all(&mut *self.reader.get().await?).await.map_err(from_sqlx)?;
         rows.iter().map(|row| row.try_get_unchecked(0).map_err(from_sqlx)).collect()
     }
@@ -45,7 +44,7 @@ impl Transfer for SqliteStorage {
         let sql = "SELECT e.exec_id, e.import_id, e.import_hash FROM json_each(?) AS w \
                    CROSS JOIN executions AS e ON e.exec_id = w.value \
                    WHERE e.import_id IS NOT NULL AND e.import_hash IS NOT NULL";
-        let query = sqlx::query(sql).bind(operation::list(runs));
+        let query = sqlx::query(sql).bind(list(runs));
         let rows = query.fetch_all(&mut *self.reader.get().await?).await.map_err(from_sqlx)?;
         let pair = |row: &SqliteRow| {
             let mut columns = Columns { row, next: 0 };
@@ -69,7 +68,7 @@ impl Transfer for SqliteStorage {
     ) -> Result<HashMap<String, Act>, Error> {
         let sql = "SELECT i.name, i.act FROM json_each(?2) AS w CROSS JOIN import_rows AS i \
                    ON i.export_id = ?1 AND i.table_name = ?3 AND i.name = w.value";
-        let query = sqlx::query(sql).bind(export_id.to_owned()).bind(operation::list(names)).bind(table.name);
+        let query = sqlx::query(sql).bind(export_id.to_owned()).bind(list(names)).bind(table.name);
         let rows = query.fetch_all(&mut *self.reader.get().await?).await.map_err(from_sqlx)?;
         let pair = |row: &SqliteRow| {
             let mut columns = Columns { row, next: 0 };
@@ -93,7 +92,7 @@ impl Transfer for SqliteStorage {
         let staged = |row: &SqliteRow| {
             let mut columns = Columns { row, next: 0 };
             let (name, position, word) = (columns.text()?, columns.number()?, columns.text()?);
-            let row = columns.text_option()?.map(|text| import::from_content(&text)).transpose()?;
+            let row = columns.text_option()?.map(|text| from_content(&text)).transpose()?;
             Ok(Staged { table, name, position, act: act(&word)?, row })
         };
         rows.iter().map(staged).collect()
