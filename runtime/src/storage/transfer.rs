@@ -7,11 +7,14 @@
 //! the rows of `executions`; what belongs to a run that is new is written where it belongs at once, since nobody looks
 //! there without the run. [`Transfer::import_finish`] moves what waits in one transaction.
 
+mod check;
+
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 use compozy_engine::time::Timestamp;
 
+pub use self::check::{Seen, check};
 use super::Error;
 use super::table::{Class, Table};
 

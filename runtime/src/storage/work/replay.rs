@@ -137,7 +137,7 @@ fn moves(from: &str, to: &str) -> bool {
         || TERMINAL.contains(&to)
         || matches!(
             (from, to),
-            ("PENDING", "RUNNING")
+            ("PENDING", "RUNNING" | "PAUSED")
                 | ("RUNNING", "WAITING" | "PAUSED")
                 | ("WAITING", "RUNNING" | "PAUSED")
                 | ("PAUSED", "RUNNING" | "WAITING")
