@@ -206,7 +206,7 @@ impl Importer<'_> {
     }
 
     /// Whether what is written down is still this import.
-    async fn is_mine(&self) -> bool {
+    async fn is_mine(&mut self) -> bool {
         let noted = self.sink.imports().await.unwrap_or_default();
         noted.iter().any(|progress| {
             progress.table.is_empty()
@@ -257,7 +257,7 @@ impl Importer<'_> {
     }
 
     /// A table begins, or goes on where it was.
-    async fn table(&self, table: &'static Table) -> Result<Under, Error> {
+    async fn table(&mut self, table: &'static Table) -> Result<Under, Error> {
         let noted = self.sink.imports().await?;
         let noted =
             noted.into_iter().find(|noted| noted.export_id == self.header.export_id && noted.table == table.name);
@@ -294,7 +294,7 @@ impl Importer<'_> {
     }
 
     /// Writes what was read, and how far it is.
-    async fn write(&self, here: &mut Under, closed: bool) -> Result<(), Error> {
+    async fn write(&mut self, here: &mut Under, closed: bool) -> Result<(), Error> {
         let now = self.now();
         let judge = Judge {
             target: self.existing,
@@ -350,7 +350,7 @@ impl Importer<'_> {
         Ok(report)
     }
 
-    async fn read_back(&self) -> Result<(), Error> {
+    async fn read_back(&mut self) -> Result<(), Error> {
         let noted = self.sink.imports().await?;
         let noted = noted.iter().filter(|noted| noted.export_id == self.header.export_id && !noted.table.is_empty());
         let wanted = noted.filter_map(|noted| Sum::parse(&noted.written)).fold(Sum::default(), Sum::with);

@@ -15,8 +15,10 @@ mod import;
 mod item;
 mod line;
 mod scan;
+mod scratch;
 #[cfg(test)]
 mod tests;
+mod words;
 mod zstd;
 
 use std::pin::Pin;
@@ -27,6 +29,8 @@ use futures_util::Stream;
 
 pub use self::export::{Exported, Form, Request as ExportRequest, export};
 pub use self::import::{InFlight, OnConflict, Report, Request as ImportRequest, TableReport, import};
+pub use self::scratch::Scratch;
+pub use self::words::{classes, usual};
 use crate::storage;
 
 /// Version of the format.

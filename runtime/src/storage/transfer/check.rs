@@ -224,7 +224,7 @@ impl Cursor {
 
 impl Children<'_> {
     /// An event; of one that moves nothing the data is left out.
-    async fn event(&self, row: &Read<'_>) -> Result<Event, Error> {
+    async fn event(&mut self, row: &Read<'_>) -> Result<Event, Error> {
         let event = row.text("event").unwrap_or_default();
         let mut data = row.text("data").filter(|_| MOVES.contains(&event.as_str()));
         if let Some(hash) = data.as_deref().and_then(|text| text.strip_prefix(REFERENCE)) {
@@ -233,7 +233,7 @@ impl Children<'_> {
         Ok(Event { seq: row.integer("seq").unwrap_or(0), event, data })
     }
 
-    async fn payload(&self, hash: &str) -> Result<Option<String>, Error> {
+    async fn payload(&mut self, hash: &str) -> Result<Option<String>, Error> {
         let Some(table) = table::find("payloads") else { return Ok(None) };
         let key = [vec![Cell::Text(hash.to_owned())]];
         let mut found = self.transfer.stored(table, &key).await?;
