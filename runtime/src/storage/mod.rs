@@ -12,6 +12,7 @@
 
 pub(crate) mod crash;
 pub mod named;
+pub mod postgres;
 pub mod row;
 pub mod sqlite;
 #[cfg(test)]
@@ -122,15 +123,18 @@ pub enum RequestOutcome {
 pub enum Options {
     /// A SQLite file or a private in-memory database.
     Sqlite(sqlite::Options),
+    /// A PostgreSQL server.
+    Postgres(Box<postgres::Options>),
 }
 
 /// Opens the database of runs with the driver that `options` name.
 ///
 /// # Errors
-/// See [`sqlite::open`].
+/// See [`sqlite::open`] and [`postgres::open`].
 pub async fn open(options: Options) -> Result<Arc<dyn Storage>, Error> {
     match options {
         Options::Sqlite(options) => Ok(Arc::new(sqlite::open(options).await?)),
+        Options::Postgres(options) => Ok(Arc::new(postgres::open(*options).await?)),
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) fn choose(
         let before = taken.len();
         match turns.before_the_oldest() {
             0 => {
-                turns.count.set(turns.count.get() + 1);
+                turns.passed();
                 taken.extend(queue.oldest()?);
             }
             turns_left => queue.highest(turns_left.min(left), &mut taken)?,

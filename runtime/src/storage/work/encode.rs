@@ -69,6 +69,7 @@ pub(in crate::storage) struct Start {
     pub(in crate::storage) workflow_id: Arc<str>,
     pub(in crate::storage) definition: Option<Definition>,
     pub(in crate::storage) idempotency: Option<Key>,
+    pub(in crate::storage) has_parent: bool,
     /// Key that it waits for in the queue.
     pub(in crate::storage) concurrency_key: Option<Arc<str>>,
     pub(in crate::storage) at: Timestamp,
@@ -100,6 +101,11 @@ impl Encoded {
     /// What is answered once its rows are written.
     pub(in crate::storage) fn outcome(&self, woken: Vec<Woken>) -> Outcome {
         if self.started.is_some() { Outcome::Started(Started::New) } else { Outcome::Committed(woken) }
+    }
+
+    /// A start of a run inside another one.
+    pub(in crate::storage) fn has_parent(&self) -> bool {
+        self.started.as_ref().is_some_and(|start| start.has_parent)
     }
 
     /// The idempotency key of a start.
@@ -429,6 +435,7 @@ pub(in crate::storage) fn start(new: NewRun) -> Result<Encoded, Error> {
         workflow_id,
         definition,
         idempotency: used,
+        has_parent: run.parent_exec_id.is_some(),
         concurrency_key: key,
         at: run.created_at,
     };

@@ -11,7 +11,7 @@ const REMEMBERED: usize = 4_096;
 /// When each workflow last had its turn. In memory only: after a restart all are equal.
 #[derive(Debug, Default)]
 pub(in crate::storage) struct Turns {
-    pub(in crate::storage) count: Cell<u64>,
+    count: Cell<u64>,
     admitted: Cell<u64>,
     last: RefCell<HashMap<String, u64>>,
 }
@@ -30,6 +30,11 @@ impl Turns {
     /// Turns before the next one that goes by age.
     pub(in crate::storage) fn before_the_oldest(&self) -> u64 {
         OLDEST_EVERY - 1 - self.count.get() % OLDEST_EVERY
+    }
+
+    /// A turn goes by age.
+    pub(in crate::storage) fn passed(&self) {
+        self.count.set(self.count.get() + 1);
     }
 
     pub(in crate::storage) fn of(&self, workflow_id: &str) -> u64 {
