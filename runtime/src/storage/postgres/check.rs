@@ -107,6 +107,7 @@ async fn rows(connection: &mut PgConnection, found: &mut Vec<String>) -> Result<
                  AND s.waiting_for::json ->> 'detail' = q.name AND q.state = 'queued'", WAITING),
         format!("SELECT 'step ' || s.exec_id || '/' || s.step_key || ' waits for run ' || (s.waiting_for::json ->> 'detail') || \
                  ', which does not exist' FROM steps AS s WHERE {} AND s.waiting_for::json ->> 'kind' = 'child' \
+                 AND EXISTS (SELECT 1 FROM executions AS e WHERE e.exec_id = s.exec_id) \
                  AND NOT EXISTS (SELECT 1 FROM executions AS c WHERE c.exec_id = s.waiting_for::json ->> 'detail')", WAITING),
         "SELECT 'signal ' || exec_id || '/' || signal_id || ' is ' || state || ' but has ' || \
          CASE WHEN settled_at IS NULL THEN 'no' ELSE 'a' END || ' time for that' FROM signals WHERE (state = 'queued') = (settled_at IS NOT NULL)".to_owned(),
@@ -138,7 +139,8 @@ async fn rows(connection: &mut PgConnection, found: &mut Vec<String>) -> Result<
     for table in ["journal", "steps", "timers", "ready", "usage", "signals", "payload_refs", "concurrency_holders"] {
         checks.push(format!(
             "SELECT DISTINCT '{table} has rows of run ' || exec_id || ', which does not exist' FROM {table} AS t \
-             WHERE NOT EXISTS (SELECT 1 FROM executions AS e WHERE e.exec_id = t.exec_id)"
+             WHERE NOT EXISTS (SELECT 1 FROM executions AS e WHERE e.exec_id = t.exec_id) \
+             AND NOT EXISTS (SELECT 1 FROM import_rows AS i WHERE i.table_name = 'executions' AND i.name = t.exec_id)"
         ));
     }
     for (table, key, column) in REFERENCES {

@@ -69,6 +69,11 @@ impl PgStorage {
         self.desk.queue.is_loaded()
     }
 
+    /// Every connection.
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     /// A connection to read with.
     pub(super) async fn reader(&self) -> Result<PoolConnection<Postgres>, Error> {
         self.pool.acquire().await.map_err(from_sqlx)

@@ -9,7 +9,10 @@ use super::super::work::encode::hex;
 use super::error::from_sqlx;
 
 /// Every schema change in order: number, name, SQL. What has shipped is never edited.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "all", include_str!("migrations/0001_all.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "all", include_str!("migrations/0001_all.sql")),
+    (2, "transfer", include_str!("migrations/0002_transfer.sql")),
+];
 
 /// Held while the schema is looked at and changed: `CMPZ` as a number. Nothing but this program takes it.
 const LOCK: i64 = 0x434d_505a;

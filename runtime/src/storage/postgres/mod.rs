@@ -17,7 +17,9 @@ mod claim;
 mod control;
 mod database;
 mod error;
+mod export;
 mod gate;
+mod import;
 mod known;
 mod kv;
 mod lanes;
@@ -38,6 +40,7 @@ mod statement;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod tries;
 
 use std::time::{Duration, Instant};
@@ -314,6 +317,10 @@ impl Storage for PgStorage {
 
     async fn check(&self) -> Result<Vec<String>, Error> {
         check::check(&mut *self.reader().await?).await
+    }
+
+    fn transfer(&self) -> Option<&dyn super::transfer::Transfer> {
+        Some(self)
     }
 
     async fn close(&self) {

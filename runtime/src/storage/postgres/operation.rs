@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::super::work::operation::{Operation, Outcome};
 use super::error::Refused;
 use super::known::Known;
-use super::{control, kv, memory, nodes, schedule, sweep};
+use super::{control, import, kv, memory, nodes, schedule, sweep};
 
 /// Carries one out inside a transaction.
 ///
@@ -35,6 +35,7 @@ pub(super) async fn run(
         Operation::SetSchedule { schedule_id, setting, next_fire_at } => {
             schedule::set(connection, schedule_id, setting, *next_fire_at).await?
         }
+        Operation::Import(step) => import::run(connection, known, step).await?,
         Operation::Sweep(sweep) => Outcome::Removed(sweep::run(connection, sweep).await?),
         Operation::PutNode(node) => {
             nodes::put(connection, node).await?;
