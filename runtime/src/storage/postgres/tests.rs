@@ -1,7 +1,7 @@
 //! What only a PostgreSQL server can get wrong: several nodes, connections that go, servers that restart, spellings.
 
 #[path = "../../../../tests/support/postgres.rs"]
-mod server;
+pub(crate) mod server;
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -22,7 +22,7 @@ async fn opened(url: &str, role: Role) -> PgStorage {
     open(Options::new(&settings(url), role, Clock::system()).unwrap()).await.unwrap()
 }
 
-async fn fresh() -> (String, Arc<dyn Storage>) {
+pub(crate) async fn fresh() -> (String, Arc<dyn Storage>) {
     let url = server::database();
     let storage = opened(&url, Role::Server).await;
     (url, Arc::new(storage))
