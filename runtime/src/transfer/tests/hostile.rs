@@ -94,7 +94,7 @@ async fn rows_that_cannot_be_are_refused_with_their_place() {
     let long = "x".repeat(65);
     for (table, column, value, wanted) in [
         ("executions", "status", Value::from("DONE"), "executions.status must be one of PENDING"),
-        ("executions", "status", "RUNNING".into(), "is RUNNING, which does not fit its time of end"),
+        ("executions", "status", "RUNNING".into(), "which does not fit its time of end"),
         ("executions", "exec_id", "../../etc".into(), "executions.exec_id is not the id of a run"),
         ("executions", "exec_id", long.as_str().into(), "executions.exec_id is not the id of a run"),
         ("executions", "priority", "high".into(), "executions.priority must be a whole number"),
