@@ -22,14 +22,20 @@ pub enum Plugins {
     Unused,
     /// They may be called, so their files must hold what their entries promise.
     Called,
+    /// The same, by a server: what takes seconds to find out is [found out later](scripts).
+    Served,
 }
 
 /// Adds the findings to what reading the project gave; with an error among them there is no project to work with.
 pub async fn check(mut read: Read, plugins: Plugins) -> Read {
     let Some(loaded) = &read.loaded else { return read };
     let mut found = databases(&loaded.project, &read.settings);
-    if plugins == Plugins::Called {
-        found.extend(broken(loaded).await);
+    match plugins {
+        Plugins::Unused => {}
+        Plugins::Served if !plugin::script::is_ready(&loaded.host) => {
+            found.extend(broken_plugins(Arc::clone(&loaded.project)).await);
+        }
+        Plugins::Served | Plugins::Called => found.extend(broken(loaded).await),
     }
     if found.is_empty() {
         return read;
@@ -83,12 +89,12 @@ pub async fn require_plugins(loaded: &Loaded) -> Result<(), Failure> {
 /// Plugins and scripts that cannot be used.
 async fn broken(loaded: &Loaded) -> Vec<Diagnostic> {
     let mut found = broken_plugins(Arc::clone(&loaded.project)).await;
-    found.extend(broken_scripts(loaded).await);
+    found.extend(scripts(loaded).await);
     found
 }
 
 /// Lets the JavaScript engine read every script, each once. None of it is run.
-async fn broken_scripts(loaded: &Loaded) -> Vec<Diagnostic> {
+pub async fn scripts(loaded: &Loaded) -> Vec<Diagnostic> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for tool in loaded.project.workflows.values().flat_map(|workflow| workflow.tools.values()) {
