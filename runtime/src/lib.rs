@@ -11,3 +11,4 @@ pub mod node;
 pub mod plugin;
 pub mod provider;
 pub mod storage;
+pub mod transfer;

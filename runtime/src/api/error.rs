@@ -12,7 +12,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 use super::code::{self, Code};
-use crate::{node, storage};
+use crate::{node, storage, transfer};
 
 /// What went wrong, for the caller.
 #[derive(Debug, Clone)]
@@ -322,6 +322,24 @@ impl From<storage::Error> for Problem {
                     .retry_after_ms(5_000)
             }
             Error::Fenced | Error::Conflict(_) | Error::Driver(_) => Self::internal(cause),
+        }
+    }
+}
+
+impl From<transfer::Error> for Problem {
+    fn from(error: transfer::Error) -> Self {
+        use transfer::Error;
+        let text = error.to_string();
+        match error {
+            Error::Invalid { place, message } => {
+                Self::new(code::IMPORT_INVALID, format!("{place}: {message}")).member("place", &place)
+            }
+            Error::Truncated(_) => Self::new(code::IMPORT_TRUNCATED, text),
+            Error::TooNew(_) => Self::new(code::IMPORT_TOO_NEW, text),
+            Error::Conflict(_) => Self::new(code::IMPORT_CONFLICT, text),
+            Error::Unsupported => Self::new(code::DATABASE_UNAVAILABLE, text),
+            Error::Io(_) => Self::new(code::INVALID_REQUEST, "the file broke off").because(text),
+            Error::Storage(error) => error.into(),
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod serve;
 mod server;
 mod settings;
 pub mod shutdown;
+mod state;
 mod workflows;
 
 #[cfg(test)]
@@ -149,6 +150,8 @@ const ENDPOINTS: &[&str] = &[
     "/api/v0/events",
     "/api/v0/hooks/{slug}",
     "/api/v0/memory/health",
+    "/api/v0/state/export",
+    "/api/v0/state/import",
     "/api/v0/admin/reload",
     "/problems/{code}",
 ];
@@ -180,6 +183,8 @@ fn router(app: Arc<AppState>) -> Router {
         .route("/api/v0/executions/workflows/{exec}/retry", post(executions::fork::retry))
         .route("/api/v0/executions/workflows/{exec}/fork", post(executions::fork::fork))
         .route("/api/v0/executions/workflows/{exec}/signals", post(executions::signals::send))
+        .route("/api/v0/state/export", get(state::export::export))
+        .route("/api/v0/state/import", post(state::import::import))
         .route("/api/v0/schedules", get(schedules::list::list))
         .route("/api/v0/schedules/{workflow}", schedules::one())
         .route("/api/v0/schedules/{workflow}/trigger", post(schedules::trigger::trigger))

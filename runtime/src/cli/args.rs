@@ -180,6 +180,12 @@ pub enum Command {
     /// Inspect, change and trigger schedules
     #[command(subcommand, alias = "schedules", after_help = super::schedule::HELP)]
     Schedule(super::schedule::ScheduleCommand),
+    /// Write what the database holds to a file
+    #[command(after_help = super::transfer::export::HELP)]
+    Export(super::transfer::export::ExportArgs),
+    /// Read an export into the database
+    #[command(after_help = super::transfer::import::HELP)]
+    Import(super::transfer::import::ImportArgs),
     /// Make, build, test and inspect plugins
     #[command(subcommand, alias = "plugins", after_help = super::plugin::HELP)]
     Plugin(super::plugin::PluginCommand),

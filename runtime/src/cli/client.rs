@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::events::{Event, Reader};
 use super::failure::Failure;
 use crate::clock::Clock;
+use crate::transfer::Chunks;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -84,6 +85,32 @@ impl Client {
     /// As [`Self::get`].
     pub async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
         self.send(Method::PATCH, path, &[], Some(body), None).await
+    }
+
+    /// The bytes of a GET that answers with a stream.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn download(&self, path: &[&str], query: &[(&str, String)]) -> Result<Chunks, Failure> {
+        let request = self.request(Method::GET, self.url(path, query)?);
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() {
+            return Ok(Box::pin(response.bytes_stream().map(|piece| piece.map_err(std::io::Error::other))));
+        }
+        let (status, document) = read(response).await.map_err(|error| self.unreachable(&error))?;
+        Err(data(status, document).err().unwrap_or_else(|| Failure::internal("the server answered without a stream")))
+    }
+
+    /// `data` of a POST whose body is a stream. It is sent once.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn upload(&self, path: &[&str], query: &[(&str, String)], body: Chunks) -> Result<Value, Failure> {
+        let request = self.request(Method::POST, self.url(path, query)?);
+        let request = request.header("Content-Type", "application/octet-stream").body(reqwest::Body::wrap_stream(body));
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let (status, document) = read(response).await.map_err(|error| self.unreachable(&error))?;
+        data(status, document)
     }
 
     async fn send(

@@ -4,7 +4,7 @@ use compozy_lang::diagnostic::Diagnostic;
 use serde_json::{Map, Value, json};
 
 use super::exit;
-use crate::{api, node, storage};
+use crate::{api, node, storage, transfer};
 
 /// Why a command ends early.
 #[derive(Debug)]
@@ -184,6 +184,16 @@ impl From<node::Error> for Failure {
 impl From<storage::Error> for Failure {
     fn from(error: storage::Error) -> Self {
         api::error::Problem::from(error).into()
+    }
+}
+
+impl From<transfer::Error> for Failure {
+    fn from(error: transfer::Error) -> Self {
+        match error {
+            transfer::Error::Io(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Self::closed_pipe(),
+            transfer::Error::Io(error) => Self::usage(format!("reading or writing failed: {error}")),
+            other => api::error::Problem::from(other).into(),
+        }
     }
 }
 

@@ -32,6 +32,7 @@ pub mod session;
 pub mod signal;
 pub mod signals;
 pub mod start;
+pub mod transfer;
 pub mod usable;
 pub mod validate;
 pub mod version;
@@ -111,6 +112,8 @@ async fn carry_out(session: Session, command: Command) -> Result<u8, Failure> {
         Command::Signal(command) => signal::run(&session, command).await,
         Command::Schedule(command) => Box::pin(schedule::run(&session, command)).await,
         Command::Plugin(command) => Box::pin(plugin::run(&session, command)).await,
+        Command::Export(args) => Box::pin(transfer::export::run(&session, args)).await,
+        Command::Import(args) => Box::pin(transfer::import::run(&session, args)).await,
         Command::Validate(args) => Box::pin(validate::run(&session, args)).await,
         Command::Config(command) => Box::pin(config::run(&session, command)).await,
         Command::Doctor(args) => Box::pin(doctor::run(&session, args)).await,

@@ -106,6 +106,7 @@ pub(crate) async fn renew(worker: &Worker) -> Result<(), storage::Error> {
         },
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
+        renewed_at: now,
         lease_until: now.after(worker.lease),
     };
     let written = worker.storage.put_node(node).await;

@@ -178,6 +178,10 @@ pub(crate) fn restore(plan: &Workflow, loaded: &row::LoadedRun) -> Result<RunSta
     state.output = run.output.as_deref().map(Json::from_valid);
     state.error = run.error.as_deref().map(|text| parse::<StepError>("error", text)).transpose()?;
     state.restore(&stored);
+    // One that was imported before it had begun, and was held: it begins now.
+    if state.status == Status::Paused && run.started_at.is_none() {
+        state.status = Status::Pending;
+    }
     state.last_seq = run.last_seq;
     // In the order they started, so that the latest execution of a task is the one that stays.
     for row in &loaded.steps {

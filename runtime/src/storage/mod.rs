@@ -12,10 +12,14 @@
 
 pub(crate) mod crash;
 pub mod named;
+pub mod postgres;
 pub mod row;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
+pub mod table;
+pub mod transfer;
+mod work;
 
 use std::sync::Arc;
 
@@ -119,15 +123,18 @@ pub enum RequestOutcome {
 pub enum Options {
     /// A SQLite file or a private in-memory database.
     Sqlite(sqlite::Options),
+    /// A PostgreSQL server.
+    Postgres(Box<postgres::Options>),
 }
 
 /// Opens the database of runs with the driver that `options` name.
 ///
 /// # Errors
-/// See [`sqlite::open`].
+/// See [`sqlite::open`] and [`postgres::open`].
 pub async fn open(options: Options) -> Result<Arc<dyn Storage>, Error> {
     match options {
         Options::Sqlite(options) => Ok(Arc::new(sqlite::open(options).await?)),
+        Options::Postgres(options) => Ok(Arc::new(postgres::open(*options).await?)),
     }
 }
 
@@ -328,6 +335,11 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
 
     /// Every violated invariant of cli-and-api §9.2, one sentence each; empty when the database is sound.
     async fn check(&self) -> Result<Vec<String>, Error>;
+
+    /// Export and import; `None`: this storage has neither.
+    fn transfer(&self) -> Option<&dyn transfer::Transfer> {
+        None
+    }
 
     /// Finishes the queue, checkpoints and closes. Later calls fail with [`Error::Unavailable`].
     async fn close(&self);

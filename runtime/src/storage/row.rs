@@ -380,7 +380,10 @@ pub struct Node {
     pub version: String,
     /// Process id.
     pub pid: u32,
-    /// Until when it is taken to be alive.
+    /// When it said so, by its own clock.
+    pub renewed_at: Timestamp,
+    /// Until when it is taken to be alive. A database with a clock of its own counts the time from `renewed_at` to this
+    /// from its own now.
     pub lease_until: Timestamp,
 }
 

@@ -7,6 +7,7 @@ mod component;
 mod interfaces;
 mod languages;
 mod plugins;
+mod postgres;
 mod process;
 mod quickstart;
 mod released;
@@ -23,11 +24,12 @@ compozy's build steps
   cargo xtask interfaces        write docs/plugins/interfaces.md from wit/
   cargo xtask release-interfaces
                                 keep the interfaces of this version for ever, tests/interfaces/VERSION.wasm
+  cargo xtask postgres          get a PostgreSQL for the tests, unless one is installed
   cargo quickstart              build everything and run the quickstart's workflow, offline unless a key is set
   cargo simulate [SEEDS [FIRST]]
                                 run the engine's simulation over so many seeds, 100000 unless told
-  cargo verify [--only STEP]    run every check and test; steps: fmt, plugins, clippy, plugin-tests, tests,
-                                languages
+  cargo verify [--only STEP]    run every check and test; steps: fmt, plugins, clippy, plugin-tests, postgres,
+                                tests, languages
 ";
 
 fn main() -> ExitCode {
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         ["plugins", "--no-guests"] => plugins::build(plugins::Guests::Left),
         ["interfaces"] => interfaces::write(),
         ["release-interfaces"] => released::write(),
+        ["postgres"] => postgres::get(),
         ["quickstart"] => quickstart::run(),
         ["simulate"] => simulate::run(None, None),
         ["simulate", seeds] => simulate::run(Some(seeds), None),

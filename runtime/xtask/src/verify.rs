@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{languages, plugins, process};
+use crate::{languages, plugins, postgres, process};
 
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> Result<()>);
@@ -16,6 +16,7 @@ const STEPS: &[Step] = &[
     ("plugin-tests", || {
         process::run(&mut process::cargo("plugins", ["test", "--workspace", "--target-dir", "target"]))
     }),
+    ("postgres", postgres::get),
     ("tests", || {
         // The languages are a step of their own, which knows what there is.
         process::run(process::cargo(".", ["test", "--workspace"]).env("COMPOZY_TEST_LANGUAGES", "none"))

@@ -6,6 +6,7 @@
 
 pub mod event;
 pub mod execution;
+pub mod import;
 pub mod project;
 pub mod schedule;
 mod waiting;

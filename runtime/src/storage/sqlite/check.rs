@@ -1,12 +1,9 @@
 //! The invariants of cli-and-api §9.2, checked over the whole database at one moment.
 
-use std::collections::HashMap;
-
-use serde::Deserialize;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 
 use super::super::Error;
-use super::encode::TERMINAL;
+use super::super::work::replay::{self, Event, Stated, Stood};
 use super::error::from_sqlx;
 use super::outward::waiting;
 use super::read::{Columns, JOURNAL};
@@ -108,6 +105,7 @@ async fn rows(connection: &mut SqliteConnection, found: &mut Vec<String>) -> Res
                  AND s.waiting_for ->> '$.detail' = q.name AND q.state = 'queued'", waiting!()),
         format!("SELECT 'step ' || s.exec_id || '/' || s.step_key || ' waits for run ' || (s.waiting_for ->> '$.detail') || \
                  ', which does not exist' FROM steps AS s WHERE {} AND s.waiting_for ->> '$.kind' = 'child' \
+                 AND EXISTS (SELECT 1 FROM executions AS e WHERE e.exec_id = s.exec_id) \
                  AND NOT EXISTS (SELECT 1 FROM executions AS c WHERE c.exec_id = s.waiting_for ->> '$.detail')", waiting!()),
         "SELECT 'signal ' || exec_id || '/' || signal_id || ' is ' || state || ' but has ' || \
          iif(settled_at IS NULL, 'no', 'a') || ' time for that' FROM signals WHERE (state = 'queued') = (settled_at IS NOT NULL)".to_owned(),
@@ -139,7 +137,8 @@ async fn rows(connection: &mut SqliteConnection, found: &mut Vec<String>) -> Res
     for table in ["journal", "steps", "timers", "ready", "usage", "signals", "payload_refs", "concurrency_holders"] {
         checks.push(format!(
             "SELECT DISTINCT '{table} has rows of run ' || exec_id || ', which does not exist' FROM {table} AS t \
-             WHERE NOT EXISTS (SELECT 1 FROM executions AS e WHERE e.exec_id = t.exec_id)"
+             WHERE NOT EXISTS (SELECT 1 FROM executions AS e WHERE e.exec_id = t.exec_id) \
+             AND NOT EXISTS (SELECT 1 FROM import_rows AS i WHERE i.table_name = 'executions' AND i.name = t.exec_id)"
         ));
     }
     for (table, key, column) in REFERENCES {
@@ -192,128 +191,21 @@ async fn replay_all(connection: &mut SqliteConnection, found: &mut Vec<String>) 
     }
 }
 
-/// Fields of an event that move state.
-#[derive(Debug, Deserialize)]
-struct Data {
-    step_key: Option<String>,
-    status: Option<String>,
-    attempt: Option<i64>,
-}
-
-/// What the journal says.
-#[derive(Debug, Default)]
-struct Replayed {
-    status: Option<String>,
-    steps: HashMap<String, (String, i64)>,
-}
-
-impl Replayed {
-    fn apply(&mut self, exec_id: &str, event: &str, data: Data, found: &mut Vec<String>) {
-        match event {
-            "workflow_start" | "workflow_status" | "complete" | "error" => {
-                let word = data.status.or_else(|| (event == "workflow_start").then(|| "RUNNING".to_owned()));
-                let Some(word) = word else { return };
-                if let Some(before) = self.status.as_deref().filter(|before| !moves(before, &word)) {
-                    found.push(format!("run {exec_id} went from {before} to {word}"));
-                }
-                self.status = Some(word);
-            }
-            "task_start" | "task_status" | "task_retry" => {
-                let Some(key) = data.step_key else {
-                    found.push(format!("run {exec_id} has a {event} event without step_key"));
-                    return;
-                };
-                let (status, attempt) = self.steps.entry(key.clone()).or_insert_with(|| ("PENDING".to_owned(), 1));
-                let word = data.status.or_else(|| (event == "task_start").then(|| "RUNNING".to_owned()));
-                if let Some(word) = word {
-                    if TERMINAL.contains(&status.as_str()) {
-                        found.push(format!("step {exec_id}/{key} was recorded as {status} and then as {word}"));
-                    }
-                    *status = word;
-                }
-                *attempt = data.attempt.unwrap_or(*attempt);
-            }
-            _ => {}
-        }
-    }
-}
-
-/// What the run's row says.
-struct Stated {
-    exec_id: String,
-    status: String,
-    last_seq: i64,
-    /// Events before this one were removed by retention.
-    journal_from: i64,
-}
-
 async fn replay_one(connection: &mut SqliteConnection, run: &Stated, found: &mut Vec<String>) -> Result<(), Error> {
-    let Stated { exec_id, status, last_seq, journal_from } = run;
-    let whole = *journal_from == 1;
-    if !whole && !TERMINAL.contains(&status.as_str()) {
-        found.push(format!("run {exec_id} is {status} but its journal begins at {journal_from}"));
-    }
     let sql = format!("SELECT {JOURNAL} FROM journal AS e WHERE e.exec_id = ? ORDER BY e.seq");
-    let events = sqlx::query(AssertSqlSafe(sql)).bind(exec_id).fetch_all(&mut *connection).await.map_err(from_sqlx)?;
-    let mut replayed = Replayed::default();
-    let mut expected = *journal_from;
-    for row in &events {
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(&run.exec_id);
+    let mut events = Vec::new();
+    for row in &query.fetch_all(&mut *connection).await.map_err(from_sqlx)? {
         let mut columns = Columns { row, next: 0 };
         let (seq, _at, event, _task) = (columns.number()?, columns.number()?, columns.text()?, columns.text_option()?);
-        if seq != expected {
-            found.push(format!("run {exec_id} misses event {expected} before event {seq}"));
-        }
-        expected = seq + 1;
-        // A missing payload is told by the check of references.
-        let Some(data) = columns.text_option()? else { continue };
-        match serde_json::from_str(&data) {
-            Ok(data) if whole => replayed.apply(exec_id, &event, data, found),
-            Ok(_) => {}
-            Err(_) => found.push(format!("run {exec_id} event {seq} holds no JSON object")),
-        }
-    }
-    // Of a run that is being removed the last event may be gone before its row.
-    let removing = !whole && events.is_empty();
-    if expected - 1 != *last_seq && !removing {
-        found.push(format!("run {exec_id} has last_seq {last_seq} but its journal ends at {}", expected - 1));
-    }
-    if let Some(word) = replayed.status.as_deref().filter(|word| word != status) {
-        found.push(format!("run {exec_id} is {status} but its journal says {word}"));
-    }
-    if !whole {
-        return Ok(());
+        events.push(Event { seq, event, data: columns.text_option()? });
     }
     let query = sqlx::query("SELECT step_key, status, attempt FROM steps WHERE exec_id = ? ORDER BY position");
-    let steps = query.bind(exec_id).fetch_all(connection).await.map_err(from_sqlx)?;
-    for row in &steps {
+    let mut steps = Vec::new();
+    for row in &query.bind(&run.exec_id).fetch_all(connection).await.map_err(from_sqlx)? {
         let mut columns = Columns { row, next: 0 };
-        let (key, status, attempt) = (columns.text()?, columns.text()?, columns.number()?);
-        match replayed.steps.remove(&key) {
-            Some((word, number)) if word == status && number == attempt => {}
-            Some((word, number)) => found.push(format!(
-                "step {exec_id}/{key} is {status} in attempt {attempt} but the journal says {word} in attempt {number}"
-            )),
-            None => found.push(format!("step {exec_id}/{key} is not in the journal")),
-        }
+        steps.push(Stood { step_key: columns.text()?, status: columns.text()?, attempt: columns.number()? });
     }
-    let mut lost: Vec<_> = replayed.steps.into_keys().collect();
-    lost.sort();
-    found.extend(lost.into_iter().map(|key| format!("step {exec_id}/{key} is in the journal but not stored")));
+    replay::compare(run, &events, &steps, found);
     Ok(())
-}
-
-/// Whether a run may go from one status to another (cli-and-api §9.2 f).
-fn moves(from: &str, to: &str) -> bool {
-    if TERMINAL.contains(&from) {
-        return false;
-    }
-    from == to
-        || TERMINAL.contains(&to)
-        || matches!(
-            (from, to),
-            ("PENDING", "RUNNING")
-                | ("RUNNING", "WAITING" | "PAUSED")
-                | ("WAITING", "RUNNING" | "PAUSED")
-                | ("PAUSED", "RUNNING" | "WAITING")
-        )
 }

@@ -3,56 +3,13 @@
 //! Neither can starve the rest: one claim of [`OLDEST_EVERY`] goes to whoever has waited longest. The cost of a claim
 //! does not grow with the queue: each statement reads the beginning of an index.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use compozy_engine::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::super::work::turns::Turns;
 use crate::id::NodeId;
-
-/// One claim of so many goes to the oldest run, whatever its priority and workflow.
-const OLDEST_EVERY: u64 = 8;
-/// Workflows whose last turn is remembered; more are forgotten at once, and all are equal again.
-const REMEMBERED: usize = 4_096;
-
-/// When each workflow last had its turn. In memory only: after a restart all are equal.
-#[derive(Debug, Default)]
-pub(super) struct Turns {
-    count: Cell<u64>,
-    admitted: Cell<u64>,
-    last: RefCell<HashMap<String, u64>>,
-}
-
-impl Turns {
-    /// Whether the next run that gets its concurrency key is chosen by age.
-    pub(super) fn admits_the_oldest(&self) -> bool {
-        (self.admitted.get() + 1).is_multiple_of(OLDEST_EVERY)
-    }
-
-    /// A run got its concurrency key.
-    pub(super) fn admitted(&self) {
-        self.admitted.set(self.admitted.get() + 1);
-    }
-
-    /// Turns before the next one that goes by age.
-    fn before_the_oldest(&self) -> u64 {
-        OLDEST_EVERY - 1 - self.count.get() % OLDEST_EVERY
-    }
-
-    fn of(&self, workflow_id: &str) -> u64 {
-        self.last.borrow().get(workflow_id).copied().unwrap_or(0)
-    }
-
-    fn took(&self, workflow_id: &str, runs: u64) {
-        self.count.set(self.count.get() + runs);
-        let mut last = self.last.borrow_mut();
-        if last.len() >= REMEMBERED {
-            last.clear();
-        }
-        last.insert(workflow_id.to_owned(), self.count.get());
-    }
-}
 
 /// Rows of `ready` due at `?1` that node `?2` may take, by an index.
 macro_rules! claimable {
@@ -88,7 +45,7 @@ pub(super) fn choose(
         let before = taken.len();
         match turns.before_the_oldest() {
             0 => {
-                turns.count.set(turns.count.get() + 1);
+                turns.passed();
                 taken.extend(queue.oldest()?);
             }
             turns_left => queue.highest(turns_left.min(left), &mut taken)?,

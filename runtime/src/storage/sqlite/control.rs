@@ -3,37 +3,18 @@
 use compozy_engine::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::super::row::{Demand, Idempotency, PublishOutcome, Published, SignalOutcome, Wanted, Woken};
+use super::super::row::{Demand, Idempotency, PublishOutcome, SignalOutcome, Wanted, Woken};
+use super::super::work::control::{NO_RUN, NewlySent, Publication, note};
+use super::super::work::encode::{Encoded, TERMINAL};
+use super::super::work::operation::{Outcome, same_request};
+use super::super::work::slot::Value;
+use super::super::work::turns::Turns;
 use super::super::{Error, RequestOutcome};
-use super::claim::Turns;
-use super::encode::{Encoded, TERMINAL};
 use super::error::from_sqlite;
 use super::known::Known;
-use super::outward::{self, EncodedSignal};
-use super::statement::Value;
-use super::writer::Outcome;
+use super::outward;
 use super::{gate, operation, rows};
 use crate::id::{ExecId, NodeId};
-
-/// Stands in the row of an idempotency key whose request concerns no single run.
-const NO_RUN: &str = "";
-
-/// A signal for one run.
-#[derive(Debug)]
-pub(super) struct NewlySent {
-    pub(super) exec_id: ExecId,
-    pub(super) signal: EncodedSignal,
-    pub(super) idempotency: Option<Idempotency>,
-    pub(super) now: Timestamp,
-}
-
-/// A published event, as a signal and with the runs it starts.
-#[derive(Debug)]
-pub(super) struct Publication {
-    pub(super) event: Published,
-    pub(super) signal: EncodedSignal,
-    pub(super) starts: Vec<Encoded>,
-}
 
 /// Why a request was not recorded.
 #[derive(Debug)]
@@ -124,17 +105,6 @@ pub(super) fn request(
     Ok(RequestOutcome::Requested { owner })
 }
 
-/// `{"by", "reason"?, "at"}`.
-fn note(demand: &Demand, now: Timestamp) -> String {
-    let mut note = serde_json::Map::new();
-    note.insert("by".into(), demand.by.as_str().into());
-    if let Some(reason) = &demand.reason {
-        note.insert("reason".into(), reason.as_str().into());
-    }
-    note.insert("at".into(), now.0.into());
-    serde_json::Value::Object(note).to_string()
-}
-
 /// Keeps a signal for a run.
 ///
 /// # Errors
@@ -187,7 +157,7 @@ fn answered(connection: &Connection, key: &Idempotency, now: Timestamp) -> Resul
     );
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let found = connection.query_row(sql, params![key.scope, key.key, now.0], row).optional().map_err(from_sqlite)?;
-    operation::same_request(found, &key.request_hash)
+    same_request(found, &key.request_hash)
 }
 
 /// A signal of the run with this id or this dedupe key.

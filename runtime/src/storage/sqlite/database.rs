@@ -9,14 +9,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::super::row::{Run, Started, Woken};
+use super::super::work::encode::Encoded;
+use super::super::work::operation::{Claimed, Operation, Outcome, Work, list, replay};
 use super::super::{Error, Info};
 use super::desk::Desk;
-use super::encode::Encoded;
 use super::error::from_sqlx;
 use super::locks::Locks;
-use super::operation::Operation;
 use super::read::Reader;
-use super::writer::{self, Claimed, Message, Outcome, Request, Work};
+use super::writer::{self, Message, Request};
 use super::{changes, checkpoint, open, operation, read};
 use crate::clock::Clock;
 
@@ -129,7 +129,7 @@ impl SqliteStorage {
         let row = query.fetch_optional(&mut *self.reader.get().await?).await.map_err(from_sqlx)?;
         let text = |row: &SqliteRow, column: usize| row.try_get_unchecked(column).map_err(from_sqlx);
         let found = row.map(|row| Ok::<(String, String), Error>((text(&row, 0)?, text(&row, 1)?))).transpose()?;
-        operation::replay(found, &key.request_hash, &encoded.exec_id)
+        replay(found, &key.request_hash, &encoded.exec_id)
     }
 
     /// The rows of runs just claimed.
@@ -142,7 +142,7 @@ impl SqliteStorage {
             return Ok(Vec::new());
         }
         let ids: Vec<&str> = claimed.iter().map(|Claimed { exec_id, .. }| exec_id.as_str()).collect();
-        read::runs_of(&mut *self.reader.get().await?, &operation::list(&ids)).await
+        read::runs_of(&mut *self.reader.get().await?, &list(&ids)).await
     }
 
     /// Waits until another process may have changed the database.

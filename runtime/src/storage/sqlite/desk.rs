@@ -10,7 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::Error;
-use super::writer::{Outcome, Work, Writer};
+use super::super::work::operation::{Outcome, Work};
+use super::writer::Writer;
 
 /// Lone batches in a row after which callers commit themselves.
 const LONE: u32 = 8;

@@ -7,7 +7,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::super::row::Woken;
-use super::claim::Turns;
+use super::super::work::turns::Turns;
 use crate::id::ExecId;
 
 /// Lets through as many runs of `key` as may go, in order. Returns them.

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::super::Error;
 use super::super::row::{Durability, PublishOutcome, Started};
-use super::claim::Turns;
-use super::encode::{Definition, Encoded, TERMINAL, durability_of};
-use super::operation::Operation;
-use super::writer::{Outcome, Work};
+use super::super::work::encode::{Definition, Encoded, TERMINAL, durability_of};
+use super::super::work::operation::{Operation, Outcome, Work};
+use super::super::work::turns::Turns;
 use crate::id::ExecId;
 
 /// Runs whose status is remembered; more are forgotten at once and looked at again by the statements.
@@ -75,7 +74,9 @@ impl Known {
                     self.runs.insert(run.exec_id.clone(), (Arc::clone(&run.status), durability));
                 }
             }
-            (Work::Operation(Operation::HandBack { .. } | Operation::Recover { .. }), Ok(_)) => self.runs.clear(),
+            (Work::Operation(Operation::HandBack { .. } | Operation::Recover { .. } | Operation::Import(_)), Ok(_)) => {
+                self.runs.clear()
+            }
             (work, Err(_)) => self.forget(work),
             (Work::Operation(_), Ok(_)) => {}
         }

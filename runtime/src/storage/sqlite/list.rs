@@ -1,51 +1,15 @@
 //! Lists: runs by filter and cursor, workflows with their latest run, keys of a key-value space.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use compozy_engine::time::Timestamp;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::super::Error;
 use super::super::row::{Page, QueueLength, Run, RunFilter, WorkflowSummary};
+use super::super::work::cursor::{Cursor, PAGE};
 use super::error::from_sqlx;
 use super::outward::waiting;
 use super::read::{self, RUN};
 use crate::id::{ExecId, NodeId};
-
-/// Most runs of one page.
-const PAGE: u32 = 500;
-
-/// A place in a list ordered by creation.
-#[derive(Debug, PartialEq, Eq)]
-struct Cursor {
-    /// The page lies before the place rather than after it.
-    backwards: bool,
-    created_at: i64,
-    exec_id: String,
-}
-
-impl Cursor {
-    fn at(run: &Run, backwards: bool) -> String {
-        let direction = if backwards { 'p' } else { 'n' };
-        URL_SAFE_NO_PAD.encode(format!("{direction}{}:{}", run.created_at.0, run.exec_id))
-    }
-
-    fn parse(text: &str) -> Result<Self, Error> {
-        let read = || {
-            let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-            let text = std::str::from_utf8(&bytes).ok()?;
-            let backwards = match text.get(..1)? {
-                "p" => true,
-                "n" => false,
-                _ => return None,
-            };
-            let (created_at, exec_id) = text.get(1..)?.split_once(':')?;
-            let exec_id = ExecId::parse(exec_id)?.as_str().to_owned();
-            Some(Self { backwards, created_at: created_at.parse().ok()?, exec_id })
-        };
-        read().ok_or(Error::InvalidCursor)
-    }
-}
 
 /// A page of runs.
 pub(super) async fn runs(connection: &mut SqliteConnection, filter: &RunFilter) -> Result<Page<Run>, Error> {
@@ -229,16 +193,4 @@ pub(super) async fn kv_keys(
     let query = sqlx::query(sql).bind(space).bind(prefix).bind(after.unwrap_or("")).bind(now.0).bind(limit);
     let rows = query.fetch_all(connection).await.map_err(from_sqlx)?;
     rows.iter().map(|row| row.try_get_unchecked(0).map_err(from_sqlx)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Cursor, Error};
-
-    #[test]
-    fn strange_cursors_are_refused() {
-        for text in ["", "x", "bjE", "bnVsbA", "😀", "bjE6Li4v"] {
-            assert!(matches!(Cursor::parse(text), Err(Error::InvalidCursor)), "{text}");
-        }
-    }
 }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::super::Error;
-use super::encode::hex;
+use super::super::work::encode::hex;
 use super::error::from_sqlx;
 
 /// `CMPZ`, in the header of every database of ours (<https://www.sqlite.org/fileformat.html#application_id>).
@@ -17,6 +17,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "control", include_str!("migrations/0002_control.sql")),
     (3, "memory", include_str!("migrations/0003_memory.sql")),
     (4, "fair", include_str!("migrations/0004_fair.sql")),
+    (5, "transfer", include_str!("migrations/0005_transfer.sql")),
 ];
 
 /// What a file is before anything is written to it.

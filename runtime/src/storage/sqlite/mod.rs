@@ -1,5 +1,7 @@
 //! The SQLite driver: one file or one private in-memory database, one writer per process.
 
+#[cfg(test)]
+mod catalog;
 mod changes;
 mod check;
 mod checkpoint;
@@ -7,9 +9,10 @@ mod claim;
 mod control;
 mod database;
 mod desk;
-mod encode;
 mod error;
+mod export;
 mod gate;
+mod import;
 mod known;
 mod list;
 mod locks;
@@ -26,6 +29,7 @@ mod statement;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod writer;
 
 use std::sync::Arc;
@@ -36,19 +40,20 @@ use async_trait::async_trait;
 use compozy_engine::time::Timestamp;
 use sqlx::Row;
 
-use self::control::{NewlySent, Publication};
 pub use self::database::SqliteStorage;
 use self::database::{lock, unexpected};
 use self::error::from_sqlx;
 pub use self::open::{Options, Role, open};
-use self::operation::Operation;
-use self::outward::EncodedSignal;
-use self::writer::Outcome;
 use super::row::{
     Changes, Declared, Demand, EndedRun, Fire, Idempotency, Journal, KvEntry, LoadedRun, MemoryChange, MemoryState,
     MemoryTotals, NewRun, NewSignal, Node, Page, Published, QueueLength, Retention, Run, RunFilter, Schedule, Signal,
     SignalOutcome, Started, Step, Swept, Usage, Woken, WorkflowSummary,
 };
+use super::work::control::{NewlySent, Publication};
+use super::work::encode;
+use super::work::operation::{Operation, Outcome};
+use super::work::outward::EncodedSignal;
+use super::work::schedule::{EncodedFire, Setting};
 use super::{Error, Info, RequestOutcome, Storage};
 use crate::id::{ExecId, NodeId};
 
@@ -182,17 +187,17 @@ impl Storage for SqliteStorage {
         next_fire_at: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let setting = schedule::Setting::Override { overriding, now };
+        let setting = Setting::Override { overriding, now };
         self.flag(Operation::SetSchedule { schedule_id: schedule_id.into(), setting, next_fire_at }).await
     }
 
     async fn plan_schedule(&self, schedule_id: &str, next_fire_at: Option<Timestamp>) -> Result<bool, Error> {
-        let setting = schedule::Setting::Next;
+        let setting = Setting::Next;
         self.flag(Operation::SetSchedule { schedule_id: schedule_id.into(), setting, next_fire_at }).await
     }
 
     async fn fire(&self, fire: Fire) -> Result<Option<Vec<Woken>>, Error> {
-        self.told(Operation::Fire(Box::new(schedule::EncodedFire::new(fire)?))).await
+        self.told(Operation::Fire(Box::new(EncodedFire::new(fire)?))).await
     }
 
     async fn memory(&self, memory: &str, key: &str, contents: bool) -> Result<Option<MemoryState>, Error> {
@@ -318,6 +323,10 @@ impl Storage for SqliteStorage {
 
     async fn check(&self) -> Result<Vec<String>, Error> {
         check::check(&mut *self.reader.get().await?).await
+    }
+
+    fn transfer(&self) -> Option<&dyn super::transfer::Transfer> {
+        Some(self)
     }
 
     async fn close(&self) {

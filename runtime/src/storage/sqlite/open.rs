@@ -11,8 +11,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection as _, Row, SqliteConnection};
 
 use super::super::row::Durability;
+use super::super::work::encode::hex;
 use super::super::{Error, Info};
-use super::encode::hex;
 use super::error::{from_sqlite, from_sqlx};
 use super::locks::{Locks, beside, is_full, unavailable};
 use super::migrate::{self, Found};

@@ -4,18 +4,14 @@ use compozy_engine::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::super::Error;
-use super::super::row::{Declared, Demand, Durability, KvEntry, MemoryChange, Node, Started};
-use super::claim::Turns;
-use super::control::{NewlySent, Publication};
-use super::encode::Encoded;
+use super::super::row::{KvEntry, Node, Started};
+use super::super::work::encode::Encoded;
+use super::super::work::operation::{Claimed, Operation, Outcome, list, replay};
+use super::super::work::turns::Turns;
 use super::error::{from_sqlite, is_unique};
 use super::known::Known;
-use super::outward::level_of;
-use super::schedule::{EncodedFire, Setting};
 use super::statement::Refused;
-use super::sweep::Sweep;
-use super::writer::{Claimed, Outcome};
-use super::{claim, control, memory, schedule, sweep};
+use super::{claim, control, import, memory, schedule, sweep};
 use crate::id::{ExecId, NodeId};
 
 /// A run that has not ended.
@@ -23,84 +19,6 @@ macro_rules! active {
     () => {
         "status IN ('PENDING', 'RUNNING', 'WAITING', 'PAUSED')"
     };
-}
-
-/// Logical transactions other than starts and commits.
-#[derive(Debug)]
-pub(super) enum Operation {
-    Claim {
-        node: NodeId,
-        limit: u32,
-        now: Timestamp,
-    },
-    ClaimOne {
-        node: NodeId,
-        exec_id: ExecId,
-        now: Timestamp,
-    },
-    /// What a claim at this moment took, should it have been committed without anyone being told.
-    Claimed {
-        node: NodeId,
-        now: Timestamp,
-    },
-    HandBack {
-        node: NodeId,
-        now: Timestamp,
-    },
-    Request {
-        demand: Demand,
-        now: Timestamp,
-    },
-    Signal(Box<NewlySent>),
-    Publish(Box<Publication>),
-    Declare {
-        declared: Vec<Declared>,
-        now: Timestamp,
-    },
-    SetSchedule {
-        schedule_id: String,
-        setting: Setting,
-        next_fire_at: Option<Timestamp>,
-    },
-    Fire(Box<EncodedFire>),
-    Memory {
-        changes: Vec<MemoryChange>,
-        now: Timestamp,
-    },
-    Sweep(Sweep),
-    PutNode(Node),
-    RemoveNode(NodeId),
-    Recover {
-        me: NodeId,
-        sole: bool,
-        now: Timestamp,
-    },
-    KvSet {
-        entry: KvEntry,
-        expected: Option<Option<Vec<u8>>>,
-        now: Timestamp,
-    },
-    KvDelete {
-        space: String,
-        key: String,
-    },
-    Ping,
-}
-
-impl Operation {
-    /// The runs that it starts.
-    pub(super) fn starts(&self) -> &[Encoded] {
-        match self {
-            Self::Publish(publication) => &publication.starts,
-            Self::Fire(fire) => fire.start.as_slice(),
-            _ => &[],
-        }
-    }
-
-    /// The level it needs, at least `own`.
-    pub(super) fn level(&self, own: Durability) -> Durability {
-        level_of(self.starts(), own)
-    }
 }
 
 /// Carries one out inside the writer's transaction.
@@ -121,6 +39,7 @@ pub(super) fn run(operation: &Operation, connection: &Connection, known: &Known)
         Operation::SetSchedule { schedule_id, setting, next_fire_at } => {
             schedule::set(connection, schedule_id, setting, *next_fire_at)
         }
+        Operation::Import(import) => return import::run(connection, known.turns(), import),
         Operation::Sweep(sweep) => sweep::run(connection, sweep).map(Outcome::Removed),
         Operation::PutNode(node) => put_node(connection, node),
         Operation::RemoveNode(node) => {
@@ -208,11 +127,6 @@ fn take(connection: &Connection, node: &NodeId, ids: &[String], now: Timestamp) 
     Ok(Outcome::Claimed(claimed))
 }
 
-/// A JSON array of ids.
-pub(super) fn list(ids: &[impl AsRef<str>]) -> String {
-    serde_json::Value::from(ids.iter().map(|id| id.as_ref()).collect::<Vec<_>>()).to_string()
-}
-
 fn hand_back(connection: &Connection, node: &NodeId, now: Timestamp) -> rusqlite::Result<Outcome> {
     let which = ["owner_node = ?2", "owner_node IS NULL AND affinity_node = ?2"];
     free(connection, which, node.as_str(), now).map(Outcome::Count)
@@ -297,28 +211,6 @@ pub(super) const KNOWN_KEY: &str = concat!(
     active!(),
     "))"
 );
-
-/// What the row of [`KNOWN_KEY`] says to the start of `me` with the hash `asked`. That it was `me` who used the key says
-/// that this start was committed before, and nobody was told.
-///
-/// # Errors
-/// [`Error::Conflict`] when the key was used with another request.
-pub(super) fn replay(found: Option<(String, String)>, asked: &str, me: &ExecId) -> Result<Option<Started>, Error> {
-    let kept = same_request(found, asked)?;
-    Ok(kept.map(|kept| if kept == me.as_str() { Started::New } else { Started::Replayed(kept.into()) }))
-}
-
-/// What was kept with a request hash, if the request with the hash `asked` is the same.
-///
-/// # Errors
-/// [`Error::Conflict`] when it is another one.
-pub(super) fn same_request(found: Option<(String, String)>, asked: &str) -> Result<Option<String>, Error> {
-    match found {
-        None => Ok(None),
-        Some((hash, _)) if hash != asked => Err(Error::Conflict("idempotency_mismatch".into())),
-        Some((_, kept)) => Ok(Some(kept)),
-    }
-}
 
 /// The run that an idempotency key of `member` stands for; a key that is past its time and whose run has ended is
 /// removed instead.

@@ -7,47 +7,19 @@
 use compozy_engine::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::super::row::{Changes, Demand, Durability, MemoryChange, NewSignal, Sent, Woken};
-use super::super::{Error, RequestOutcome};
+use super::super::RequestOutcome;
+use super::super::row::Woken;
+use super::super::work::encode::{TERMINAL, integer, text};
+use super::super::work::outward::{EncodedSignal, Outward};
+use super::super::work::slot::Slot;
 use super::control;
-use super::encode::{self, Encoded, Stored, TERMINAL, integer, text};
 use super::known::Known;
 use super::memory;
 use super::rows;
-use super::statement::{Refused, Slot, Value};
+use super::statement::Refused;
 use crate::id::{ExecId, NodeId};
 
-/// What a transaction does to other runs.
-#[derive(Debug)]
-pub(super) struct Outward {
-    sent: Vec<(Option<ExecId>, EncodedSignal)>,
-    pub(super) starts: Vec<Encoded>,
-    demands: Vec<Demand>,
-    memory: Vec<MemoryChange>,
-    at: Timestamp,
-}
-
 impl Outward {
-    /// `None` for changes that concern their own run only.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] when a run to start does not fit together.
-    pub(super) fn of(changes: &Changes) -> Result<Option<Self>, Error> {
-        let Changes { sent, starts, demands, memory, .. } = changes;
-        if sent.is_empty() && starts.is_empty() && demands.is_empty() && memory.is_empty() {
-            return Ok(None);
-        }
-        let sent = changes.sent.iter().map(|Sent { signal, target }| (target.clone(), EncodedSignal::new(signal)));
-        let starts = changes.starts.iter().cloned().map(encode::start).collect::<Result<_, _>>()?;
-        let (demands, memory) = (demands.clone(), memory.clone());
-        Ok(Some(Self { sent: sent.collect(), starts, demands, memory, at: changes.at }))
-    }
-
-    /// The level it needs, at least `own`.
-    pub(super) fn level(&self, own: Durability) -> Durability {
-        level_of(&self.starts, own)
-    }
-
     /// Writes it and adds the runs that it wakes.
     ///
     /// # Errors
@@ -75,9 +47,7 @@ impl Outward {
         }
         Ok(())
     }
-}
 
-impl Outward {
     /// The runs that have something to look at once this is written, those that it started apart.
     pub(super) fn woken(&self, connection: &Connection, woken: &mut Vec<Woken>) -> rusqlite::Result<()> {
         let targets = self.sent.iter().filter_map(|(target, _)| target.clone());
@@ -94,32 +64,7 @@ impl Outward {
     }
 }
 
-/// The level that `starts` need, at least `own`.
-pub(super) fn level_of(starts: &[Encoded], own: Durability) -> Durability {
-    starts.iter().filter_map(|start| Some(start.started.as_ref()?.durability)).fold(own, Durability::max)
-}
-
-/// A signal as it is stored.
-#[derive(Debug)]
-pub(super) struct EncodedSignal {
-    pub(super) signal_id: Value,
-    name: Value,
-    payload: Stored,
-    metadata: Value,
-    pub(super) dedupe_key: Value,
-}
-
 impl EncodedSignal {
-    pub(super) fn new(signal: &NewSignal) -> Self {
-        Self {
-            signal_id: text(signal.signal_id.as_str()),
-            name: text(signal.name.as_str()),
-            payload: Stored::new(&signal.payload),
-            metadata: text(signal.metadata.as_str()),
-            dedupe_key: signal.dedupe_key.as_deref().map_or(Value::Null, text),
-        }
-    }
-
     /// Keeps it for a run; false when it is known there.
     pub(super) fn keep(&self, connection: &Connection, exec_id: &ExecId, now: Timestamp) -> rusqlite::Result<bool> {
         let exec = text(exec_id.as_str());

@@ -11,8 +11,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::super::Error;
 use super::super::row::{Concurrency, Durability, EndedRun, Journal, LoadedRun, Run, Signal, Step, Timer, Usage};
+use super::super::work::operation::list;
 use super::error::from_sqlx;
-use super::operation;
 use super::writer::Gate;
 use crate::id::{ExecId, NodeId};
 
@@ -134,7 +134,7 @@ pub(super) async fn ended(connection: &mut SqliteConnection, runs: &[ExecId]) ->
         "WHERE e.finished_at IS NOT NULL"
     );
     let ids: Vec<&str> = runs.iter().map(ExecId::as_str).collect();
-    let query = sqlx::query(sql).bind(operation::list(&ids));
+    let query = sqlx::query(sql).bind(list(&ids));
     let rows = query.fetch_all(connection).await.map_err(from_sqlx)?;
     let run = |row: &SqliteRow| {
         let exec_id: String = row.try_get_unchecked(0)?;

@@ -3,10 +3,9 @@
 use rusqlite::{Connection, params, params_from_iter};
 
 use super::super::row::Woken;
-use super::encode::Encoded;
-use super::operation::Operation;
+use super::super::work::encode::Encoded;
+use super::super::work::slot::Slot;
 use super::outward;
-use super::statement::Slot;
 
 /// Whether exactly the events of `member` are recorded already, under the epoch it writes with. Its other rows were
 /// written with them, and nobody has written to the run since under another epoch.
@@ -43,32 +42,4 @@ pub(super) fn woken(connection: &Connection, member: &Encoded) -> rusqlite::Resu
         woken.extend(outward::tell_parent(connection, &member.exec_id, update.at)?);
     }
     Ok(woken)
-}
-
-impl Operation {
-    /// What to run when nobody knows whether this was carried out; `None` where that could do it twice.
-    pub(super) fn again(&self) -> Option<Self> {
-        Some(match self {
-            Self::Claim { node, now, .. } | Self::Claimed { node, now } => {
-                Self::Claimed { node: node.clone(), now: *now }
-            }
-            Self::HandBack { node, now } => Self::HandBack { node: node.clone(), now: *now },
-            Self::Request { demand, now } => Self::Request { demand: demand.clone(), now: *now },
-            Self::PutNode(node) => Self::PutNode(node.clone()),
-            Self::RemoveNode(node) => Self::RemoveNode(node.clone()),
-            Self::Recover { me, sole, now } => Self::Recover { me: me.clone(), sole: *sole, now: *now },
-            Self::Memory { changes, now } => Self::Memory { changes: changes.clone(), now: *now },
-            Self::Ping => Self::Ping,
-            // Whoever asked is told: only they know what a repeat would mean.
-            Self::ClaimOne { .. }
-            | Self::KvSet { .. }
-            | Self::KvDelete { .. }
-            | Self::Signal(_)
-            | Self::Publish(_)
-            | Self::Declare { .. }
-            | Self::SetSchedule { .. }
-            | Self::Fire(_)
-            | Self::Sweep(_) => return None,
-        })
-    }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::super::row::Woken;
-use super::encode::Encoded;
+use super::super::work::encode::Encoded;
+use super::super::work::slot::{Slot, Value};
 use super::gate;
 use super::known::Known;
 use super::outward;
-use super::statement::{Refused, Slot, Value};
+use super::statement::Refused;
 
 /// Writes the rows of a member. What is remembered of its run is believed only if `trusting`. Returns the runs that
 /// have something new to look at.

@@ -6,46 +6,14 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::super::row::{Declared, Demand, Fire, Schedule, Wanted, Woken};
+use super::super::work::operation::{Outcome, list};
+use super::super::work::schedule::{EncodedFire, SCHEDULER, Setting};
 use super::super::{Error, RequestOutcome};
 use super::control::{self, Unmet};
-use super::encode::{self, Encoded};
 use super::error::{from_sqlite, from_sqlx};
 use super::known::Known;
-use super::operation::list;
 use super::read::Columns;
-use super::writer::Outcome;
 use crate::id::ExecId;
-
-/// Who cancels the run that a new one replaces.
-const SCHEDULER: &str = "schedule";
-
-/// What is set of a schedule beside its next time.
-#[derive(Debug)]
-pub(super) enum Setting {
-    /// Nothing.
-    Next,
-    /// What overrides the project.
-    Override { overriding: Option<String>, now: Timestamp },
-}
-
-/// A time that has come, its run as rows.
-#[derive(Debug)]
-pub(super) struct EncodedFire {
-    fire: Fire,
-    pub(super) start: Option<Encoded>,
-}
-
-impl EncodedFire {
-    /// # Errors
-    /// [`Error::Conflict`] when the run does not fit together, or is there although nothing starts.
-    pub(super) fn new(mut fire: Fire) -> Result<Self, Error> {
-        let start = fire.start.take().map(encode::start).transpose()?;
-        if start.is_some() != (fire.state == "started") {
-            return Err(Error::Conflict(format!("schedule {}: a fire that is started needs a run", fire.schedule_id)));
-        }
-        Ok(Self { fire, start })
-    }
-}
 
 /// Makes `declared` what the project says.
 pub(super) fn declare(connection: &Connection, declared: &[Declared], now: Timestamp) -> rusqlite::Result<Outcome> {

@@ -6,7 +6,7 @@
 //! run becomes one of the newest of its workflow again.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use compozy_engine::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -14,102 +14,14 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::super::Error;
 use super::super::row::{Retention, Swept};
+use super::super::work::encode::TERMINAL;
+use super::super::work::operation::{Operation, Outcome};
+use super::super::work::sweep::{
+    FREE_PAGES, PAGES, PAYLOAD_AGE, PAYLOADS, Phase, ROWS, RUNS, Removed, SPAN, Sweep, before,
+};
 use super::SqliteStorage;
-use super::encode::TERMINAL;
 use super::error::from_sqlx;
 use super::memory;
-use super::operation::Operation;
-use super::writer::Outcome;
-
-/// Most rows removed in one transaction.
-const ROWS: u64 = 500;
-/// Longest time for one, give or take one statement.
-const SPAN: Duration = Duration::from_millis(20);
-/// Runs looked at in one step.
-const RUNS: u32 = 128;
-/// Payloads looked at in one step.
-const PAYLOADS: u32 = 1_000;
-/// How long a payload that nobody needs is kept.
-const PAYLOAD_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-/// Pages given back in one step.
-const PAGES: u64 = 64;
-/// Free pages that are kept for what comes next.
-const FREE_PAGES: u64 = 256;
-
-/// Where a sweep is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Phase {
-    /// Journals past their age.
-    Journals,
-    /// Runs of a terminal status past their age, oldest first; what follows the run of this time and id.
-    Runs { status: usize, after: (i64, String) },
-    /// Idempotency keys, events, fires and expired memories.
-    Notes,
-    /// Payloads that no run needs, after this hash.
-    Payloads { after: String },
-    /// Free pages.
-    Pages,
-}
-
-impl Phase {
-    fn runs(status: usize) -> Self {
-        if status < TERMINAL.len() { Self::Runs { status, after: (i64::MIN, String::new()) } } else { Self::Notes }
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Self::Journals => "journals".to_owned(),
-            Self::Runs { status, after: (created_at, exec_id) } => format!("runs:{status}:{created_at}:{exec_id}"),
-            Self::Notes => "notes".to_owned(),
-            Self::Payloads { after } => format!("payloads:{after}"),
-            Self::Pages => "pages".to_owned(),
-        }
-    }
-
-    fn parse(text: &str) -> Result<Self, Error> {
-        let parts: Vec<&str> = text.splitn(4, ':').collect();
-        match parts.as_slice() {
-            ["journals"] => Ok(Self::Journals),
-            ["runs", status, created_at, exec_id] => {
-                let status = status.parse().map_err(|_| Error::InvalidCursor)?;
-                let created_at = created_at.parse().map_err(|_| Error::InvalidCursor)?;
-                Ok(Self::Runs { status, after: (created_at, (*exec_id).to_owned()) })
-            }
-            ["notes"] => Ok(Self::Notes),
-            ["payloads", after] => Ok(Self::Payloads { after: (*after).to_owned() }),
-            ["pages"] => Ok(Self::Pages),
-            _ => Err(Error::InvalidCursor),
-        }
-    }
-}
-
-/// What the writer is to remove.
-#[derive(Debug)]
-pub(super) enum Sweep {
-    /// The journals of these runs, but for the last event.
-    Journals { ids: Vec<String>, now: Timestamp },
-    /// These runs, in this order.
-    Runs(Vec<String>),
-    /// Idempotency keys that have expired, events from before `events`, fires from before `fires`.
-    Notes { now: Timestamp, events: Timestamp, fires: Timestamp },
-    /// These payloads, unless they are younger than `before` or needed.
-    Payloads { hashes: Vec<String>, before: Timestamp },
-    /// Free pages.
-    Pages,
-}
-
-/// What the writer removed.
-#[derive(Debug, Default)]
-pub(super) struct Removed {
-    /// How many of the things it was given are done with.
-    done: usize,
-    rows: u64,
-    pages: u64,
-    /// Bytes of the file, after pages were given back.
-    bytes: u64,
-    /// There is more of the same.
-    more: bool,
-}
 
 /// One step of a sweep.
 pub(super) async fn step(
@@ -144,10 +56,6 @@ pub(super) async fn step(
         }
     };
     Ok(Swept { next: next.map(|phase| phase.text()), ..swept })
-}
-
-fn before(now: Timestamp, age: Duration) -> Timestamp {
-    Timestamp(now.0.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)))
 }
 
 type Step = (Swept, Option<Phase>);
@@ -460,27 +368,4 @@ fn give_back(connection: &Connection, removed: &mut Removed) -> rusqlite::Result
     removed.bytes = after * number("PRAGMA page_size")?;
     removed.more = removed.pages > 0 && free - pages > FREE_PAGES;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cursors_are_read_back_and_strange_ones_refused() {
-        let place = (-7, "a:b".to_owned());
-        let phases = [
-            Phase::Journals,
-            Phase::Runs { status: 2, after: place },
-            Phase::Notes,
-            Phase::Payloads { after: "0f".into() },
-            Phase::Pages,
-        ];
-        for phase in phases {
-            assert_eq!(Phase::parse(&phase.text()).unwrap(), phase);
-        }
-        for text in ["", "runs", "runs:x:1:a", "runs:0:y:a", "payloads", "pages:1"] {
-            assert!(matches!(Phase::parse(text), Err(Error::InvalidCursor)), "{text}");
-        }
-    }
 }

@@ -303,7 +303,8 @@ async fn an_older_database_is_brought_up_to_date() {
          ALTER TABLE idempotency_keys DROP COLUMN answer; DROP TABLE concurrency_holders; DROP INDEX ready_turn; \
          DROP INDEX ready_age; DROP INDEX ready_gate; DROP INDEX ready_gate_age; ALTER TABLE ready DROP COLUMN gated; \
          ALTER TABLE ready DROP COLUMN workflow_id; ALTER TABLE ready DROP COLUMN concurrency_limit; \
-         ALTER TABLE executions DROP COLUMN concurrency_limit; \
+         ALTER TABLE executions DROP COLUMN concurrency_limit; DROP TABLE import_progress; DROP TABLE import_rows; \
+         DROP INDEX executions_root; ALTER TABLE executions DROP COLUMN import_hash; \
          CREATE INDEX ready_order ON ready (priority DESC, not_before, exec_id); \
          DELETE FROM migrations WHERE version > 1",
     )

