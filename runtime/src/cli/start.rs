@@ -9,6 +9,7 @@ use clap::Args;
 use compozy_lang::diagnostic::Diagnostic;
 use compozy_lang::duration::Bare;
 use compozy_lang::plan::Project;
+use compozy_lang::settings::Driver;
 use serde_json::json;
 
 use super::compose::{self, Launched, Loaded};
@@ -17,6 +18,7 @@ use super::discovery;
 use super::dump;
 use super::exit;
 use super::failure::Failure;
+use super::open;
 use super::probe;
 use super::record::{self, Record, State, Written, hex};
 use super::session::{LogFormat, Session};
@@ -124,7 +126,7 @@ impl Server {
             Err(error) => return Err(cannot_bind(error, &project, &instance).await),
         };
         let (port, url) = (listener.port(), listener.url());
-        let storage = compose::open_storage(session, &project, Role::Server).await?;
+        let storage = open::storage(session, &project, Role::Server).await?;
         let info = storage.info().clone();
         say(session, &format!("Database initialized: driver={} {}", info.driver, location(&info.location)));
         let scripts_are_known = plugin::script::is_ready(&loaded.host);
@@ -236,7 +238,10 @@ fn write_record(project: &Project, instance: &str) -> Option<Written> {
         url: None,
         config: project.config_file.clone(),
         project: project.name.clone(),
-        driver: "sqlite".to_owned(),
+        driver: match project.settings.database.driver {
+            Driver::Sqlite => "sqlite".to_owned(),
+            Driver::Postgres => "postgres".to_owned(),
+        },
         identity_key: None,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: State::Starting,

@@ -161,11 +161,6 @@ fn databases(project: &Project, settings: &[Setting]) -> Vec<Diagnostic> {
     let place_of =
         |path: &str| settings.iter().find(|setting| setting.path == path).and_then(|found| found.place.clone());
     let mut found = Vec::new();
-    if project.settings.database.driver == Driver::Postgres {
-        let place = ["database.driver", "mode", "database.host", "database.dbname", "database.conn_string"];
-        let place = place.into_iter().find_map(place_of).unwrap_or_else(|| whole(project));
-        found.push(no_driver(place).path("database.driver"));
-    }
     if let Some(reason) = no_file(project, &project.settings.database) {
         let place = place_of("database.path").unwrap_or_else(|| whole(project));
         found.push(bad_path("database.path", &reason, place));
@@ -182,8 +177,8 @@ fn databases(project: &Project, settings: &[Setting]) -> Vec<Diagnostic> {
 }
 
 fn no_driver(place: Place) -> Diagnostic {
-    Diagnostic::error("CZ0801", "database driver 'postgres' is not supported by this version", place)
-        .help("use driver: sqlite")
+    let message = "database driver 'postgres' is not supported for databases that are lent to plugins";
+    Diagnostic::error("CZ0801", message, place).help("use driver: sqlite, or leave the entry out")
 }
 
 /// Why the path of a database can be no file of SQLite, judged before anything opens it: to open a pipe may block.

@@ -1,5 +1,6 @@
 //! Which server, as the project's settings spell it, and how connections are kept.
 
+use std::borrow::Cow;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -167,7 +168,8 @@ fn connect_options(database: &Database) -> Result<PgConnectOptions, Error> {
     let url = database.conn_string.as_deref().unwrap_or_default();
     let mut options = match &database.conn_string {
         // What a URL holds is never repeated: it may be a password.
-        Some(url) => PgConnectOptions::from_str(url).map_err(|_| unusable("conn_string is no postgres:// URL"))?,
+        Some(url) => PgConnectOptions::from_str(&with_some_host(url))
+            .map_err(|_| unusable("conn_string is no postgres:// URL"))?,
         None => PgConnectOptions::new_without_pgpass(),
     };
     let said = Said::of(url);
@@ -197,6 +199,18 @@ fn connect_options(database: &Database) -> Result<PgConnectOptions, Error> {
         options = options.ssl_mode(mode.map_err(|_| unusable("ssl_mode is none that PostgreSQL knows"))?);
     }
     Ok(options.application_name("compozy").disable_statement_logging())
+}
+
+/// `postgres://user@/name` names no host, which other programs take for the default and a URL's grammar does not.
+fn with_some_host(url: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, after) = rest.split_at(end);
+    let (login, server) = authority.rsplit_once('@').map_or(("", authority), |(login, server)| (login, server));
+    if authority.is_empty() || !(server.is_empty() || server.starts_with(':')) {
+        return url.into();
+    }
+    format!("{scheme}://{login}@localhost{server}{after}").into()
 }
 
 fn without_socket(options: PgConnectOptions) -> PgConnectOptions {

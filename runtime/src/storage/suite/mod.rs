@@ -284,7 +284,7 @@ async fn hand_back_and_recover_free_runs(bench: &Bench) {
     assert_eq!(storage.recover(&next, false, bench.clock.now()).await.unwrap(), 1, "the dead one");
     if storage.info().driver == "postgres" {
         assert_eq!(storage.recover(&next, true, bench.clock.now()).await.unwrap(), 0, "nobody is alone there");
-        bench.live(&bench.node, "server", -1).await;
+        bench.die().await;
     }
     assert_eq!(storage.recover(&next, true, bench.clock.now()).await.unwrap(), 1, "the old server's");
     bench.sound().await;
