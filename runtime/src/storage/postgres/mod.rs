@@ -289,6 +289,10 @@ impl Storage for PgStorage {
         self.flag(Operation::KvSet { entry, expected, now }).await
     }
 
+    async fn kv_bytes(&self, space: &str) -> Result<u64, Error> {
+        kv::bytes(&mut *self.reader().await?, space).await.map_err(from_sqlx)
+    }
+
     async fn kv_delete(&self, space: &str, key: &str) -> Result<bool, Error> {
         self.flag(Operation::KvDelete { space: space.into(), key: key.into() }).await
     }
