@@ -213,11 +213,16 @@ async fn database(session: &Session, loaded: &Loaded, deep: bool) -> Vec<Check> 
     // The file as it is written; a server as it was reached.
     let shown = match database.driver {
         Driver::Sqlite => database.path.clone(),
-        Driver::Postgres => info.location.clone(),
+        Driver::Postgres => open::server_location(database, &session.clock),
     };
-    let exists = compose::database_file(&loaded.project).is_none_or(|path| path.exists());
+    let driver = match database.driver {
+        Driver::Sqlite => "sqlite",
+        Driver::Postgres => "postgres",
+    };
+    // Where nothing was stored yet an empty database in memory stands for it.
+    let exists = compose::database_file(&loaded.project).is_none_or(|path| path.exists()) && info.driver == driver;
     let state = if exists { format!("schema {}", info.schema_version) } else { "not made yet".to_owned() };
-    let mut checks = vec![Check::new("database", Ok(format!("{} {shown}, {state}", info.driver)))];
+    let mut checks = vec![Check::new("database", Ok(format!("{driver} {shown}, {state}")))];
     if deep {
         checks.push(Check::new(
             "invariants",

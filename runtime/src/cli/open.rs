@@ -11,7 +11,7 @@ use super::discovery::Keys;
 use super::failure::Failure;
 use super::record::user_id;
 use super::session::Session;
-use crate::clock::random_bytes;
+use crate::clock::{Clock, random_bytes};
 use crate::storage::sqlite::{self, Role};
 use crate::storage::{self, Storage, postgres};
 
@@ -26,6 +26,13 @@ pub async fn storage(session: &Session, project: &Project, role: Role) -> Result
         Driver::Sqlite => open_file(session, project, role).await,
         Driver::Postgres => open_server(session, &settings.database, role).await,
     }
+}
+
+/// Where the server of a project is, as the start line says it.
+#[must_use]
+pub fn server_location(database: &Database, clock: &Clock) -> String {
+    let options = postgres::Options::new(database, postgres::Role::ReadOnly, clock.clone());
+    options.map_or_else(|error| error.to_string(), |options| options.location)
 }
 
 async fn open_server(session: &Session, database: &Database, role: Role) -> Result<Arc<dyn Storage>, Failure> {

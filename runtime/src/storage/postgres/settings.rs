@@ -65,6 +65,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a command does.
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 
+/// A connection that rested for longer is tried before it is used.
+const TRUSTED: Duration = Duration::from_secs(5);
+
 /// What every session is set to (cli-and-api §10). `synchronous_commit` is set by each transaction that wants less.
 const SESSION: [(&str, &str); 6] = [
     ("search_path", "public"),
@@ -141,7 +144,7 @@ impl Options {
             .before_acquire(|connection, meta| {
                 // A round trip for each use would be half of what most uses take.
                 Box::pin(async move {
-                    if meta.idle_for < Duration::from_secs(1) {
+                    if meta.idle_for < TRUSTED {
                         return Ok(true);
                     }
                     Ok(connection.ping().await.is_ok())
