@@ -77,14 +77,17 @@ fn bundled_plugins_that_are_not_there_are_told_at_load() {
 }
 
 #[test]
-fn a_driver_of_a_later_version_is_told_by_every_command() {
+fn a_driver_that_plugins_cannot_have_is_told_by_every_command() {
     let project = Project::empty();
-    project.file("compozy.yaml", format!("name: p\ndatabase: {{driver: postgres, host: localhost}}\n{MOCK}"));
+    let lent = "databases: [{id: shop, driver: postgres, host: localhost}]";
+    project.file("compozy.yaml", format!("name: p\n{lent}\n{MOCK}"));
     project.file("workflows/greet.yaml", GREET);
     for command in RUNNING.iter().chain([&["execution", "list"][..]].iter()) {
         let output = project.compozy(command);
-        let expected =
-            ["error[CZ0801]: database driver 'postgres' is not supported by this version", "  --> compozy.yaml:2:20"];
+        let expected = [
+            "error[CZ0801]: database driver 'postgres' is not supported for databases that are lent to plugins",
+            "  --> compozy.yaml:2:13",
+        ];
         assert_eq!(said(&output), (3, expected.to_vec()), "{command:?}: {output}");
     }
 }

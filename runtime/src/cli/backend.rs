@@ -131,7 +131,7 @@ impl Backend {
             return Err(nowhere());
         }
         let wanted = Wanted { root: root.clone(), runtime: compose::runtime_folder(), project: None };
-        match discovery::find(&wanted, &compose::NoKeys, &session.output, &session.clock).await? {
+        match discovery::find(&wanted, &super::open::NoKeys, &session.output, &session.clock).await? {
             Some(server) => Ok(Self::Remote(client(session, &server.url)?)),
             None => Err(nowhere()),
         }
@@ -371,7 +371,7 @@ fn client(session: &Session, url: &str) -> Result<Client, Failure> {
 /// # Errors
 /// One that does not answer, or does not get ready.
 pub async fn discover(session: &Session, loaded: &Loaded) -> Result<Option<Server>, Failure> {
-    let keys = compose::DatabaseKeys { session, loaded };
+    let keys = super::open::DatabaseKeys { session, loaded };
     discovery::find(&wanted(loaded), &keys, &session.output, &session.clock).await
 }
 

@@ -13,26 +13,22 @@ use compozy_lang::settings::Driver;
 use compozy_lang::source::Place;
 
 use super::databases::Lent;
-use super::discovery::Keys;
 use super::failure::{Diagnostics, Failure};
-use super::record::user_id;
 use super::session::{Session, absolute};
 use super::usable::{self, Plugins};
 use super::{logs, report};
-use crate::clock::random_bytes;
 use crate::node::step::Tools;
 use crate::node::{self, Node};
 use crate::plugin::host::{HostOptions, Services};
 use crate::plugin::template::Renderer;
 use crate::plugin::{self, Binding, Grants, Host, Source};
 use crate::provider::{self, Bundle, Parts, Providers};
+use crate::storage::Storage;
 use crate::storage::named::NamedDatabases;
 use crate::storage::row::Retention;
-use crate::storage::sqlite::{self, Role};
-use crate::storage::{self, Storage};
 
 /// Connection string of a database that lives in the process.
-const MEMORY: &str = ":memory:";
+pub(super) const MEMORY: &str = ":memory:";
 
 /// A project that was read, with what was needed to read it.
 #[derive(Debug, Clone)]
@@ -187,10 +183,11 @@ pub fn is_ephemeral(project: &Project) -> bool {
     database.driver == Driver::Sqlite && database_file(project).is_none()
 }
 
-/// The database file; `None` when it lives in memory.
+/// The database file; `None` when it lives in memory or on a server.
 #[must_use]
 pub fn database_file(project: &Project) -> Option<PathBuf> {
-    file_of(project, &project.settings.database.path)
+    let database = &project.settings.database;
+    (database.driver == Driver::Sqlite).then(|| file_of(project, &database.path)).flatten()
 }
 
 /// The SQLite files that plugins may be granted, by label.
@@ -214,65 +211,9 @@ pub(super) fn file_of(project: &Project, written: &str) -> Option<PathBuf> {
     (!in_memory).then(|| absolute(&project.root.join(path)))
 }
 
-/// Opens the database of a project.
-///
-/// # Errors
-/// It is served already, damaged, newer, or cannot be written.
-pub async fn open_storage(session: &Session, project: &Project, role: Role) -> Result<Arc<dyn Storage>, Failure> {
-    let settings = &project.settings;
-    settings.require("database").map_err(|missing| missing_variables(project, missing))?;
-    let database = &settings.database;
-    if database.driver != Driver::Sqlite {
-        return Err(Failure::new("CZ0801", "database driver 'postgres' is not supported by this version")
-            .hint("use driver: sqlite"));
-    }
-    let path = database_file(project);
-    // Nothing was stored yet: an empty database in memory answers the same, and no file is made by looking.
-    let nothing_yet = role == Role::ReadOnly && path.as_ref().is_none_or(|path| !path.exists());
-    let mut options = sqlite::Options::new(&database.path, role, session.clock.clone());
-    options.path = path.clone().filter(|_| !nothing_yet);
-    options.durability = database.durability.into();
-    options.busy_timeout = database.busy_timeout;
-    options.max_readers = database.max_open_conns.max(1);
-    options.auto_migrate = database.auto_migrate;
-    options.pragmas = database
-        .pragmas
-        .iter()
-        .filter(|(name, _)| ["cache_size", "mmap_size", "temp_store", "journal_size_limit"].contains(&name.as_str()))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    let opened = sqlite::open(options).await;
-    opened
-        .map(|storage| Arc::new(storage) as Arc<dyn Storage>)
-        .map_err(|error| cannot_open(error, role, path.as_deref()))
-}
-
 /// A variable that a section needs now is missing.
 pub fn missing_variables(project: &Project, missing: Vec<compozy_lang::diagnostic::Diagnostic>) -> Failure {
     Failure::Diagnostics(Box::new(Diagnostics { all: missing, omitted: 0, root: project.root.clone() }))
-}
-
-fn cannot_open(error: storage::Error, role: Role, path: Option<&Path>) -> Failure {
-    let text = error.to_string();
-    let shown = path.map(|path| path.display().to_string()).unwrap_or_default();
-    match error {
-        storage::Error::Conflict(_) if role == Role::Server => {
-            Failure::new("already_served", text).hint("stop that server, or use another database")
-        }
-        storage::Error::Conflict(_) => Failure::new("database_exclusive", text).hint("try again when it is done"),
-        storage::Error::TooNew(_) => {
-            Failure::new("schema_too_new", text).hint("update compozy; the database was left as it is")
-        }
-        storage::Error::Unusable(_) => Failure::new("database_unusable", text)
-            .hint(format!("nothing was written to {shown}; restore a backup, or move the file away to begin anew")),
-        storage::Error::Unavailable(_) => {
-            let user = user_id().map(|id| format!("user {id}")).unwrap_or_else(|| "this user".to_owned());
-            Failure::new("database_unwritable", text)
-                .hint(format!("{user} must be able to write {shown} and its folder; or set database.path"))
-        }
-        storage::Error::Busy(_) => Failure::new("database_busy", text),
-        other => other.into(),
-    }
 }
 
 /// A node, and the part of it that reloading replaces.
@@ -424,39 +365,6 @@ async fn bind(
     })
 }
 
-/// The identity key of a project's database, for the server proof.
-#[derive(Debug)]
-pub struct DatabaseKeys<'a> {
-    /// What the command starts from.
-    pub session: &'a Session,
-    /// The project.
-    pub loaded: &'a Loaded,
-}
-
-impl Keys for DatabaseKeys<'_> {
-    async fn identity_key(&self) -> Result<Option<[u8; 32]>, Failure> {
-        let Some(path) = database_file(&self.loaded.project) else { return Ok(None) };
-        if !path.exists() {
-            // No server can have a database that is not there, so no proof may hold.
-            return Ok(Some(random_bytes()));
-        }
-        let storage = open_storage(self.session, &self.loaded.project, Role::ReadOnly).await?;
-        let key = storage.info().identity_key;
-        storage.close().await;
-        Ok(Some(key))
-    }
-}
-
-/// No database to take a key from.
-#[derive(Debug)]
-pub struct NoKeys;
-
-impl Keys for NoKeys {
-    async fn identity_key(&self) -> Result<Option<[u8; 32]>, Failure> {
-        Ok(None)
-    }
-}
-
 fn retention(settings: &compozy_lang::settings::Retention) -> Retention {
     let compozy_lang::settings::Retention { success, failed, journal, keep_last, .. } = *settings;
     Retention { success, failed, journal, keep_last }
@@ -465,21 +373,6 @@ fn retention(settings: &compozy_lang::settings::Retention) -> Retention {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn why_a_database_cannot_be_opened_decides_the_code() {
-        let path = Path::new("/data/compozy.db");
-        for (error, code, exit) in [
-            (storage::Error::TooNew("newer".into()), "schema_too_new", 6),
-            (storage::Error::Unusable("damaged".into()), "database_unusable", 6),
-            (storage::Error::Unavailable("refused".into()), "database_unwritable", 2),
-            (storage::Error::DiskFull, "disk_full", 7),
-            (storage::Error::Busy("locked".into()), "database_busy", 7),
-        ] {
-            let failure = cannot_open(error, Role::Embedded, Some(path));
-            assert_eq!((failure.code(), failure.exit()), (Some(code), exit));
-        }
-    }
 
     #[test]
     fn a_template_that_cannot_be_checked_makes_the_project_invalid() {

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Args;
 use compozy_lang::diagnostic::Diagnostic;
 use compozy_lang::environment::Environment as _;
+use compozy_lang::settings::Driver;
 use serde_json::{Value, json};
 
 use super::backend;
@@ -12,6 +13,7 @@ use super::client::Client;
 use super::compose::{self, Loaded};
 use super::exit;
 use super::failure::{Failure, Problem};
+use super::open;
 use super::output::{Format, Table};
 use super::session::Session;
 use super::usable::Plugins;
@@ -199,8 +201,8 @@ async fn port(loaded: &Loaded) -> Result<String, String> {
 }
 
 async fn database(session: &Session, loaded: &Loaded, deep: bool) -> Vec<Check> {
-    let shown = loaded.project.settings.database.path.clone();
-    let storage = match compose::open_storage(session, &loaded.project, Role::ReadOnly).await {
+    let database = &loaded.project.settings.database;
+    let storage = match open::storage(session, &loaded.project, Role::ReadOnly).await {
         Ok(storage) => storage,
         Err(failure) => {
             let detail = failure.document()["detail"].as_str().unwrap_or("cannot be opened").to_owned();
@@ -208,9 +210,19 @@ async fn database(session: &Session, loaded: &Loaded, deep: bool) -> Vec<Check> 
         }
     };
     let info = storage.info().clone();
-    let exists = compose::database_file(&loaded.project).is_none_or(|path| path.exists());
+    // The file as it is written; a server as it was reached.
+    let shown = match database.driver {
+        Driver::Sqlite => database.path.clone(),
+        Driver::Postgres => open::server_location(database, &session.clock),
+    };
+    let driver = match database.driver {
+        Driver::Sqlite => "sqlite",
+        Driver::Postgres => "postgres",
+    };
+    // Where nothing was stored yet an empty database in memory stands for it.
+    let exists = compose::database_file(&loaded.project).is_none_or(|path| path.exists()) && info.driver == driver;
     let state = if exists { format!("schema {}", info.schema_version) } else { "not made yet".to_owned() };
-    let mut checks = vec![Check::new("database", Ok(format!("{} {shown}, {state}", info.driver)))];
+    let mut checks = vec![Check::new("database", Ok(format!("{driver} {shown}, {state}")))];
     if deep {
         checks.push(Check::new(
             "invariants",

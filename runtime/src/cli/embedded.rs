@@ -6,6 +6,7 @@ mod schedules;
 use std::sync::Arc;
 use std::time::Duration;
 
+use compozy_lang::settings::Driver;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc};
 
@@ -13,6 +14,7 @@ use super::backend::{Need, Start};
 use super::compose::{self, Loaded};
 use super::events::Event;
 use super::failure::Failure;
+use super::open;
 use super::session::Session;
 use crate::api::document::execution::{self, Expand, Viewer};
 use crate::api::document::workflow::{self, Sort, WorkflowFilter};
@@ -70,8 +72,12 @@ impl Embedded {
             }
             _ => {}
         }
-        let role = role(need, compose::database_file(&loaded.project).is_some_and(|path| path.exists()));
-        let storage = compose::open_storage(session, &loaded.project, role).await?;
+        let project = &loaded.project;
+        // Whether a server holds anything yet is for the server to say.
+        let is_served = project.settings.database.driver == Driver::Postgres;
+        let exists = is_served || compose::database_file(project).is_some_and(|path| path.exists());
+        let role = role(need, exists);
+        let storage = open::storage(session, &loaded.project, role).await?;
         let node = match need {
             Need::Run | Need::Queue => {
                 let limit = if need == Need::Run { None } else { Some(0) };
@@ -449,7 +455,7 @@ mod tests {
         assert!(change.execution(&id).await.unwrap()["finished_at"].is_null());
         change.close(Duration::ZERO).await;
 
-        let storage = compose::open_storage(&session, &loaded.project, Role::Server).await.unwrap();
+        let storage = open::storage(&session, &loaded.project, Role::Server).await.unwrap();
         let launched = compose::launch(&session, &loaded, &storage, node::Kind::Server, None).await.unwrap();
         let wait = Some(Duration::from_secs(20));
         let ended = launched.node.wait(&exec_id(&id).unwrap(), wait).await.unwrap().unwrap();

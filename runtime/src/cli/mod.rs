@@ -21,6 +21,7 @@ pub mod exit;
 pub mod explain;
 pub mod failure;
 pub mod logs;
+pub mod open;
 pub mod output;
 pub mod plugin;
 pub mod probe;

@@ -9,6 +9,7 @@ use clap::Args;
 use compozy_lang::diagnostic::Diagnostic;
 use compozy_lang::duration::Bare;
 use compozy_lang::plan::Project;
+use compozy_lang::settings::Driver;
 use serde_json::json;
 
 use super::compose::{self, Launched, Loaded};
@@ -17,6 +18,7 @@ use super::discovery;
 use super::dump;
 use super::exit;
 use super::failure::Failure;
+use super::open;
 use super::probe;
 use super::record::{self, Record, State, Written, hex};
 use super::session::{LogFormat, Session};
@@ -26,6 +28,7 @@ use crate::api::document::project::ProjectDocument;
 use crate::api::error::Problem;
 use crate::api::{self, AppState, BindError, Instance, Listener};
 use crate::node;
+use crate::plugin;
 use crate::storage::Storage;
 use crate::storage::sqlite::Role;
 
@@ -63,7 +66,7 @@ pub async fn run(session: &Session, args: StartArgs) -> Result<u8, Failure> {
     // Unheard, a SIGHUP would end the process.
     let mut hangup = Hangup::new();
     let config = session.config_file().ok_or_else(|| nowhere(&std::env::current_dir().unwrap_or_default()))?;
-    let loaded = compose::load(&session, &config, Plugins::Called).await?;
+    let loaded = compose::load(&session, &config, Plugins::Served).await?;
     let server = Server::start(&session, loaded, !args.no_schedules).await?;
     server.until(&session, &mut signals, &mut hangup).await;
     // A second signal leaves now; what is not handed back is taken over by the next server.
@@ -123,9 +126,10 @@ impl Server {
             Err(error) => return Err(cannot_bind(error, &project, &instance).await),
         };
         let (port, url) = (listener.port(), listener.url());
-        let storage = compose::open_storage(session, &project, Role::Server).await?;
+        let storage = open::storage(session, &project, Role::Server).await?;
         let info = storage.info().clone();
         say(session, &format!("Database initialized: driver={} {}", info.driver, location(&info.location)));
+        let scripts_are_known = plugin::script::is_ready(&loaded.host);
         let launched = compose::launch(session, &loaded, &storage, node::Kind::Server, None).await?;
         dump::listen(&launched.node);
         let reload = reload_hook(session, &loaded, &launched, schedules);
@@ -144,6 +148,9 @@ impl Server {
             mock_llm = session.mock_llm,
             "ready"
         );
+        if !scripts_are_known {
+            tokio::spawn(look_at_scripts(loaded.clone()));
+        }
         Ok(Self { loaded, storage, launched, schedules, app, serving, record })
     }
 
@@ -231,7 +238,10 @@ fn write_record(project: &Project, instance: &str) -> Option<Written> {
         url: None,
         config: project.config_file.clone(),
         project: project.name.clone(),
-        driver: "sqlite".to_owned(),
+        driver: match project.settings.database.driver {
+            Driver::Sqlite => "sqlite".to_owned(),
+            Driver::Postgres => "postgres".to_owned(),
+        },
         identity_key: None,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: State::Starting,
@@ -337,6 +347,13 @@ fn app(
     });
     let hooks = api::Hooks { reload: Some(reload), probe };
     AppState::new(Arc::clone(&launched.node), settings, session.clock.clone(), instance, hooks)
+}
+
+/// Looks at the scripts of a server that did not keep its users waiting for that: their engine was to be compiled first.
+async fn look_at_scripts(loaded: Loaded) {
+    for problem in usable::scripts(&loaded).await {
+        tracing::error!("a script cannot be used: {problem}");
+    }
 }
 
 fn reload_hook(session: &Session, loaded: &Loaded, launched: &Launched, schedules: bool) -> api::Reload {

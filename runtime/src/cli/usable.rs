@@ -22,14 +22,20 @@ pub enum Plugins {
     Unused,
     /// They may be called, so their files must hold what their entries promise.
     Called,
+    /// The same, by a server: what takes seconds to find out is [found out later](scripts).
+    Served,
 }
 
 /// Adds the findings to what reading the project gave; with an error among them there is no project to work with.
 pub async fn check(mut read: Read, plugins: Plugins) -> Read {
     let Some(loaded) = &read.loaded else { return read };
     let mut found = databases(&loaded.project, &read.settings);
-    if plugins == Plugins::Called {
-        found.extend(broken(loaded).await);
+    match plugins {
+        Plugins::Unused => {}
+        Plugins::Served if !plugin::script::is_ready(&loaded.host) => {
+            found.extend(broken_plugins(Arc::clone(&loaded.project)).await);
+        }
+        Plugins::Served | Plugins::Called => found.extend(broken(loaded).await),
     }
     if found.is_empty() {
         return read;
@@ -83,12 +89,12 @@ pub async fn require_plugins(loaded: &Loaded) -> Result<(), Failure> {
 /// Plugins and scripts that cannot be used.
 async fn broken(loaded: &Loaded) -> Vec<Diagnostic> {
     let mut found = broken_plugins(Arc::clone(&loaded.project)).await;
-    found.extend(broken_scripts(loaded).await);
+    found.extend(scripts(loaded).await);
     found
 }
 
 /// Lets the JavaScript engine read every script, each once. None of it is run.
-async fn broken_scripts(loaded: &Loaded) -> Vec<Diagnostic> {
+pub async fn scripts(loaded: &Loaded) -> Vec<Diagnostic> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for tool in loaded.project.workflows.values().flat_map(|workflow| workflow.tools.values()) {
@@ -155,11 +161,6 @@ fn databases(project: &Project, settings: &[Setting]) -> Vec<Diagnostic> {
     let place_of =
         |path: &str| settings.iter().find(|setting| setting.path == path).and_then(|found| found.place.clone());
     let mut found = Vec::new();
-    if project.settings.database.driver == Driver::Postgres {
-        let place = ["database.driver", "mode", "database.host", "database.dbname", "database.conn_string"];
-        let place = place.into_iter().find_map(place_of).unwrap_or_else(|| whole(project));
-        found.push(no_driver(place).path("database.driver"));
-    }
     if let Some(reason) = no_file(project, &project.settings.database) {
         let place = place_of("database.path").unwrap_or_else(|| whole(project));
         found.push(bad_path("database.path", &reason, place));
@@ -176,8 +177,8 @@ fn databases(project: &Project, settings: &[Setting]) -> Vec<Diagnostic> {
 }
 
 fn no_driver(place: Place) -> Diagnostic {
-    Diagnostic::error("CZ0801", "database driver 'postgres' is not supported by this version", place)
-        .help("use driver: sqlite")
+    let message = "database driver 'postgres' is not supported for databases that are lent to plugins";
+    Diagnostic::error("CZ0801", message, place).help("use driver: sqlite, or leave the entry out")
 }
 
 /// Why the path of a database can be no file of SQLite, judged before anything opens it: to open a pipe may block.

@@ -14,7 +14,7 @@ use crate::storage::row::Node;
 const BATCH: usize = 64;
 
 /// The claim loop looks at the queue at least this often, should every wake-up have been missed.
-const POLL: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_secs(5);
 
 /// How often the queue is counted before a count beside a claim is taken as well: it is wrong by what that claim took.
 const COUNTS: u32 = 4;

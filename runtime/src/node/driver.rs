@@ -27,6 +27,7 @@ use super::sub_runs::{self, Awaiting, Family, SubRuns};
 use super::timers::Timers;
 use super::worker::Worker;
 use crate::id::ExecId;
+use crate::plugin::background::Courteous;
 use crate::plugin::cancel::CancelToken;
 use crate::storage;
 use crate::storage::row::{Changes, Durability, Journal, NewRun, RunUpdate};
@@ -467,6 +468,7 @@ impl Driver {
         };
         // Steps side by side use all cores; one alone is sooner done where its driver is.
         let alone = self.calls.is_empty();
+        let call = Courteous::new(call);
         let call: Call = if alone { Box::pin(call) } else { Box::pin(Spawned::new(call)) };
         self.calls.push(call);
     }

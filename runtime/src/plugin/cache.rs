@@ -59,6 +59,11 @@ impl Cache {
         component.inspect_err(|error| tracing::debug!("failed to load compiled code: {error:#}")).ok()
     }
 
+    /// Whether there is compiled code for the component with SHA-256 `digest`, sound or not.
+    pub(crate) fn has(&self, engine: &Engine, digest: &str) -> bool {
+        self.folder.join(file_name(digest, engine.fingerprint())).is_file()
+    }
+
     /// Keeps the compiled form of a component. A failure is logged only: the next start compiles again.
     pub(crate) fn store(&self, engine: &Engine, digest: &str, component: &Component) {
         let name = file_name(digest, engine.fingerprint());

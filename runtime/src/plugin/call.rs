@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::ResourceTableError;
 use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 
+use super::background;
 use super::cancel::CancelToken;
 use super::component::Component;
 use super::engine::{Activity, Engine};
@@ -163,6 +164,9 @@ pub(crate) async fn begin(binding: &Binding, ctx: &CallContext) -> Result<Live, 
         .admit(binding.component.slots(), ctx.models.depth(), &ctx.cancel)
         .await
         .map_err(|stop| stopped(&binding.plugin_id, stop, Duration::ZERO))?;
+    if binding.grants.habit().is_long() {
+        background::give_way().await;
+    }
     let activity = admission.engine.activity();
     let started = Instant::now();
     let call = Call {
@@ -189,13 +193,15 @@ pub(crate) fn new_store(engine: &Engine, state: State, output_bytes: u64) -> Sto
     store.limiter(|state| &mut state.meter);
     store.set_hostcall_fuel(usize::try_from(output_bytes.saturating_add(HOST_CALL_BYTES)).unwrap_or(usize::MAX));
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|ctx| {
-        let state = ctx.data();
+    store.epoch_deadline_callback(|mut ctx| {
+        let state = ctx.data_mut();
         if state.cancel.is_canceled() {
             Err(wasmtime::Error::new(Stop::Canceled))
         } else if state.deadline <= Instant::now() {
             Err(wasmtime::Error::new(Stop::Deadline))
         } else {
+            state.long = true;
+            background::gave_way();
             Ok(UpdateDeadline::Yield(1))
         }
     });
@@ -243,6 +249,7 @@ impl Live {
         if let Some(call) = state.call.as_mut() {
             call.log.close(&call.binding.plugin_id);
         }
+        binding.grants.habit().note(state.long);
         let result = match outcome {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(CallError::reported(error)),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub(crate) use compozy_lang::plan::ModelGrant;
 use compozy_lang::plan::{Access, Permissions};
 
+use super::background::Habit;
 use super::bindings::lent::compozy::host::types;
 use super::egress::pattern::Pattern;
 use super::environment::{Environment, Fixed};
@@ -28,6 +29,8 @@ pub struct Grants {
     environment: Arc<dyn Environment>,
     /// Made at its first use: a plugin that logs asks for it with every record.
     mask: OnceLock<Mask>,
+    /// How long the calls of this entry compute.
+    habit: Habit,
     /// Actions that were refused and logged, so that a loop does not flood the log.
     logged: Mutex<HashSet<String>>,
 }
@@ -79,6 +82,7 @@ impl Grants {
             llm: None,
             environment: Arc::new(Fixed::default()),
             mask: OnceLock::new(),
+            habit: Habit::default(),
             logged: Mutex::default(),
         }
     }
@@ -107,6 +111,7 @@ impl Grants {
             llm: permissions.llm.clone(),
             environment,
             mask: OnceLock::new(),
+            habit: Habit::default(),
             logged: Mutex::default(),
         })
     }
@@ -194,6 +199,11 @@ impl Grants {
             let secrets = self.all_secrets();
             Mask::new(secrets.iter().map(|(_, secret)| secret.reveal()))
         })
+    }
+
+    /// How long the calls of this entry have computed lately.
+    pub(crate) fn habit(&self) -> &Habit {
+        &self.habit
     }
 
     /// Refuses `action`, which `permissions.<line>` would allow, and logs it the first time.

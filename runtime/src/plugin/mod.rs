@@ -5,6 +5,7 @@
 //! Whatever a component does, a call of it ends with an answer or a typed [`CallError`]; nothing it does reaches another
 //! call, and nothing it was not granted has an effect.
 
+pub(crate) mod background;
 mod bindings;
 pub mod bundled;
 mod cache;

@@ -52,6 +52,12 @@ pub fn config(tool: &Tool, script: &Script) -> String {
     serde_json::to_string(&config).unwrap_or_default()
 }
 
+/// Whether scripts can be looked at now: where the engine is compiled first that takes seconds.
+#[must_use]
+pub fn is_ready(host: &Host) -> bool {
+    bundled::find(ENGINE).is_none_or(|engine| host.is_compiled(engine))
+}
+
 /// Parses the script of a tool and everything it imports, and looks for what it exports. None of it is run.
 ///
 /// # Errors

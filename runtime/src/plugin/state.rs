@@ -21,6 +21,8 @@ pub(crate) struct State {
     /// When the call must have ended.
     pub(crate) deadline: Instant,
     pub(crate) cancel: CancelToken,
+    /// It computed for longer than an epoch.
+    pub(crate) long: bool,
     /// Who calls, for the host interfaces; absent for components that import nothing.
     pub(crate) call: Option<Box<Call>>,
     pub(crate) table: ResourceTable,
@@ -68,7 +70,7 @@ impl State {
     pub(crate) fn new(memory_limit: u64, deadline: Instant, cancel: CancelToken, call: Option<Box<Call>>) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
-        Self { meter: Meter::new(memory_limit), deadline, cancel, call, table, wasi: None }
+        Self { meter: Meter::new(memory_limit), deadline, cancel, long: false, call, table, wasi: None }
     }
 
     /// Begins a host call: who calls, unless it calls too often.

@@ -311,6 +311,9 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// Stores one value. With `expected`, only if the present value equals it; false when it does not.
     async fn kv_set(&self, entry: KvEntry, expected: Option<Option<Vec<u8>>>, now: Timestamp) -> Result<bool, Error>;
 
+    /// Bytes of all keys and values of a space, expired ones included. Reads all of it.
+    async fn kv_bytes(&self, space: &str) -> Result<u64, Error>;
+
     /// Removes one value; true when it was there.
     async fn kv_delete(&self, space: &str, key: &str) -> Result<bool, Error>;
 

@@ -1,6 +1,6 @@
 //! `compozy plugin build`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use super::{listed, shown, size};
 use crate::authoring::build::{self, Built, Watch};
 use crate::authoring::{self, inspect::Findings};
+use crate::cli::compose;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Format, Output, duration_text, escaped};
 use crate::cli::session::Session;
+use crate::plugin::Source;
 use crate::plugin::component::word;
 
 /// Examples and exit codes.
@@ -35,8 +37,17 @@ pub(super) async fn run(session: &Session, args: BuildArgs) -> Result<u8, Failur
     let output = session.output.clone();
     let building = tokio::task::spawn_blocking(move || carry_out(&output, &args));
     let built = building.await.map_err(|error| Failure::internal(&error.to_string()))??;
+    compile(&built).await?;
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     print(&session.output, &built, duration_ms).map(|()| exit::OK)
+}
+
+/// Fills the code cache, so that the first run that uses the plugin does not wait for that.
+async fn compile(built: &Built) -> Result<(), Failure> {
+    let Some(kind) = built.findings.kinds.first() else { return Ok(()) };
+    let host = compose::host(Path::new("compozy.yaml"))?;
+    let loaded = host.load(Source::Path(built.path.clone()), *kind).await;
+    loaded.map(drop).map_err(|error| Failure::new(error.code(), error.to_string()))
 }
 
 fn carry_out(output: &Output, args: &BuildArgs) -> Result<Built, Failure> {

@@ -84,6 +84,7 @@ impl Scene<'_> {
             models: Some(models.clone()),
             network: Arc::new(Network::played(http.clone())),
             clock: self.clock.clone(),
+            ..Services::default()
         };
         let variables = case.world.env.iter().chain(&case.world.secrets);
         let environment = Fixed(variables.map(|(name, value)| (name.clone(), value.clone())).collect());

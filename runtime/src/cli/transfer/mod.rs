@@ -11,7 +11,7 @@ use super::compose::{self, Loaded};
 use super::failure::Failure;
 use super::session::Session;
 use super::usable::Plugins;
-use super::{backend, config};
+use super::{backend, config, open};
 use crate::storage::Storage;
 use crate::storage::sqlite::Role;
 
@@ -46,7 +46,7 @@ impl Database {
                 .hint("start it with `compozy start`")),
             };
         }
-        let storage = compose::open_storage(session, &loaded.project, role).await?;
+        let storage = open::storage(session, &loaded.project, role).await?;
         Ok(Self::Local(storage, Box::new(loaded)))
     }
 }

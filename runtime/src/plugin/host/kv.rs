@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use compozy_engine::time::Timestamp;
 
+use super::quota::{Quotas, SPACE_BYTES};
 use super::{over_limit, unavailable};
 use crate::plugin::bindings::lent::compozy::host::{kv, types};
 use crate::plugin::state::State;
@@ -23,8 +24,20 @@ const KEYS: u32 = 1_000;
 /// What an allowed call works with.
 struct Space {
     storage: Arc<dyn Storage>,
+    quotas: Arc<Quotas>,
     id: String,
     now: Timestamp,
+}
+
+impl Space {
+    async fn set(&self, entry: KvEntry, expected: Option<Option<Vec<u8>>>) -> Result<bool, types::Error> {
+        let bytes = (entry.key.len() + entry.value.len()) as u64;
+        match self.quotas.take(&*self.storage, &self.id, bytes).await {
+            Ok(true) => self.storage.kv_set(entry, expected, self.now).await.map_err(|error| failed(&error)),
+            Ok(false) => Err(over_limit(format!("all keys and values together have at most {SPACE_BYTES} bytes"))),
+            Err(error) => Err(failed(&error)),
+        }
+    }
 }
 
 impl State {
@@ -37,9 +50,12 @@ impl State {
         }
         let services = &binding.services;
         Ok(match &services.storage {
-            Some(storage) => {
-                Ok(Space { storage: Arc::clone(storage), id: binding.plugin_id.to_string(), now: services.clock.now() })
-            }
+            Some(storage) => Ok(Space {
+                storage: Arc::clone(storage),
+                quotas: Arc::clone(&services.quotas),
+                id: binding.plugin_id.to_string(),
+                now: services.clock.now(),
+            }),
             None => Err(unavailable("no database is open", false)),
         })
     }
@@ -91,7 +107,7 @@ impl kv::Host for State {
             Err(error) => return Ok(Err(error)),
         };
         Ok(match entry(&space, key, value, ttl_ms.map(Duration::from_millis)) {
-            Ok(entry) => space.storage.kv_set(entry, None, space.now).await.map(drop).map_err(|error| failed(&error)),
+            Ok(entry) => space.set(entry, None).await.map(drop),
             Err(error) => Err(error),
         })
     }
@@ -107,14 +123,17 @@ impl kv::Host for State {
             Err(error) => return Ok(Err(error)),
         };
         Ok(match entry(&space, key, value, None) {
-            Ok(entry) => space.storage.kv_set(entry, Some(expected), space.now).await.map_err(|error| failed(&error)),
+            Ok(entry) => space.set(entry, Some(expected)).await,
             Err(error) => Err(error),
         })
     }
 
     async fn delete(&mut self, key: String) -> wasmtime::Result<Result<bool, types::Error>> {
         Ok(match self.space_of_key(&key, true)? {
-            Ok(space) => space.storage.kv_delete(&space.id, &key).await.map_err(|error| failed(&error)),
+            Ok(space) => {
+                space.quotas.removed(&space.id);
+                space.storage.kv_delete(&space.id, &key).await.map_err(|error| failed(&error))
+            }
             Err(error) => Err(error),
         })
     }

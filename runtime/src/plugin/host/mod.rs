@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod kv;
 pub mod llm;
 pub(crate) mod log;
+pub mod quota;
 pub(crate) mod run;
 pub(crate) mod secrets;
 pub mod sql;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use compozy_lang::plan::PluginKind;
+use quota::Quotas;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 use wasmtime::component::{HasSelf, Linker};
@@ -49,6 +51,8 @@ pub struct Services {
     pub network: Arc<Network>,
     /// The time, for `kv` expiry and deadlines told to guests.
     pub clock: Clock,
+    /// How much plugins keep in `kv`.
+    pub quotas: Arc<Quotas>,
 }
 
 /// Settings of the [`Host`].
@@ -138,6 +142,11 @@ impl Host {
             building.await.map_err(|error| Error::Engine(error.to_string()))?.map(Arc::new)
         });
         component.await.cloned()
+    }
+
+    /// Whether a bundled component can be loaded without compiling it first, which may take seconds.
+    pub(crate) fn is_compiled(&self, bundled: &Bundled) -> bool {
+        self.cache.as_ref().is_some_and(|cache| cache.has(&self.admission.engine, bundled.digest))
     }
 
     fn build(&self, code: &Code, digest: String, kind: PluginKind) -> Result<Component, Error> {

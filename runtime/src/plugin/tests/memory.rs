@@ -11,7 +11,7 @@ use crate::storage::row::*;
 use crate::storage::{Error, Info, RequestOutcome, Storage};
 
 #[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<BTreeMap<(String, String), KvEntry>>);
+pub(in crate::plugin) struct Memory(Mutex<BTreeMap<(String, String), KvEntry>>);
 
 impl Memory {
     fn live(&self, space: &str, key: &str, now: Timestamp) -> Option<Vec<u8>> {
@@ -37,6 +37,12 @@ impl Storage for Memory {
         }
         self.0.lock().unwrap().insert((entry.space.clone(), entry.key.clone()), entry);
         Ok(true)
+    }
+
+    async fn kv_bytes(&self, space: &str) -> Result<u64, Error> {
+        let entries = self.0.lock().unwrap();
+        let of_space = entries.values().filter(|entry| entry.space == space);
+        Ok(of_space.map(|entry| (entry.key.len() + entry.value.len()) as u64).sum())
     }
 
     async fn kv_delete(&self, space: &str, key: &str) -> Result<bool, Error> {

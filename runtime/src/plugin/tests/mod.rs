@@ -5,7 +5,7 @@ mod hostile;
 mod imports;
 mod lent;
 mod load;
-mod memory;
+pub(in crate::plugin) mod memory;
 mod models;
 #[path = "../../../../tests/support/raw.rs"]
 mod raw;

@@ -58,18 +58,26 @@ pub struct RowSet {
 }
 
 /// The databases of the project, by label. Files are opened on first use.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct NamedDatabases {
     paths: BTreeMap<String, PathBuf>,
     /// Folder of the private databases of plugins.
     own: Option<PathBuf>,
+    /// Most bytes of each of those.
+    own_bytes: u64,
+}
+
+impl Default for NamedDatabases {
+    fn default() -> Self {
+        Self::new(BTreeMap::new())
+    }
 }
 
 impl NamedDatabases {
     /// Databases at resolved paths.
     #[must_use]
     pub fn new(paths: BTreeMap<String, PathBuf>) -> Self {
-        Self { paths, own: None }
+        Self { paths, own: None, own_bytes: OWN_BYTES }
     }
 
     /// With private databases of plugins in `folder`, which is made with the first of them.
@@ -94,7 +102,7 @@ impl NamedDatabases {
             unavailable()
         })?;
         let path = folder.join(file_name(plugin_id));
-        let source = Source { label: "own".to_owned(), path, write: true };
+        let source = Source { label: "own".to_owned(), path, write: true, max_bytes: Some(self.own_bytes) };
         Ok(NamedConnection { source, guarded: Mutex::new(None) })
     }
 
@@ -105,10 +113,16 @@ impl NamedDatabases {
     pub fn open(&self, label: &str, write: bool) -> Result<NamedConnection, Error> {
         let path =
             self.paths.get(label).ok_or_else(|| Error::unavailable(format!("no database is labelled '{label}'")))?;
-        let source = Source { label: label.to_owned(), path: path.clone(), write };
+        // How large a project's own database may get is its owner's business.
+        let source = Source { label: label.to_owned(), path: path.clone(), write, max_bytes: None };
         Ok(NamedConnection { source, guarded: Mutex::new(None) })
     }
 }
+
+/// Most bytes of a plugin's own database.
+const OWN_BYTES: u64 = 1 << 30;
+/// SQLite's usual page.
+const PAGE_BYTES: u32 = 4096;
 
 /// Bytes of an id that stand in a file name as they are; longer ones are cut and told apart by their digest.
 const NAME_BYTES: usize = 100;
@@ -142,6 +156,8 @@ struct Source {
     label: String,
     path: PathBuf,
     write: bool,
+    /// `None`: as large as the disk.
+    max_bytes: Option<u64>,
 }
 
 /// A connection whose work stops when nobody waits for it any more.
@@ -188,6 +204,10 @@ impl Source {
             .disable_statement_logging();
         if !self.write {
             options = options.pragma("query_only", "ON");
+        }
+        if let Some(bytes) = self.max_bytes {
+            options =
+                options.page_size(PAGE_BYTES).pragma("max_page_count", (bytes / u64::from(PAGE_BYTES)).to_string());
         }
         let mut connection = options.connect().await.map_err(|error| unavailable(&error))?;
         let stop = Arc::new(AtomicBool::new(false));

@@ -241,3 +241,28 @@ async fn odd_parameters_are_bound_or_refused() {
     let error = shop.query("SELECT ?", vec![Value::Blob(vec![0; 2 * MIB])], MIB).await.unwrap_err();
     assert_eq!(error.code, "CZ0704");
 }
+
+#[tokio::test]
+async fn a_plugin_fills_neither_disk_nor_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let databases = NamedDatabases { own_bytes: 1 << 20, ..NamedDatabases::default().with_own(folder.path().into()) };
+    let database = databases.open_own("greedy").unwrap();
+    database.execute("CREATE TABLE t (a BLOB)", vec![]).await.unwrap();
+    let insert = || database.execute("INSERT INTO t VALUES (zeroblob(100000))", vec![]);
+    let mut written = 0;
+    let error = loop {
+        match insert().await {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 11, "more than it may have");
+    };
+    assert!(written >= 8 && error.message.contains("full"), "{written} {error:?}");
+    // It can make room again.
+    database.execute("DELETE FROM t", vec![]).await.unwrap();
+    insert().await.unwrap();
+    for sql in ["SELECT zeroblob(200000000)", "SELECT replace(hex(zeroblob(60000000)), '0', '0123456789')"] {
+        let error = database.query(sql, vec![], usize::MAX).await.unwrap_err();
+        assert!(error.message.contains("too big"), "{sql}: {error:?}");
+    }
+}

@@ -62,6 +62,8 @@ struct Made {
     heads: Vec<[Value; 4]>,
     runs: Vec<[Value; 2]>,
     usage: Vec<Vec<Value>>,
+    /// Rows of steps of which PostgreSQL would not take what they wait for.
+    steps: HashMap<[String; 2], Vec<Value>>,
 }
 
 /// Writes the rows of `members` in one statement. Rows about signals and about other runs are not among them.
@@ -143,6 +145,7 @@ fn made(members: &[&Encoded], definitions: &[&Definition]) -> Made {
         sum.1 += number(4);
         sum.2 += number(5);
     }
+    made.steps = rows_of(members, Slot::Step).filter_map(readable).collect();
     made.usage = usage
         .into_values()
         .map(|(row, prompt, completion)| {
@@ -151,6 +154,34 @@ fn made(members: &[&Encoded], definitions: &[&Definition]) -> Made {
         })
         .collect();
     made
+}
+
+/// A step with U+FFFD for U+0000 in what it waits for: an index takes that JSON apart, which PostgreSQL does for none with
+/// U+0000 in it. Nobody can name such a signal, so nothing is lost. `None` for the usual step.
+fn readable(row: &[Value]) -> Option<([String; 2], Vec<Value>)> {
+    let waits_for = row.get(WAITING_FOR).and_then(Value::text).filter(|json| json.contains("\\u0000"))?;
+    let mut json = serde_json::from_str(waits_for).ok()?;
+    replace_nul(&mut json);
+    let mut mended = row.to_vec();
+    *mended.get_mut(WAITING_FOR)? = Value::Text(json.to_string().into());
+    Some((step_key(row)?, mended))
+}
+
+/// Place of `waiting_for` in a row of [`Slot::Step`].
+const WAITING_FOR: usize = 12;
+
+fn step_key(row: &[Value]) -> Option<[String; 2]> {
+    let text = |column: usize| row.get(column).and_then(Value::text).map(str::to_owned);
+    Some([text(0)?, text(1)?])
+}
+
+fn replace_nul(json: &mut serde_json::Value) {
+    match json {
+        serde_json::Value::String(text) => *text = text.replace('\0', "\u{fffd}"),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(replace_nul),
+        serde_json::Value::Object(entries) => entries.values_mut().for_each(replace_nul),
+        _ => {}
+    }
 }
 
 /// The rows of a kind, over all members.
@@ -184,6 +215,10 @@ fn tables<'a>(members: &[&'a Encoded], made: &'a Made) -> BTreeMap<Slot, Table<'
     put(Slot::EndedSignal, rows_of(members, Slot::EndedSignal).collect());
     for (slot, key) in KEYED {
         put(slot, last_of_each(rows_of(members, slot), key));
+    }
+    if !made.steps.is_empty() {
+        let mended = |row: &'a [Value]| step_key(row).and_then(|key| made.steps.get(&key)).map_or(row, Vec::as_slice);
+        put(Slot::Step, last_of_each(rows_of(members, Slot::Step), 2).into_iter().map(mended).collect());
     }
     put(Slot::Timer, timers(members));
     tables

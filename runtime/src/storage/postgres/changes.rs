@@ -1,7 +1,7 @@
 //! Noticing what other nodes write, by looking: a short query that tells whether anything is new for this one.
 
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::{PgConnection, Row as _};
 
@@ -18,6 +18,8 @@ const QUEUED: Duration = Duration::from_millis(250);
 pub(super) struct Seen {
     last: Option<Look>,
     rest: Duration,
+    /// When it was.
+    at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,10 +31,13 @@ struct Look {
     asked: Option<String>,
     /// The latest change of a schedule.
     schedules: Option<i64>,
+    /// A node's lease has ended.
+    dead: bool,
 }
 
 /// What is asked of the runs of nodes `$1`: everything that makes a difference to whoever drives them is in it.
-const LOOK: &str = "SELECT EXISTS (SELECT 1 FROM ready WHERE gated = 0), \
+const LOOK: &str = concat!(
+    "SELECT EXISTS (SELECT 1 FROM ready WHERE gated = 0), \
     (SELECT max(not_before) FROM ready WHERE gated = 0), \
     (SELECT md5(string_agg(concat_ws('|', e.exec_id, e.cancel_request IS NOT NULL, e.pause_request, q.position, c.ended), \
         ',' ORDER BY e.exec_id)) FROM executions AS e \
@@ -42,11 +47,20 @@ const LOOK: &str = "SELECT EXISTS (SELECT 1 FROM ready WHERE gated = 0), \
         WHERE s.parent_exec_id = e.exec_id AND s.finished_at IS NOT NULL) AS c ON TRUE \
      WHERE e.owner_node = ANY($1) AND (e.cancel_request IS NOT NULL OR e.pause_request IS NOT NULL \
         OR q.position IS NOT NULL OR c.ended > 0)), \
-    (SELECT max(updated_at) FROM schedules)";
+    (SELECT max(updated_at) FROM schedules), EXISTS (SELECT 1 FROM nodes WHERE lease_until <= ",
+    now!(),
+    ")"
+);
 
 async fn look(connection: &mut PgConnection, nodes: &[String]) -> Result<Look, sqlx::Error> {
     let row = sqlx::query(LOOK).bind(nodes).fetch_one(connection).await?;
-    Ok(Look { queued: row.try_get(0)?, newest: row.try_get(1)?, asked: row.try_get(2)?, schedules: row.try_get(3)? })
+    Ok(Look {
+        queued: row.try_get(0)?,
+        newest: row.try_get(1)?,
+        asked: row.try_get(2)?,
+        schedules: row.try_get(3)?,
+        dead: row.try_get(4)?,
+    })
 }
 
 impl Seen {
@@ -54,7 +68,7 @@ impl Seen {
     fn note(&mut self, look: Look) -> bool {
         let queued = look.queued;
         let is_new = self.last.as_ref() != Some(&look);
-        self.last = Some(look);
+        (self.last, self.at) = (Some(look), Some(Instant::now()));
         self.rest = match (is_new, queued) {
             (true, _) => SHORTEST,
             (false, true) => (self.rest * 2).clamp(SHORTEST, QUEUED),
@@ -64,7 +78,17 @@ impl Seen {
     }
 }
 
+/// How long a look tells that nobody has died.
+const FRESH: Duration = Duration::from_secs(2);
+
 impl PgStorage {
+    /// Whether the last look was just now and saw no node whose lease has ended.
+    pub(super) fn saw_all_alive(&self) -> bool {
+        let seen = lock(&self.seen);
+        let is_fresh = seen.at.is_some_and(|at| at.elapsed() < FRESH);
+        is_fresh && seen.last.as_ref().is_some_and(|look| !look.dead)
+    }
+
     /// Waits until another node may have written something that concerns this one.
     pub(super) async fn wait_for_others(&self) {
         loop {

@@ -19,8 +19,9 @@ use super::settings::{Options, Role};
 use super::{nodes, operation, read, tries};
 use crate::clock::Clock;
 
-/// Connections that write what is written together.
-const LANES: u32 = 2;
+/// Connections that write what is written together. Two of them take turns at the disk and wait for each other's flush;
+/// with more the server flushes for several at once.
+const LANES: u32 = 4;
 /// Most connections that write what needs a transaction of its own.
 const ALONE: u32 = 8;
 

@@ -40,6 +40,13 @@ pub(super) async fn set(
     Ok(true)
 }
 
+/// Bytes of all keys and values of a space.
+pub(super) async fn bytes(connection: &mut PgConnection, space: &str) -> Result<u64, sqlx::Error> {
+    let sql = "SELECT coalesce(sum(octet_length(key) + octet_length(value)), 0)::bigint FROM kv WHERE space = $1";
+    let (bytes,): (i64,) = sqlx::query_as(sql).bind(space).fetch_one(connection).await?;
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
 /// Removes a value; true when it was there.
 pub(super) async fn delete(connection: &mut PgConnection, space: &str, key: &str) -> Result<bool, sqlx::Error> {
     let query = sqlx::query("DELETE FROM kv WHERE space = $1 AND key = $2").bind(space).bind(key);

@@ -28,7 +28,7 @@ pub(super) async fn runs(connection: &mut PgConnection, filter: &RunFilter) -> R
             query.push("SELECT * FROM (SELECT e.exec_id FROM executions AS e WHERE TRUE");
             restrict(&mut query, &one);
             end.push(&mut query);
-            query.push(")");
+            query.push(") AS one");
         }
         query.push(")");
     } else {

@@ -232,7 +232,10 @@ impl Storage for PgStorage {
     }
 
     async fn recover(&self, me: &NodeId, sole: bool, now: Timestamp) -> Result<u64, Error> {
-        // Most of the time there is nobody to free.
+        // Most of the time there is nobody to free. One that begins looks properly.
+        if !sole && self.saw_all_alive() {
+            return Ok(0);
+        }
         if !nodes::any_dead(&mut *self.reader().await?, me).await.map_err(from_sqlx)? {
             return Ok(0);
         }
@@ -287,6 +290,10 @@ impl Storage for PgStorage {
 
     async fn kv_set(&self, entry: KvEntry, expected: Option<Option<Vec<u8>>>, now: Timestamp) -> Result<bool, Error> {
         self.flag(Operation::KvSet { entry, expected, now }).await
+    }
+
+    async fn kv_bytes(&self, space: &str) -> Result<u64, Error> {
+        kv::bytes(&mut *self.reader().await?, space).await.map_err(from_sqlx)
     }
 
     async fn kv_delete(&self, space: &str, key: &str) -> Result<bool, Error> {

@@ -1,5 +1,6 @@
 //! Which server, as the project's settings spell it, and how connections are kept.
 
+use std::borrow::Cow;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -63,6 +64,9 @@ impl std::fmt::Debug for Options {
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a command does.
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A connection that rested for longer is tried before it is used.
+const TRUSTED: Duration = Duration::from_secs(5);
 
 /// What every session is set to (cli-and-api §10). `synchronous_commit` is set by each transaction that wants less.
 const SESSION: [(&str, &str); 6] = [
@@ -140,7 +144,7 @@ impl Options {
             .before_acquire(|connection, meta| {
                 // A round trip for each use would be half of what most uses take.
                 Box::pin(async move {
-                    if meta.idle_for < Duration::from_secs(1) {
+                    if meta.idle_for < TRUSTED {
                         return Ok(true);
                     }
                     Ok(connection.ping().await.is_ok())
@@ -167,7 +171,11 @@ fn connect_options(database: &Database) -> Result<PgConnectOptions, Error> {
     let url = database.conn_string.as_deref().unwrap_or_default();
     let mut options = match &database.conn_string {
         // What a URL holds is never repeated: it may be a password.
-        Some(url) => PgConnectOptions::from_str(url).map_err(|_| unusable("conn_string is no postgres:// URL"))?,
+        Some(url) => {
+            let ours = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+            let read = ours.then(|| PgConnectOptions::from_str(&with_some_host(url)));
+            read.and_then(Result::ok).ok_or_else(|| unusable("conn_string is no postgres:// URL"))?
+        }
         None => PgConnectOptions::new_without_pgpass(),
     };
     let said = Said::of(url);
@@ -197,6 +205,18 @@ fn connect_options(database: &Database) -> Result<PgConnectOptions, Error> {
         options = options.ssl_mode(mode.map_err(|_| unusable("ssl_mode is none that PostgreSQL knows"))?);
     }
     Ok(options.application_name("compozy").disable_statement_logging())
+}
+
+/// `postgres://user@/name` names no host, which other programs take for the default and a URL's grammar does not.
+fn with_some_host(url: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, after) = rest.split_at(end);
+    let (login, server) = authority.rsplit_once('@').map_or(("", authority), |(login, server)| (login, server));
+    if authority.is_empty() || !(server.is_empty() || server.starts_with(':')) {
+        return url.into();
+    }
+    format!("{scheme}://{login}@localhost{server}{after}").into()
 }
 
 fn without_socket(options: PgConnectOptions) -> PgConnectOptions {

@@ -171,6 +171,14 @@ pub(super) async fn news(connection: &mut SqliteConnection, node: &NodeId) -> Re
     rows.iter().map(|row| row.try_get_unchecked::<String, _>(0).map(Into::into).map_err(from_sqlx)).collect()
 }
 
+/// Bytes of a space.
+pub(super) async fn kv_bytes(connection: &mut SqliteConnection, space: &str) -> Result<u64, Error> {
+    let sql = "SELECT coalesce(sum(octet_length(key) + length(value)), 0) FROM kv WHERE space = ?";
+    let row = sqlx::query(sql).bind(space).fetch_one(connection).await.map_err(from_sqlx)?;
+    let bytes: i64 = row.try_get_unchecked(0).map_err(from_sqlx)?;
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
 /// Keys of a space in byte order.
 pub(super) async fn kv_keys(
     connection: &mut SqliteConnection,

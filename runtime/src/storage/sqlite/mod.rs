@@ -288,6 +288,10 @@ impl Storage for SqliteStorage {
         self.flag(Operation::KvSet { entry, expected, now }).await
     }
 
+    async fn kv_bytes(&self, space: &str) -> Result<u64, Error> {
+        list::kv_bytes(&mut *self.reader.get().await?, space).await
+    }
+
     async fn kv_delete(&self, space: &str, key: &str) -> Result<bool, Error> {
         self.flag(Operation::KvDelete { space: space.into(), key: key.into() }).await
     }

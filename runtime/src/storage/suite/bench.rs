@@ -35,6 +35,13 @@ impl Bench {
         self.storage.put_node(node).await.unwrap();
     }
 
+    /// Ends this bench's node, as another one would notice: where nobody is ever alone on the database, by its lease.
+    pub(crate) async fn die(&self) {
+        if self.storage.info().driver == "postgres" {
+            self.live(&self.node, "server", -1).await;
+        }
+    }
+
     /// A run that this node owns and that has started.
     pub(crate) fn new_run(&self) -> NewRun {
         let now = self.clock.now();

@@ -245,6 +245,7 @@ async fn a_pause_is_kept_and_lifted(bench: &Bench) {
     assert_eq!(storage.news(&bench.node).await.unwrap(), std::slice::from_ref(&exec_id), "it is still PAUSED");
     // A node that dies before it resumed the run leaves it to the next one.
     let next: NodeId = "next".into();
+    bench.die().await;
     storage.recover(&next, true, now).await.unwrap();
     bench.sound().await;
     assert_eq!(claimable(bench).await, [exec_id]);

@@ -284,7 +284,7 @@ async fn hand_back_and_recover_free_runs(bench: &Bench) {
     assert_eq!(storage.recover(&next, false, bench.clock.now()).await.unwrap(), 1, "the dead one");
     if storage.info().driver == "postgres" {
         assert_eq!(storage.recover(&next, true, bench.clock.now()).await.unwrap(), 0, "nobody is alone there");
-        bench.live(&bench.node, "server", -1).await;
+        bench.die().await;
     }
     assert_eq!(storage.recover(&next, true, bench.clock.now()).await.unwrap(), 1, "the old server's");
     bench.sound().await;
@@ -468,6 +468,8 @@ async fn keys_and_values(bench: &Bench) {
     assert_eq!(keys("", None, 9).await, ["B", "a", "a%", "ab", "aé", "b"]);
     assert_eq!(keys("a", Some("a"), 2).await, ["a%", "ab"]);
     assert_eq!(keys("a%", None, 9).await, ["a%"]);
+    assert_eq!(storage.kv_bytes("plugin").await.unwrap(), 12, "a2 ab aé a% B b3: keys and values");
+    assert_eq!(storage.kv_bytes("nobody").await.unwrap(), 0);
     assert!(storage.kv_delete("plugin", "a").await.unwrap());
     assert!(!storage.kv_delete("plugin", "a").await.unwrap());
 }

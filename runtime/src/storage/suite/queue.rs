@@ -149,6 +149,7 @@ async fn at_most_so_many_of_a_key_are_under_way(bench: &Bench) {
 async fn a_key_is_kept_over_the_death_of_a_node(bench: &Bench) {
     let (first, second) = (keyed(bench, 0, 0, "k", 1).await, keyed(bench, 1, 0, "k", 1).await);
     assert_eq!(claims(bench, 9).await, std::slice::from_ref(&first));
+    bench.die().await;
     bench.storage.recover(&"next".into(), true, bench.clock.now()).await.unwrap();
     bench.sound().await;
     bench.live(&bench.node, "server", 60).await;
