@@ -12,9 +12,9 @@ use super::item::{Header, Item, Items};
 use super::line::Sum;
 use super::{Chunks, Error, Progress};
 use crate::clock::Clock;
-use crate::storage::Storage;
 use crate::storage::table::Table;
 use crate::storage::transfer::{self, ImportBatch, Transfer};
+use crate::storage::{self, Storage};
 
 /// Rows in one step (cli-and-api §11), and most bytes of them.
 const BATCH: (usize, usize) = (1_000, 8 << 20);
@@ -326,7 +326,15 @@ impl Importer<'_> {
         let before = here.noted.as_ref().map(|noted| noted.taken);
         let Decided { rows, staged, .. } = decided;
         let batch = ImportBatch { before, progress: noted.clone(), table: Some(here.table), rows, staged };
-        self.sink.import_write(batch, now).await?;
+        let written = self.sink.import_write(batch, now).await;
+        written.map_err(|error| match error {
+            // What no check here has found; it will be refused again.
+            storage::Error::Driver(cause) => {
+                tracing::warn!(import.table = here.table.name, "the database refuses a row: {cause}");
+                Error::at(self.items.place(), format!("the database does not take a row of {}", here.table.name))
+            }
+            other => other.into(),
+        })?;
         here.noted = Some(noted);
         Ok(())
     }
