@@ -142,9 +142,9 @@ impl Driver {
     async fn drive(&mut self, news: Vec<Event>, commands: Vec<Command>) -> Ended {
         // What was running goes on first; one that has not begun hears first whether it may.
         self.carry_out(commands);
-        let begins = (self.status() == Status::Pending).then_some(Event::Start);
-        for event in news.into_iter().chain(begins) {
-            if let Some(ended) = self.handle(vec![event]).await {
+        let first = runs::first(&self.state.read(), news);
+        for events in first {
+            if let Some(ended) = self.handle(events).await {
                 return ended;
             }
         }

@@ -345,6 +345,16 @@ pub(crate) fn news(state: &RunState, run: &Run, signals: &[Signal]) -> Vec<Event
     pause.into_iter().chain(signals).collect()
 }
 
+/// What a run hears first, each in a commit of its own: `news`, and if it has not begun, that it begins.
+pub(super) fn first(state: &RunState, news: Vec<Event>) -> Vec<Vec<Event>> {
+    let begins = (state.status == Status::Pending).then_some(Event::Start);
+    // One of which events tell already may have been imported and held: its row has left PENDING behind, so it begins
+    // with what it hears.
+    let together = begins.is_some() && state.last_seq > 0;
+    let events = news.into_iter().chain(begins);
+    if together { vec![events.collect()] } else { events.map(|event| vec![event]).collect() }
+}
+
 /// Reads `{"by", "reason"?}`.
 fn request_of(text: &str) -> (String, Option<String>) {
     let request: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
