@@ -227,6 +227,11 @@ impl Judge<'_> {
             }
         }
         self.referred(table, writes.iter().map(|(_, _, read)| read)).await?;
+        if table.name == "attempts" {
+            let new: Vec<&Read> =
+                writes.iter().filter(|(act, ..)| *act == Act::Insert).map(|(_, _, read)| read).collect();
+            self.tried(table, &new).await?;
+        }
         let there = self.target.stored(table, &keys(table, &compares)).await?;
         for (read, there) in compares.iter().zip(there) {
             let same = there.is_some_and(|there| equal(table, &there, &read.row));
@@ -247,6 +252,20 @@ impl Judge<'_> {
             }
         }
         Ok(decided)
+    }
+
+    /// Attempts are of the steps that they name: nobody would find them elsewhere.
+    async fn tried(&self, attempts: &'static Table, page: &[&Read]) -> Result<(), Error> {
+        let Some(steps) = table::find("steps") else { return Ok(()) };
+        let keys: Vec<Row> = page.iter().map(|read| read.row.iter().take(2).cloned().collect()).collect();
+        let place = |table: &'static Table, row: &Row| row.get(table.place("task_exec_id")?).cloned();
+        for (read, step) in page.iter().zip(self.sink.stored(steps, &keys).await?) {
+            let own = place(attempts, &read.row);
+            if step.and_then(|step| place(steps, &step)) != own {
+                return Err(Error::at(&read.place, "the attempt belongs to another task execution than its step"));
+            }
+        }
+        Ok(())
     }
 
     async fn others(&self, table: &'static Table, page: Vec<Read>) -> Result<Decided, Error> {

@@ -54,7 +54,7 @@ pub struct Request {
     pub on_conflict: OnConflict,
     /// With runs under way.
     pub in_flight: InFlight,
-    /// Read everything back and compare it with the file.
+    /// Say that everything was read back and is as it is in the file. It is read back in any case.
     pub verify: bool,
     /// Time.
     pub clock: Clock,
@@ -326,7 +326,15 @@ impl Importer<'_> {
         let before = here.noted.as_ref().map(|noted| noted.taken);
         let Decided { rows, staged, .. } = decided;
         let batch = ImportBatch { before, progress: noted.clone(), table: Some(here.table), rows, staged };
-        self.sink.import_write(batch, now).await?;
+        let written = self.sink.import_write(batch, now).await;
+        written.map_err(|error| match error {
+            // What no check here has found; it will be refused again.
+            storage::Error::Driver(cause) => {
+                tracing::warn!(import.table = here.table.name, "the database refuses a row: {cause}");
+                Error::at(self.items.place(), format!("the database does not take a row of {}", here.table.name))
+            }
+            other => other.into(),
+        })?;
         here.noted = Some(noted);
         Ok(())
     }
@@ -355,20 +363,14 @@ impl Importer<'_> {
         let noted = noted.iter().filter(|noted| noted.export_id == self.header.export_id && !noted.table.is_empty());
         let wanted = noted.filter_map(|noted| Sum::parse(&noted.written)).fold(Sum::default(), Sum::with);
         let mut read = Sum::default();
-        let verify = self.request.verify;
-        let mut seen = |table: &'static Table, row: &transfer::Row| {
-            if verify {
-                read.add(&decide::written(table, row));
-            }
-        };
+        let mut seen = |table: &'static Table, row: &transfer::Row| read.add(&decide::written(table, row));
         let found = transfer::check(self.sink, self.existing, &self.header.export_id, &mut seen).await?;
         if !found.is_empty() {
             let told: Vec<&str> = found.iter().take(TOLD).map(String::as_str).collect();
             return Err(Error::at("the file", told.join("; ")));
         }
-        if verify && read != wanted {
-            let text = "what was written is not what the file says; the database changed it";
-            return Err(Error::Storage(storage::Error::Unusable(text.to_owned())));
+        if read != wanted {
+            return Err(Error::at("the file", "what was written is not what is found; nothing was imported"));
         }
         Ok(())
     }

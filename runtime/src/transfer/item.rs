@@ -363,6 +363,12 @@ fn cells(table: &'static Table, members: &Map<String, Value>) -> Result<Row, Str
         "payloads" if text("hash") != text("data").map(|data| hex(&Sha256::digest(data))).as_deref() => {
             Err("a payload does not have the hash that it says".to_owned())
         }
+        "schedules" if text("declared").is_none() && text("override").is_none() => {
+            Err("a schedule is neither declared nor set".to_owned())
+        }
+        "schedule_fires" if (text("state") == Some("started")) != text("exec_id").is_some() => {
+            Err("a fire has a run if and only if it started one".to_owned())
+        }
         _ => Ok(row),
     }
 }
@@ -370,7 +376,10 @@ fn cells(table: &'static Table, members: &Map<String, Value>) -> Result<Row, Str
 fn cell(column: &Column, value: &Value) -> Result<Cell, String> {
     let cell = match (column.kind, value) {
         (_, Value::Null) if column.nullable => return Ok(Cell::Null),
-        (Kind::Integer, Value::Number(number)) => number.as_i64().map(Cell::Integer),
+        (Kind::Integer, Value::Number(number)) => match number.as_i64() {
+            Some(number) if number < column.least => return Err(format!("at least {}", column.least)),
+            number => number.map(Cell::Integer),
+        },
         (Kind::Flag, Value::Number(number)) => number.as_i64().filter(|flag| (0..2).contains(flag)).map(Cell::Integer),
         (Kind::Text | Kind::Blob, Value::String(text)) => {
             if !column.words.is_empty() && !column.words.contains(&text.as_str()) {

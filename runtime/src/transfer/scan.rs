@@ -418,7 +418,7 @@ mod tests {
             ("{\"header\":{},\"tables\":{\"x\":[1", "byte 28: an object must stand here"),
             ("{\"header\":{},\"tables\":{\"x\":[{}{}", "byte 30: a comma must stand between two rows"),
             ("{\"header\":{},\"tables\":{}", "cut off"),
-            ("{\"header\":{},\"tables\":{},\"footer\":{}}x", "byte 38: something follows the end"),
+            ("{\"header\":{},\"tables\":{},\"footer\":{}}x", "byte 37: something follows the end"),
             (&deep, "byte 10: an object must stand here"),
         ] {
             assert_eq!(pieces(text, 1_000).unwrap_err(), wanted, "{text}");

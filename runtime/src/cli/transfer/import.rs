@@ -34,7 +34,7 @@ pub struct ImportArgs {
     /// What to do with runs under way: pause them, let them go on here, fail, or skip them
     #[arg(long, value_name = "CHOICE", default_value = "pause", value_parser = PossibleValuesParser::new(["pause", "resume", "fail", "skip"]))]
     pub in_flight: String,
-    /// Read everything back and compare it with the file
+    /// Say that what was written was read back, and is as it is in the file
     #[arg(long)]
     pub verify: bool,
     /// Check everything and write nothing

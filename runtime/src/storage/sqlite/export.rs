@@ -1,10 +1,11 @@
 //! Reading for an export: pages of a snapshot, by key.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Row as _, Sqlite, SqliteConnection, Transaction};
+use sqlx::{AssertSqlSafe, Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
 use super::super::Error;
@@ -12,14 +13,23 @@ use super::super::table::{Class, Column, Kind, Table};
 use super::super::transfer::{Cell, Row, RunChoice, Selection, Snapshot, Source};
 use super::super::work::operation::list;
 use super::error::from_sqlx;
+use super::read::Reader;
+use super::writer::Gate;
 
-/// A read transaction with its place in each table.
+/// What is read from, with its place in each table.
 pub(super) struct SqliteSnapshot {
-    /// Before the gate, so that it ends first.
-    transaction: Transaction<'static, Sqlite>,
+    held: Held,
     source: Source,
     places: HashMap<&'static str, Place>,
-    _gate: Option<OwnedMutexGuard<()>>,
+}
+
+/// What a snapshot holds between two pages.
+enum Held {
+    /// A read transaction; before the gate, so that it ends first.
+    Moment { transaction: Transaction<'static, Sqlite>, _gate: Option<OwnedMutexGuard<()>> },
+    /// Nothing: what an import has written is changed by nobody else. A database in memory cannot be written while it is
+    /// read, and the import goes on reading and writing.
+    Nothing(SqlitePool, Option<Gate>),
 }
 
 /// Where the next page of a table begins.
@@ -35,14 +45,24 @@ struct Place {
 impl SqliteSnapshot {
     /// # Errors
     /// [`Error::Unavailable`] and its kin when the database cannot be read.
-    pub(super) async fn new(
-        mut transaction: Transaction<'static, Sqlite>,
-        source: Source,
-        gate: Option<OwnedMutexGuard<()>>,
-    ) -> Result<Self, Error> {
-        // The moment of a snapshot is that of its first read.
-        sqlx::query("SELECT count(*) FROM meta").execute(&mut *transaction).await.map_err(from_sqlx)?;
-        Ok(Self { transaction, source, places: HashMap::new(), _gate: gate })
+    pub(super) async fn new(reader: &Reader, source: Source) -> Result<Self, Error> {
+        let held = if matches!(source, Source::Imported(_)) {
+            Held::Nothing(reader.pool.clone(), reader.gate.clone())
+        } else {
+            let gate = shut(reader.gate.as_ref()).await;
+            let mut transaction = reader.pool.begin().await.map_err(from_sqlx)?;
+            // The moment of a snapshot is that of its first read.
+            sqlx::query("SELECT count(*) FROM meta").execute(&mut *transaction).await.map_err(from_sqlx)?;
+            Held::Moment { transaction, _gate: gate }
+        };
+        Ok(Self { held, source, places: HashMap::new() })
+    }
+}
+
+async fn shut(gate: Option<&Gate>) -> Option<OwnedMutexGuard<()>> {
+    match gate {
+        Some(gate) => Some(Arc::clone(gate).lock_owned().await),
+        None => None,
     }
 }
 
@@ -180,7 +200,14 @@ impl Snapshot for SqliteSnapshot {
         for pass in 0..self.source.passes(table) {
             let sql = format!("SELECT count(*) {}", self.source.rows(table, pass));
             let query = self.source.bind(sqlx::query(AssertSqlSafe(sql)).persistent(false));
-            let row = query.fetch_one(&mut *self.transaction).await.map_err(from_sqlx)?;
+            let row = match &mut self.held {
+                Held::Moment { transaction, .. } => query.fetch_one(&mut **transaction).await,
+                Held::Nothing(pool, gate) => {
+                    let _gate = shut(gate.as_ref()).await;
+                    query.fetch_one(&*pool).await
+                }
+            };
+            let row = row.map_err(from_sqlx)?;
             let count: i64 = row.try_get_unchecked(0).map_err(from_sqlx)?;
             total += u64::try_from(count).unwrap_or(0);
         }
@@ -193,7 +220,14 @@ impl Snapshot for SqliteSnapshot {
             if place.done {
                 return Ok(Vec::new());
             }
-            let rows = page(&mut self.transaction, &self.source, table, &place, limit).await?;
+            let rows = match &mut self.held {
+                Held::Moment { transaction, .. } => page(transaction, &self.source, table, &place, limit).await?,
+                Held::Nothing(pool, gate) => {
+                    let _gate = shut(gate.as_ref()).await;
+                    let mut connection = pool.acquire().await.map_err(from_sqlx)?;
+                    page(&mut connection, &self.source, table, &place, limit).await?
+                }
+            };
             if let Some((_, order)) = rows.last() {
                 place.after = Some(order.clone());
             } else {

@@ -119,7 +119,9 @@ impl<'a> Insert<'a> {
     fn new(table: &'static Table, export_id: &'a str, now: Timestamp) -> Self {
         let own = table.columns.iter().filter(|column| column.travels != Travels::No).map(|column| column.name);
         let columns: Vec<String> = own.chain(locals(table)).map(|name| format!("\"{name}\"")).collect();
-        let marks: Vec<&str> = columns.iter().map(|_| "?").collect();
+        let is_blob =
+            |name: &String| table.column(name.trim_matches('"')).is_some_and(|column| column.kind == Kind::Blob);
+        let marks: Vec<&str> = columns.iter().map(|name| if is_blob(name) { "CAST(? AS BLOB)" } else { "?" }).collect();
         // Equal content has an equal hash; a memory that is there already is for others to notice.
         let again = if table.name == "payloads" { " ON CONFLICT DO NOTHING" } else { "" };
         let sql =

@@ -1,7 +1,6 @@
 //! Export and import of a SQLite database.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use compozy_engine::time::Timestamp;
@@ -21,12 +20,7 @@ use super::read::Columns;
 #[async_trait]
 impl Transfer for SqliteStorage {
     async fn export(&self, source: Source) -> Result<Box<dyn Snapshot>, Error> {
-        let gate = match &self.reader.gate {
-            Some(gate) => Some(Arc::clone(gate).lock_owned().await),
-            None => None,
-        };
-        let transaction = self.reader.pool.begin().await.map_err(from_sqlx)?;
-        Ok(Box::new(SqliteSnapshot::new(transaction, source, gate).await?))
+        Ok(Box::new(SqliteSnapshot::new(&self.reader, source).await?))
     }
 
     async fn stored(&self, table: &'static Table, keys: &[Row]) -> Result<Vec<Option<Row>>, Error> {

@@ -94,7 +94,7 @@ async fn rows_that_cannot_be_are_refused_with_their_place() {
     let long = "x".repeat(65);
     for (table, column, value, wanted) in [
         ("executions", "status", Value::from("DONE"), "executions.status must be one of PENDING"),
-        ("executions", "status", "RUNNING".into(), "is RUNNING, which does not fit its time of end"),
+        ("executions", "status", "RUNNING".into(), "which does not fit its time of end"),
         ("executions", "exec_id", "../../etc".into(), "executions.exec_id is not the id of a run"),
         ("executions", "exec_id", long.as_str().into(), "executions.exec_id is not the id of a run"),
         ("executions", "priority", "high".into(), "executions.priority must be a whole number"),
@@ -116,7 +116,10 @@ async fn rows_that_cannot_be_are_refused_with_their_place() {
         ("steps", "task_exec_id", "other".into(), "belongs to another task execution"),
         ("steps", "result_seq", 99.into(), "that is not in the journal"),
         ("attempts", "attempt", Value::Null, "attempts.attempt must be a whole number"),
-        ("journal", "seq", 0.into(), "misses event 1"),
+        ("journal", "seq", 0.into(), "journal.seq must be at least 1"),
+        ("executions", "concurrency_limit", (-1).into(), "executions.concurrency_limit must be at least 1"),
+        ("schedules", "override", 5.into(), "schedules.override must be JSON as text"),
+        ("memory_instances", "message_count", (-1).into(), "memory_instances.message_count must be at least 0"),
         ("journal", "data", "[".into(), "journal.data must be JSON as text"),
         ("journal", "data", "[]".into(), "holds no JSON object"),
         ("timers", "exec_id", runs.ended.as_str().into(), "has ended but timer"),
