@@ -37,8 +37,10 @@ fn wanted(table: &Table) -> Described {
 fn listed(check: &str) -> Option<(String, Vec<String>)> {
     let (column, list) = check.strip_prefix("CHECK ((")?.split_once(" = ANY (ARRAY[")?;
     let (list, _) = list.split_once(']')?;
-    let mut words: Vec<String> =
-        list.split(", ").map(|word| word.split("::").next().unwrap_or_default().trim_matches('\'').to_owned()).collect();
+    let mut words: Vec<String> = list
+        .split(", ")
+        .map(|word| word.split("::").next().unwrap_or_default().trim_matches('\'').to_owned())
+        .collect();
     words.sort();
     Some((column.trim_matches('"').to_owned(), words))
 }
@@ -52,9 +54,9 @@ async fn described(connection: &mut PgConnection, name: &str) -> Described {
                WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped";
     let rows: Vec<(String, String, bool, i64, Option<bool>)> =
         sqlx::query_as(sql).bind(name).fetch_all(&mut *connection).await.unwrap();
-    let columns = rows.into_iter().map(|(name, kind, nullable, place, bytes)| {
-        (name, (kind, nullable, place, bytes.unwrap_or(false)))
-    });
+    let columns = rows
+        .into_iter()
+        .map(|(name, kind, nullable, place, bytes)| (name, (kind, nullable, place, bytes.unwrap_or(false))));
     let sql = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = $1::regclass AND contype = 'c'";
     let checks: Vec<(String,)> = sqlx::query_as(sql).bind(name).fetch_all(connection).await.unwrap();
     (columns.collect(), checks.iter().filter_map(|(check,)| listed(check)).collect())
