@@ -17,6 +17,7 @@ const SKIPPED: &[(&str, &str)] = &[
 
 /// The READMEs of examples; each is typed by a test of `walkthroughs` or `languages`.
 const TYPED: &[&str] = &[
+    "examples/database/migration-export-import/README.md",
     "examples/database/sqlite-memory/README.md",
     "examples/database/sqlite-quickstart/README.md",
     "examples/plugins/ask-model/README.md",
@@ -223,6 +224,20 @@ fn the_script_of_the_reference_runs() {
     let run = project.compozy(&["workflow", "run", "w", "-o", "json"]).ok().json();
     let expected = serde_json::json!({"sku": "tea-1", "amount": 5.02, "currency": "EUR", "cached": true});
     assert_eq!(run["output"], expected);
+}
+
+/// The commands of docs/database/migration.md move a run.
+#[test]
+fn the_page_on_moving_data_is_typed() {
+    let page = std::fs::read_to_string(root().join("docs/database/migration.md")).expect("docs/database/migration.md");
+    let mut terminal = Terminal::with_example("examples/database/migration-export-import");
+    terminal.type_block("cd examples/database/migration-export-import\ncp compozy-source.yaml compozy.yaml\n");
+    terminal.type_block("compozy workflow run sample-data\n").ok();
+    let mut listed = String::new();
+    for block in blocks(&page).iter().filter(|block| block.language == "bash") {
+        listed = terminal.type_block(&block.text).ok().stdout;
+    }
+    assert!(listed.contains("Imported 1 executions, 5 tasks (0 skipped)\n") && listed.contains("SUCCESS"), "{listed}");
 }
 
 /// Links between files of the repository lead somewhere, anchors included.

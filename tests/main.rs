@@ -27,5 +27,6 @@ mod scripts;
 mod secrets;
 mod support;
 mod tidy;
+mod transfer;
 mod unusable;
 mod walkthroughs;

@@ -15,6 +15,7 @@ use crate::support::redact::{redact, squeeze};
 const QUICKSTART: &str = "examples/database/sqlite-quickstart";
 const MEMORY: &str = "examples/database/sqlite-memory";
 const SCRIPT: &str = "examples/plugins/script";
+const MIGRATION: &str = "examples/database/migration-export-import";
 const TEXT_STATS: &str = "examples/plugins/text-stats";
 
 /// Fails unless every block printed what its README says.
@@ -69,6 +70,12 @@ fn quickstart_with_a_model_server() {
     // The last block is the keyless one, without the server.
     as_written(&terminal.type_readme(&readme, |block| block == 4));
     assert_eq!(model.asked().len(), 2, "the mock asks nobody");
+}
+
+#[test]
+fn runs_are_moved_to_another_database_and_back() {
+    let mut terminal = Terminal::with_example(MIGRATION);
+    as_written(&terminal.type_readme(&format!("{MIGRATION}/README.md"), |_| true));
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub mod postgres;
 pub mod row;
 pub mod sqlite;
 #[cfg(test)]
-mod suite;
+pub(crate) mod suite;
 pub mod table;
 pub mod transfer;
 mod work;

@@ -39,7 +39,7 @@ mod settings;
 mod statement;
 mod sweep;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transfer;
 mod tries;
 

@@ -171,8 +171,11 @@ fn connect_options(database: &Database) -> Result<PgConnectOptions, Error> {
     let url = database.conn_string.as_deref().unwrap_or_default();
     let mut options = match &database.conn_string {
         // What a URL holds is never repeated: it may be a password.
-        Some(url) => PgConnectOptions::from_str(&with_some_host(url))
-            .map_err(|_| unusable("conn_string is no postgres:// URL"))?,
+        Some(url) => {
+            let ours = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+            let read = ours.then(|| PgConnectOptions::from_str(&with_some_host(url)));
+            read.and_then(Result::ok).ok_or_else(|| unusable("conn_string is no postgres:// URL"))?
+        }
         None => PgConnectOptions::new_without_pgpass(),
     };
     let said = Said::of(url);

@@ -3,7 +3,7 @@
 mod catalog;
 mod nodes;
 #[path = "../../../../tests/support/postgres.rs"]
-mod server;
+pub(crate) mod server;
 mod server_gone;
 mod spellings;
 
@@ -29,6 +29,13 @@ async fn try_open(url: &str, role: Role) -> Result<PgStorage, Error> {
 
 async fn opened(url: &str) -> Arc<dyn Storage> {
     Arc::new(try_open(url, Role::Server).await.unwrap())
+}
+
+/// A database of its own, opened.
+pub(crate) async fn fresh() -> (String, Arc<dyn Storage>) {
+    let url = server::database();
+    let storage = opened(&url).await;
+    (url, storage)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use compozy_engine::time::Timestamp;
 
-pub(super) use self::bench::{Bench, begin, finish};
-use self::bench::{demand, event, update};
+use self::bench::demand;
+pub(crate) use self::bench::{Bench, begin, event, finish, update};
 use super::row::*;
 use super::{Error, RequestOutcome, Storage};
 use crate::id::{ExecId, NodeId};
