@@ -58,13 +58,11 @@ fn hashes(text: &str) -> BTreeMap<String, String> {
 fn runs_move_and_go_on_when_resumed() {
     let project = project();
     let [ended, waiting, pending] = populated(&project);
-    let server = project.start();
     let exported = project.compozy(&["export", "backup.json.zst"]).ok();
     assert_eq!(
         (exported.stdout.as_str(), exported.stderr.trim()),
         ("", "Exported 3 executions, 2 tasks to backup.json.zst")
     );
-    server.stop();
     let dry = target(&project, &["import", "backup.json.zst", "--dry-run"]).ok();
     assert_eq!(dry.stdout, "Would import 3 executions, 2 tasks (0 skipped)\n");
     let imported = target(&project, &["import", "backup.json.zst", "--verify"]).ok();
