@@ -68,7 +68,7 @@ pub(crate) fn project(folder: &Path, workflows: &[(&str, &str)]) -> Result<()> {
 pub(crate) async fn launch(folder: &Path) -> Result<(Arc<Node>, Arc<dyn Storage>)> {
     let session = Session::new(GlobalArgs::default(), &|_| None).map_err(said)?;
     let loaded = compose::load(&session, &folder.join("compozy.yaml"), Plugins::Called).await.map_err(said)?;
-    let storage = compose::open_storage(&session, &loaded.project, Role::Server).await.map_err(said)?;
+    let storage = compozy::cli::open::storage(&session, &loaded.project, Role::Server).await.map_err(said)?;
     let launched = compose::launch(&session, &loaded, &storage, Kind::Server, Some(1024)).await.map_err(said)?;
     Ok((launched.node, storage))
 }

@@ -19,6 +19,7 @@ mod forks;
 mod hostile;
 mod languages;
 mod plugins;
+mod postgres;
 mod providers;
 mod registry;
 mod schedules;

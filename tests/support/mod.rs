@@ -10,6 +10,7 @@ pub(crate) mod http;
 pub(crate) mod listener;
 pub(crate) mod model_server;
 pub(crate) mod oracle;
+pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod project;
 pub(crate) mod random;

@@ -1,6 +1,7 @@
 //! From a project to its component: the steps of its language, then the encoder.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -164,6 +165,34 @@ fn last(text: &str) -> String {
     let text = text.trim_end();
     let from = text.ceil_char_boundary(text.len().saturating_sub(KEPT_BYTES));
     text.get(from..).unwrap_or_default().to_owned()
+}
+
+/// How deep sources are looked for, and what holds none.
+const SOURCE_DEPTH: usize = 5;
+const NOT_SOURCES: [&str; 5] = ["target", "node_modules", "__pycache__", "README.md", "cases.yaml"];
+
+/// A source of the project in `folder` that was changed after its component was built.
+#[must_use]
+pub fn newer(folder: &Path, component: &Path) -> Option<PathBuf> {
+    let built = fs::metadata(component).and_then(|metadata| metadata.modified()).ok()?;
+    let mut folders = vec![(folder.to_owned(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        for entry in fs::read_dir(folder).ok()?.flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            let is_source = !name.starts_with('.') && !NOT_SOURCES.contains(&&*name);
+            let Ok(metadata) = entry.metadata() else { continue };
+            if !is_source || path.extension().is_some_and(|ending| ending == "wasm" || ending == "lock") {
+                continue;
+            }
+            if metadata.is_dir() && depth < SOURCE_DEPTH {
+                folders.push((path, depth + 1));
+            } else if metadata.is_file() && metadata.modified().is_ok_and(|changed| changed > built) {
+                return Some(path);
+            }
+        }
+    }
+    None
 }
 
 #[cfg(test)]

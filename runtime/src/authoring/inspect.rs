@@ -7,7 +7,7 @@ use wit_component::{DecodedWasm, WitPrinter};
 use wit_parser::{Resolve, WorldId};
 
 use super::{Error, encode};
-use crate::plugin::entry;
+use crate::plugin::{entry, shape};
 
 /// Size of a page of memory, in bytes (WebAssembly 2.0 §4.2.8).
 const PAGE: u64 = 64 << 10;
@@ -98,6 +98,7 @@ fn decode(wasm: &[u8]) -> Result<(Resolve, WorldId), Error> {
         let message = "it is a core module; `compozy plugin build FILE` makes a component of it";
         return Err(Error::NotAPlugin(message.to_owned()));
     }
+    shape::check(wasm).map_err(Error::NotAPlugin)?;
     encode::validate(wasm)?;
     // The decoder was written for files of a compiler. Whatever is in this one, it must not end the process.
     let decoding = std::panic::catch_unwind(|| wit_component::decode(wasm));

@@ -13,7 +13,7 @@ use compozy_lang::source::Place;
 
 use super::compose::{self, Loaded, Read};
 use super::failure::{Diagnostics, Failure};
-use crate::plugin;
+use crate::plugin::{self, Grants};
 
 /// What the plugins of a project are needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +89,7 @@ pub async fn require_plugins(loaded: &Loaded) -> Result<(), Failure> {
 /// Plugins and scripts that cannot be used.
 async fn broken(loaded: &Loaded) -> Vec<Diagnostic> {
     let mut found = broken_plugins(Arc::clone(&loaded.project)).await;
+    found.extend(broken_permissions(loaded));
     found.extend(scripts(loaded).await);
     found
 }
@@ -120,6 +121,30 @@ fn script_problem(main: &str, error: &plugin::CallError) -> Diagnostic {
     let (message, place) = place.unwrap_or_else(|| (error.message.as_str(), whole()));
     let code = codes::find(&error.code).map_or("CZ0706", |known| known.code);
     Diagnostic::error(code, message, place).help("fix the script")
+}
+
+/// Hosts that are none, and folders that are not the project's.
+fn broken_permissions(loaded: &Loaded) -> Vec<Diagnostic> {
+    let project = &loaded.project;
+    let plugins = project.plugins.iter().map(|plugin| (&plugin.permissions, plugin.place.clone()));
+    let scripts = project.workflows.values().flat_map(|workflow| workflow.tools.values());
+    let scripts = scripts.filter_map(|tool| {
+        let script = tool.script.as_ref()?;
+        Some((&script.permissions, Place { file: script.main.as_str().into(), ..Place::default() }))
+    });
+    let mut found: Vec<Diagnostic> = Vec::new();
+    for (permissions, place) in plugins.chain(scripts) {
+        let Err(error) = Grants::new(permissions, &project.root, Arc::new(loaded.environment.clone())) else {
+            continue;
+        };
+        let code = codes::find(error.code()).map_or("CZ0110", |known| known.code);
+        let problem = Diagnostic::error(code, error.to_string(), place).help("fix its permissions");
+        // A tool of the project stands in the plan of each workflow that uses it.
+        if found.iter().all(|known| known.place != problem.place || known.message != problem.message) {
+            found.push(problem);
+        }
+    }
+    found
 }
 
 /// Reads every plugin file, beside the async threads.

@@ -146,10 +146,13 @@ fn probe_owner(folder: &Path) -> io::Result<u32> {
 }
 
 fn read_owned(path: &Path, owner: u32) -> io::Result<Vec<u8>> {
-    let mut file = fs::File::open(path)?;
+    // Opening a FIFO would wait for somebody who writes to it.
+    let is_file = fs::metadata(path)?.is_file();
+    let foreign = || io::Error::new(io::ErrorKind::PermissionDenied, "not a file of this user");
+    let mut file = if is_file { fs::File::open(path)? } else { return Err(foreign()) };
     let metadata = file.metadata()?;
     if !metadata.is_file() || owner_of(&metadata) != owner {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "not a file of this user"));
+        return Err(foreign());
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
     file.read_to_end(&mut bytes)?;

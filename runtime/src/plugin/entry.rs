@@ -13,7 +13,7 @@ use super::cache::hex;
 use super::component::{Source, wrong};
 use super::error::Error;
 use super::precompiled::Pinned;
-use super::{MAX_COMPONENT_BYTES, bundled, registry};
+use super::{MAX_COMPONENT_BYTES, bundled, registry, shape};
 
 /// Prefix of the sources that are compiled into this binary.
 const BUILTIN: &str = "builtin:";
@@ -114,6 +114,7 @@ pub(crate) fn inspect(bytes: &[u8], kind: PluginKind) -> Result<(), Error> {
     if !bytes.starts_with(b"\0asm") {
         return Err(wrong(kind, "it is not WebAssembly".into()));
     }
+    shape::check(bytes).map_err(|reason| wrong(kind, reason))?;
     let mut depth = 0_u32;
     let mut found = false;
     for payload in Parser::new(0).parse_all(bytes) {

@@ -158,6 +158,9 @@ impl TrapDetail {
 /// Longest message taken over from a plugin, in bytes.
 const MESSAGE_BYTES: usize = 16 << 10;
 
+/// A plugin that asks to be tried again later than this is tried again after this.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl CallError {
     /// An error without trap.
     #[must_use]
@@ -177,7 +180,7 @@ impl CallError {
     pub(crate) fn reported(error: types::Error) -> Self {
         Self {
             retryable: error.retryable,
-            retry_after: error.retry_after_ms.map(Duration::from_millis),
+            retry_after: error.retry_after_ms.map(|ms| Duration::from_millis(ms).min(LONGEST_RETRY_AFTER)),
             ..Self::new(Kind::Plugin, shortened(&error.code, 64), shortened(&error.message, MESSAGE_BYTES))
         }
     }

@@ -26,6 +26,7 @@ pub mod precompiled;
 pub mod registry;
 pub mod script;
 pub mod secret;
+pub(crate) mod shape;
 mod state;
 pub mod template;
 pub mod tool;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::stage::Scene;
 use super::{located, noun, shown};
 use crate::authoring::cases::{self as runner, Outcome};
-use crate::authoring::{inspect, language};
+use crate::authoring::{build, inspect, language};
 use crate::cli::exit;
 use crate::cli::failure::{Diagnostics, Failure};
 use crate::cli::output::{Format, Output, Paint, duration_text, escaped, painted};
@@ -114,7 +114,17 @@ async fn run_file(
     });
     let path = match component.map(Path::to_owned).or(written) {
         Some(path) => path,
-        None => built(folder)?,
+        None => {
+            let path = built(folder)?;
+            if let Some(source) = build::newer(folder, &path) {
+                session.output.talk(&format!(
+                    "warning: {} was changed after {} was built: build it again",
+                    shown(&source),
+                    shown(&path)
+                ));
+            }
+            path
+        }
     };
     let bytes = located(&path.to_string_lossy())?;
     let kinds = inspect::findings(&bytes)?.kinds;

@@ -33,6 +33,9 @@ impl Target {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(scheme: &str, authority: &str) -> Result<Self, String> {
+        if authority.contains(['/', '?', '#']) {
+            return Err("a host is given without a path".into());
+        }
         if authority.contains(['@', '\\', '/', '?', '#', ' ', '\t', '\r', '\n']) {
             return Err("user names and odd characters are not allowed in the host".into());
         }

@@ -34,6 +34,7 @@ use super::egress::connect::Network;
 use super::engine::Engine;
 use super::error::Error;
 use super::precompiled::{self, Pinned};
+use super::shape;
 use super::state::State;
 use crate::clock::Clock;
 use crate::storage::Storage;
@@ -228,6 +229,7 @@ fn compile(
         }
         _ => return Err(wrong(kind, "it is not WebAssembly".into())),
     }
+    shape::check(bytes).map_err(|reason| wrong(kind, reason))?;
     tracing::info!(digest, size_bytes = bytes.len(), "compiling a plugin for this machine");
     let started = std::time::Instant::now();
     let compiled = wasmtime::component::Component::from_binary(engine.wasmtime(), bytes)

@@ -28,6 +28,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// Longest wait for the next bytes.
 const READ: Duration = Duration::from_secs(30);
+/// Longest time of one request and its answer, also if something of it keeps coming.
+const WHOLE: Duration = Duration::from_secs(15 * 60);
 
 /// The repository of a reference.
 pub(super) struct Repository<'a> {
@@ -38,11 +40,17 @@ pub(super) struct Repository<'a> {
     authorization: Option<HeaderValue>,
 }
 
+fn is_local(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// The HTTP client for registries.
 pub(super) fn http() -> Result<reqwest::Client, Error> {
     let client = reqwest::Client::builder()
         .connect_timeout(CONNECT)
         .read_timeout(READ)
+        .timeout(WHOLE)
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("compozy/", env!("CARGO_PKG_VERSION")))
         .build();
@@ -139,9 +147,11 @@ impl<'a> Repository<'a> {
         Err(self.failed(format!("more than {MOST_REDIRECTS} redirects")))
     }
 
-    /// A registry elsewhere leads to https only, so that nothing is sent in clear and no local service is asked.
+    /// A registry leads to https only, so that nothing is sent in clear and no local service is asked; one on this
+    /// machine also to this machine.
     fn check_safe(&self, url: &Url) -> Result<(), Error> {
-        let is_safe = url.scheme() == "https" || (url.scheme() == "http" && self.reference.is_local());
+        let stays_here = url.scheme() == "http" && self.reference.is_local() && is_local(url);
+        let is_safe = url.scheme() == "https" || stays_here;
         if is_safe { Ok(()) } else { Err(self.failed(format!("it leads to {}, which is not https", shown(url)))) }
     }
 

@@ -24,6 +24,9 @@ const VERSION: u32 = 1;
 /// Most bytes of the file.
 const MOST_BYTES: u64 = 4 << 20;
 
+/// Most brackets and braces: ids and sources may hold some, nothing else does.
+const MOST_BRACKETS: usize = 1_000;
+
 /// The lock file of a project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +72,10 @@ impl Lock {
             _ => {}
         }
         let text = fs::read_to_string(&path).map_err(Error::file(&path))?;
+        // The reader of YAML takes long for deep nesting, which nothing here writes.
+        if text.matches(['[', '{']).count() > MOST_BRACKETS {
+            return Err(unusable("it is not what compozy writes".to_owned()));
+        }
         let lock: Self = serde_yaml::from_str(&text).map_err(|error| unusable(error.to_string()))?;
         if lock.version != VERSION {
             return Err(unusable(format!("its version is {}, this compozy knows {VERSION}", lock.version)));

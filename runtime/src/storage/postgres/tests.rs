@@ -1,5 +1,6 @@
 //! What only a PostgreSQL server can get wrong: several nodes, connections that go, servers that restart, spellings.
 
+mod catalog;
 mod nodes;
 #[path = "../../../../tests/support/postgres.rs"]
 pub(crate) mod server;

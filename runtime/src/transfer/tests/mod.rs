@@ -54,7 +54,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         if let Self::Postgres(made) = self {
-            made.lock().unwrap().iter().for_each(|url| server::drop_database(url));
+            made.get_mut().unwrap().iter().for_each(|url| server::drop_database(url));
         }
     }
 }

@@ -17,7 +17,7 @@ macro_rules! again {
             match $work.await {
                 Ok(_) => break,
                 Err(Error::Unavailable(_) | Error::Busy(_)) if attempt < 200 => {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    Clock::system().sleep(Duration::from_millis(50)).await;
                 }
                 Err(error) => panic!("{error:?}"),
             }
@@ -68,7 +68,7 @@ async fn cut_connections_lose_and_double_nothing() {
     let stop = Arc::new(AtomicBool::new(false));
     let workers = work(&bench, &stop).await;
     for _ in 0..12 {
-        tokio::time::sleep(Duration::from_millis(120)).await;
+        Clock::system().sleep(Duration::from_millis(120)).await;
         server::execute(
             &url,
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
@@ -90,11 +90,11 @@ async fn a_server_that_restarts_loses_and_doubles_nothing() {
     let workers = work(&bench, &stop).await;
     // Once in order, once as a crash.
     for mode in ["fast", "immediate"] {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        Clock::system().sleep(Duration::from_millis(300)).await;
         let server = Arc::clone(&server);
         tokio::task::spawn_blocking(move || server.restart(mode)).await.unwrap();
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    Clock::system().sleep(Duration::from_millis(300)).await;
     stop.store(true, Ordering::SeqCst);
     everything_is_there(&bench, workers.join_all().await).await;
     bench.storage.close().await;
