@@ -18,6 +18,7 @@ const SKIPPED: &[(&str, &str)] = &[
 /// The READMEs of examples; each is typed by a test of `walkthroughs` or `languages`.
 const TYPED: &[&str] = &[
     "examples/database/migration-export-import/README.md",
+    "examples/database/postgres-comparison/README.md",
     "examples/database/sqlite-memory/README.md",
     "examples/database/sqlite-quickstart/README.md",
     "examples/plugins/ask-model/README.md",

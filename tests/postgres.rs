@@ -1,9 +1,10 @@
 //! Runs on a real PostgreSQL: every command, a server that is killed, and two servers on one database.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::readme::{Terminal, Typed};
 use crate::support::{Project, Server, postgres, wait};
 
 const HOLD: &str = "id: hold\ntasks:\n  - {id: paid, type: wait, wait_for: paid, timeout: 1h}\n";
@@ -104,5 +105,91 @@ fn a_server_that_is_not_there_is_named_without_its_password() {
         let said = format!("{}{}", output.stdout, output.stderr);
         assert!(said.contains("host=127.0.0.1 port=1 dbname=nowhere cannot be reached"), "{said}");
         assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+const COMPARISON: &str = "examples/database/postgres-comparison";
+
+/// Numbers are the machine's.
+fn without_numbers(text: &str) -> String {
+    let mut kept = String::new();
+    for character in text.chars() {
+        match character {
+            '0'..='9' | '.' if kept.ends_with('#') => {}
+            '0'..='9' => kept.push('#'),
+            other => kept.push(other),
+        }
+    }
+    kept
+}
+
+/// Someone at the example, with a database of their own instead of the one that Docker starts.
+fn at_the_comparison() -> Terminal {
+    let url = postgres::database();
+    let (_, rest) = url.split_once("://").expect("a URL");
+    let (server, name) = rest.split_once('/').expect("a database");
+    let (user, server) = server.split_once('@').expect("a user");
+    let (user, password) = user.split_once(':').unwrap_or((user, "none"));
+    let (host, port) = server.split_once(':').unwrap_or((server, "5432"));
+    let variables = [("HOST", host), ("PORT", port), ("USER", user), ("PASSWORD", password), ("NAME", name)];
+    let mut terminal = Terminal::with_example(COMPARISON).patience(Duration::from_secs(120));
+    for (variable, value) in variables {
+        terminal = terminal.env(&format!("DB_{variable}"), value);
+    }
+    terminal.type_block(&format!("cd {COMPARISON}\n")).ok();
+    terminal
+}
+
+#[test]
+fn the_comparison_is_as_its_readme_says() {
+    let mut terminal = at_the_comparison();
+    terminal.type_block("cp .env.example .env\n").ok();
+    let typed = terminal.type_readme(&format!("{COMPARISON}/README.md"), |block| block > 0);
+    assert_eq!(typed.len(), 3);
+    for Typed { block, expected, output } in typed {
+        assert_eq!(output.code, 0, "{}{output}", block.text);
+        let expected = expected.expect("what it prints");
+        assert_eq!(without_numbers(&output.stdout), without_numbers(&expected), "{}{output}", block.text);
+    }
+    for (file, config) in [("postgres", "--config compozy-postgres.yaml"), ("sqlite", "compozy-sqlite.yaml")] {
+        terminal.type_block(&format!("RUNS=3 ./benchmark.sh {config}\n")).ok();
+        let path = terminal.directory().join(format!("results-{file}.json"));
+        let results: Value = serde_json::from_slice(&std::fs::read(path).expect("results")).expect("JSON");
+        assert_eq!(results["workflows"], 3);
+        assert!((1..=3).contains(&results["peak_concurrency"].as_u64().expect("a number")), "{results}");
+        assert!(results["average_latency_ms"].as_u64() >= Some(40), "two pauses of 20 ms: {results}");
+    }
+    let wrong = terminal.type_block("./benchmark.sh --config=nothing.yaml\n");
+    assert!(wrong.code == 2 && wrong.stderr.contains("no file nothing.yaml"), "{wrong}");
+}
+
+/// Word for word what CI of the design plan types, in a folder without `compozy.yaml`.
+#[test]
+fn the_comparison_as_ci_types_it() {
+    let mut terminal = at_the_comparison().env("COMPOZY_MOCK_LLM", "1");
+    terminal.type_block("compozy start --config=compozy-postgres.yaml\n").ok();
+    let output = terminal.type_block("compozy workflow run benchmark\n").ok();
+    assert_eq!(output.stdout.lines().next(), Some("Workflow 'benchmark' completed successfully"), "{output}");
+}
+
+/// What CI elsewhere types is what the tests here type.
+#[test]
+fn ci_types_what_is_typed_here() {
+    let steps = std::fs::read_to_string(crate::support::root().join(".github/workflows/database-examples.yml"));
+    let steps = steps.expect("the CI matrix");
+    for command in [
+        "cd examples/database/sqlite-quickstart\n          compozy start &\n",
+        "compozy workflow run hello-world\n",
+        "cd examples/database/sqlite-memory\n          compozy start &\n",
+        "compozy workflow run test-workflow\n",
+        "compozy --config=compozy-source.yaml workflow run sample-data\n",
+        "./scripts/export.sh > backup.json\n          ./scripts/import.sh backup.json\n",
+        "compozy --config=compozy-target.yaml workflow list\n",
+        "cd examples/database/postgres-comparison\n          compozy start --config=compozy-postgres.yaml &\n",
+        "compozy workflow run benchmark\n",
+        "./benchmark.sh --config=compozy-postgres.yaml\n",
+        "run: .ci/run\n",
+    ] {
+        assert!(steps.contains(command), "{command}");
     }
 }
