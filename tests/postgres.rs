@@ -193,3 +193,18 @@ fn ci_types_what_is_typed_here() {
         assert!(steps.contains(command), "{command}");
     }
 }
+
+/// The project of docs/database/postgres.md is valid without a warning.
+#[test]
+fn the_page_is_valid() {
+    let page = std::fs::read_to_string(crate::support::root().join("docs/database/postgres.md")).expect("the page");
+    let blocks = crate::support::readme::blocks(&page);
+    let yaml: Vec<_> = blocks.iter().filter(|block| block.language == "yaml").collect();
+    assert_eq!(yaml.len(), 1);
+    let mut project = Project::empty();
+    project.file("compozy.yaml", format!("name: p\n{}", yaml[0].text));
+    project.file("workflows/hold.yaml", HOLD);
+    project.env("DB_PASSWORD", "none");
+    let validated = project.compozy(&["validate", "--strict"]);
+    assert_eq!((validated.code, validated.stderr.as_str()), (0, ""), "{validated}");
+}
