@@ -3,9 +3,10 @@
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::super::Error;
+use super::super::work::columns::Columns;
 use super::super::work::replay::{self, Event, Stated, Stood};
 use super::error::from_sqlx;
-use super::read::{Columns, JOURNAL, SNAPSHOT};
+use super::read::{JOURNAL, SNAPSHOT};
 
 /// Runs replayed at a time.
 const PAGE: i64 = 256;
@@ -165,7 +166,7 @@ async fn rows(connection: &mut PgConnection, found: &mut Vec<String>) -> Result<
 
 async fn sentences(connection: &mut PgConnection, sql: String) -> Result<Vec<String>, Error> {
     let rows = sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await.map_err(from_sqlx)?;
-    rows.iter().map(|row| Columns { row, next: 0 }.text()).collect()
+    rows.iter().map(|row| Columns::of(row).text()).collect()
 }
 
 /// Rebuilds every run from its journal and compares.
@@ -180,7 +181,7 @@ async fn replay_all(connection: &mut PgConnection, found: &mut Vec<String>) -> R
             return Ok(());
         }
         for row in &rows {
-            let mut columns = Columns { row, next: 0 };
+            let mut columns = Columns::of(row);
             let run = Stated {
                 exec_id: columns.text()?,
                 status: columns.text()?,
@@ -198,14 +199,14 @@ async fn replay_one(connection: &mut PgConnection, run: &Stated, found: &mut Vec
     let query = sqlx::query(AssertSqlSafe(sql)).bind(&run.exec_id);
     let mut events = Vec::new();
     for row in &query.fetch_all(&mut *connection).await.map_err(from_sqlx)? {
-        let mut columns = Columns { row, next: 0 };
+        let mut columns = Columns::of(row);
         let (seq, _at, event, _task) = (columns.number()?, columns.number()?, columns.text()?, columns.text_option()?);
         events.push(Event { seq, event, data: columns.text_option()? });
     }
     let query = sqlx::query("SELECT step_key, status, attempt FROM steps WHERE exec_id = $1 ORDER BY position");
     let mut steps = Vec::new();
     for row in &query.bind(&run.exec_id).fetch_all(connection).await.map_err(from_sqlx)? {
-        let mut columns = Columns { row, next: 0 };
+        let mut columns = Columns::of(row);
         steps.push(Stood { step_key: columns.text()?, status: columns.text()?, attempt: columns.number()? });
     }
     replay::compare(run, &events, &steps, found);

@@ -7,8 +7,9 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _, Transaction};
 
 use super::super::Error;
-use super::super::table::{Class, Column, Kind, Table};
-use super::super::transfer::{Cell, Row, RunChoice, Selection, Snapshot, Source};
+use super::super::table::{Column, Kind, Table};
+use super::super::transfer::{Cell, Row, Selection, Snapshot, Source};
+use super::super::work::export::{Place, is_selected, part, passes, qualified};
 use super::error::from_sqlx;
 
 /// A read transaction with its place in each table.
@@ -16,16 +17,6 @@ pub(super) struct PgSnapshot {
     transaction: Transaction<'static, Postgres>,
     source: Source,
     places: HashMap<&'static str, Place>,
-}
-
-/// Where the next page of a table begins.
-#[derive(Debug, Clone, Default)]
-struct Place {
-    /// `executions` are read twice: those inside of no other run, and the others.
-    pass: usize,
-    /// The order of the last row.
-    after: Option<Row>,
-    done: bool,
 }
 
 impl PgSnapshot {
@@ -48,51 +39,6 @@ const NAMED: &str = " AND ($1::text IS NULL OR TRUE) AND ($2::text IS NULL OR TR
     AND ($3::text[] IS NULL OR TRUE) AND ($4::bigint IS NULL OR TRUE)";
 /// Parameters before those of a place.
 const FIXED: usize = 4;
-
-/// Whether the run with the alias `x` is exported.
-fn run_is_chosen(choice: &RunChoice) -> String {
-    if choice.is_all() {
-        return "TRUE".to_owned();
-    }
-    format!(
-        "(EXISTS (SELECT 1 FROM executions AS m WHERE m.exec_id = x.root_exec_id AND {CHOSEN}) \
-         OR EXISTS (SELECT 1 FROM executions AS m WHERE m.root_exec_id = x.root_exec_id \
-         AND m.root_exec_id <> m.exec_id AND {CHOSEN}))"
-    )
-}
-
-/// Which rows of `table AS e` are exported.
-fn is_selected(table: &Table, selection: &Selection) -> String {
-    let included = table.class.is_some_and(|class| selection.includes(class));
-    let chosen = run_is_chosen(&selection.runs);
-    let all = selection.runs.is_all();
-    let of_run = |column: &str| format!("EXISTS (SELECT 1 FROM executions AS x WHERE x.{column} AND {chosen})");
-    match table.name {
-        "definitions" if included && all => "TRUE".to_owned(),
-        // A run is nothing without its definition.
-        "definitions" if included || selection.includes(Class::Executions) => of_run("definition_digest = e.digest"),
-        _ if !included => "FALSE".to_owned(),
-        "definition_heads" if !all => of_run("definition_digest = e.digest"),
-        "executions" => chosen.replace("x.", "e."),
-        "payloads" => format!(
-            "EXISTS (SELECT 1 FROM payload_refs AS r JOIN executions AS x ON x.exec_id = r.exec_id \
-             WHERE r.hash = e.hash AND {chosen})"
-        ),
-        "attempts" => of_run("exec_id = s.exec_id"),
-        _ if table.is_of_runs() => of_run("exec_id = e.exec_id"),
-        "idempotency_keys" if !all => of_run("exec_id = e.exec_id"),
-        _ if all => "TRUE".to_owned(),
-        "events" => "FALSE".to_owned(),
-        // Asked for by name: it belongs to no run.
-        _ => "TRUE".to_owned(),
-    }
-}
-
-/// A column of an exported row, with the alias of the table it lies in.
-fn qualified(table: &Table, name: &str) -> String {
-    let alias = if table.joined.iter().any(|column| column.name == name) { "s" } else { "e" };
-    format!("{alias}.\"{name}\"")
-}
 
 /// The columns of an exported row.
 fn columns(table: &Table) -> String {
@@ -117,12 +63,8 @@ impl Source {
     fn pg_rows(&self, table: &Table, pass: usize) -> String {
         match self {
             Self::Selected(selection) => {
-                let part = match (table.name, pass) {
-                    ("executions", 0) => " AND e.parent_exec_id IS NULL",
-                    ("executions", _) => " AND e.parent_exec_id IS NOT NULL",
-                    _ => "",
-                };
-                format!("FROM {} WHERE {}{part}{NAMED}", tables(table), is_selected(table, selection))
+                let selected = is_selected(table, selection, CHOSEN);
+                format!("FROM {} WHERE {selected}{}{NAMED}", tables(table), part(table, pass))
             }
             Self::Imported(_) => {
                 let owner = if table.joined.is_empty() { "e" } else { "s" };
@@ -149,10 +91,6 @@ fn bound<'q>(source: &Source, sql: String) -> sqlx::query::Query<'q, Postgres, P
             query.bind(export_id.clone()).bind(None::<String>).bind(None::<Vec<String>>).bind(None::<i64>)
         }
     }
-}
-
-fn passes(table: &Table) -> usize {
-    if table.name == "executions" { 2 } else { 1 }
 }
 
 #[async_trait]

@@ -7,10 +7,11 @@
 use std::borrow::Cow;
 
 use compozy_engine::time::Timestamp;
-use sqlx::{PgConnection, Row as _};
+use sqlx::PgConnection;
 
 use super::super::Error;
-use super::super::row::{MemoryAct, MemoryChange, MemoryMessage, MemoryState, MemoryTotals, NewMessage};
+use super::super::row::{MemoryAct, MemoryChange, MemoryState, MemoryTotals, NewMessage};
+use super::super::work::columns;
 use super::error::{Refused, from_sqlx};
 use super::gate;
 
@@ -194,52 +195,15 @@ pub(super) async fn read(
                FROM memory_instances AS i LEFT JOIN memory_messages AS m ON m.ref = i.ref AND m.key = i.key \
                WHERE i.ref = $1 AND i.key = $2 ORDER BY m.seq";
     let query = sqlx::query(sql).bind(memory).bind(key).bind(contents);
-    let mut state = None;
-    for row in &query.fetch_all(connection).await.map_err(from_sqlx)? {
-        let read = || {
-            let expires_at: Option<i64> = row.try_get(1)?;
-            let found = MemoryState {
-                version: row.try_get(0)?,
-                expires_at: expires_at.map(Timestamp),
-                backup: row.try_get(2)?,
-                messages: Vec::new(),
-            };
-            let seq: Option<i64> = row.try_get(3)?;
-            let Some(seq) = seq else { return Ok((found, None)) };
-            let message = MemoryMessage {
-                seq,
-                role: row.try_get(4)?,
-                content: row.try_get(5)?,
-                bytes: count(row.try_get(6)?),
-                tokens: count(row.try_get(7)?),
-                summary: row.try_get(8)?,
-                used_at: row.try_get(9)?,
-            };
-            Ok((found, Some(message)))
-        };
-        let (found, message) = read().map_err(from_sqlx)?;
-        state.get_or_insert(found).messages.extend(message);
-    }
-    Ok(state)
+    columns::memory(&query.fetch_all(connection).await.map_err(from_sqlx)?)
 }
 
 /// What the keys of each memory that has any hold together, by its id.
 pub(super) async fn totals(connection: &mut PgConnection, now: Timestamp) -> Result<Vec<MemoryTotals>, Error> {
     let sql = "SELECT ref, count(*), sum(message_count)::bigint, sum(token_count)::bigint FROM memory_instances \
                WHERE coalesce(expires_at > $1, TRUE) GROUP BY ref ORDER BY ref";
-    let query = sqlx::query_as::<_, (String, i64, i64, i64)>(sql).bind(now.0);
-    let rows = query.fetch_all(connection).await.map_err(from_sqlx)?;
-    let totals = rows.into_iter().map(|(memory, keys, messages, tokens)| MemoryTotals {
-        memory,
-        keys: count(keys),
-        messages: count(messages),
-        tokens: count(tokens),
-    });
-    Ok(totals.collect())
-}
-
-fn count(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
+    let rows = sqlx::query(sql).bind(now.0).fetch_all(connection).await.map_err(from_sqlx)?;
+    rows.iter().map(columns::memory_totals).collect()
 }
 
 /// Rows of keys that have expired: what the sweep removes, messages first.

@@ -1,13 +1,13 @@
 //! Reading: rows as values.
 
-use compozy_engine::time::Timestamp;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Row};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row};
 
 use super::super::Error;
-use super::super::row::{Concurrency, Durability, EndedRun, Journal, LoadedRun, Run, Signal, Step, Timer, Usage};
+use super::super::row::{EndedRun, Journal, LoadedRun, Run, Signal, Step, Usage};
+use super::super::work::columns::{self, Cells, Columns};
 use super::error::from_sqlx;
-use crate::id::{ExecId, NodeId};
+use crate::id::ExecId;
 
 /// A JSON column of a table with the alias `e`, its reference resolved.
 macro_rules! json {
@@ -64,7 +64,7 @@ pub(super) const JOURNAL: &str = concat!("e.seq, e.at, e.event, e.task_id, ", js
 pub(super) async fn run(connection: &mut PgConnection, exec_id: &ExecId) -> Result<Option<Run>, Error> {
     let sql = format!("SELECT {RUN} FROM executions AS e WHERE e.exec_id = $1");
     let row = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str()).fetch_optional(connection).await;
-    row.map_err(from_sqlx)?.as_ref().map(run_row).transpose()
+    row.map_err(from_sqlx)?.as_ref().map(columns::run).transpose()
 }
 
 /// Runs by id, highest priority first, then oldest.
@@ -73,7 +73,7 @@ pub(super) async fn runs_of(connection: &mut PgConnection, ids: &[&str]) -> Resu
         "SELECT {RUN} FROM executions AS e WHERE e.exec_id = ANY($1) ORDER BY e.priority DESC, e.created_at, e.exec_id"
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await.map_err(from_sqlx)?;
-    rows.iter().map(run_row).collect()
+    rows.iter().map(columns::run).collect()
 }
 
 /// Those of `runs` that have ended.
@@ -88,7 +88,7 @@ pub(super) async fn ended(connection: &mut PgConnection, runs: &[ExecId]) -> Res
     let ids: Vec<&str> = runs.iter().map(ExecId::as_str).collect();
     let rows = sqlx::query(sql).bind(ids).fetch_all(connection).await.map_err(from_sqlx)?;
     let run = |row: &PgRow| {
-        let mut columns = Columns { row, next: 0 };
+        let mut columns = Columns::of(row);
         Ok(EndedRun {
             exec_id: columns.text()?.into(),
             status: columns.text()?,
@@ -117,7 +117,7 @@ pub(super) async fn load(connection: &mut PgConnection, exec_id: &ExecId) -> Res
     let steps = steps(&mut snapshot, exec_id).await?;
     let sql = "SELECT timer_id, kind, step_key, due_at FROM timers WHERE exec_id = $1 ORDER BY due_at, timer_id";
     let rows = sqlx::query(sql).bind(exec_id.as_str()).fetch_all(&mut *snapshot).await.map_err(from_sqlx)?;
-    let timers = rows.iter().map(timer_row).collect::<Result<_, _>>()?;
+    let timers = rows.iter().map(columns::timer).collect::<Result<_, _>>()?;
     let signals = signals(&mut snapshot, exec_id, true).await?;
     snapshot.rollback().await.map_err(from_sqlx)?;
     Ok(Some(LoadedRun { run, steps, timers, signals }))
@@ -130,7 +130,7 @@ pub(super) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ON
 pub(super) async fn steps(connection: &mut PgConnection, exec_id: &ExecId) -> Result<Vec<Step>, Error> {
     let sql = format!("SELECT {STEP} FROM steps AS e WHERE e.exec_id = $1 ORDER BY e.position, e.step_key");
     let query = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str());
-    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(step_row).collect()
+    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(columns::step).collect()
 }
 
 /// Signals of a run in the order they came.
@@ -142,7 +142,7 @@ pub(super) async fn signals(
     let only = if queued { "AND e.state = 'queued'" } else { "" };
     let sql = format!("SELECT {SIGNAL} FROM signals AS e WHERE e.exec_id = $1 {only} ORDER BY e.position");
     let query = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str());
-    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(signal_row).collect()
+    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(columns::signal).collect()
 }
 
 /// Tokens used by a run.
@@ -150,7 +150,7 @@ pub(super) async fn usage(connection: &mut PgConnection, exec_id: &ExecId) -> Re
     let sql = "SELECT step_key, provider, model, prompt_tokens, completion_tokens FROM usage WHERE exec_id = $1 \
                ORDER BY step_key, provider, model";
     let query = sqlx::query(sql).bind(exec_id.as_str());
-    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(usage_row).collect()
+    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(columns::usage).collect()
 }
 
 /// Events of a run after a seq.
@@ -162,159 +162,19 @@ pub(super) async fn journal(
 ) -> Result<Vec<Journal>, Error> {
     let sql = format!("SELECT {JOURNAL} FROM journal AS e WHERE e.exec_id = $1 AND e.seq > $2 ORDER BY e.seq LIMIT $3");
     let query = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str()).bind(after).bind(i64::from(limit));
-    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(journal_row).collect()
+    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(columns::journal).collect()
 }
 
-/// A run of the columns [`RUN`].
-pub(super) fn run_row(row: &PgRow) -> Result<Run, Error> {
-    let mut columns = Columns { row, next: 0 };
-    let mut run = Run {
-        exec_id: columns.text()?.into(),
-        component: columns.text()?,
-        workflow_id: columns.text()?,
-        definition_digest: columns.text()?,
-        status: columns.text()?,
-        reason: columns.text_option()?,
-        input: columns.text()?,
-        output: columns.text_option()?,
-        error: columns.text_option()?,
-        trigger: columns.text()?,
-        tags: columns.text()?,
-        parent_exec_id: columns.text_option()?.map(Into::into),
-        root_exec_id: columns.text()?.into(),
-        forked_from: columns.text_option()?.map(Into::into),
-        durability: match columns.text()?.as_str() {
-            "memory" => Durability::Memory,
-            "normal" => Durability::Normal,
-            _ => Durability::Full,
-        },
-        priority: columns.number()?,
-        concurrency: None,
-        deadline: columns.time_option()?,
-        state: columns.text()?,
-        owner_node: columns.text_option()?.map(NodeId::from),
-        affinity_node: columns.text_option()?.map(NodeId::from),
-        epoch: columns.number()?,
-        last_seq: columns.number()?,
-        cancel_request: columns.text_option()?,
-        pause_request: columns.text_option()?,
-        created_at: Timestamp(columns.number()?),
-        started_at: columns.time_option()?,
-        updated_at: Timestamp(columns.number()?),
-        finished_at: columns.time_option()?,
-        gated: false,
-        attended: false,
-    };
-    let (key, limit) = (columns.text_option()?, columns.number_option()?);
-    let limit = limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(1);
-    run.concurrency = key.map(|key| Concurrency { key, limit });
-    (run.gated, run.attended) = (columns.flag()?, columns.flag()?);
-    Ok(run)
-}
-
-fn usage_row(row: &PgRow) -> Result<Usage, Error> {
-    let mut columns = Columns { row, next: 0 };
-    Ok(Usage {
-        step_key: columns.text()?,
-        provider: columns.text()?,
-        model: columns.text()?,
-        prompt_tokens: columns.number()?,
-        completion_tokens: columns.number()?,
-    })
-}
-
-fn step_row(row: &PgRow) -> Result<Step, Error> {
-    let mut columns = Columns { row, next: 0 };
-    Ok(Step {
-        step_key: columns.text()?,
-        task_exec_id: columns.text()?,
-        task_id: columns.text()?,
-        kind: columns.text()?,
-        status: columns.text()?,
-        attempt: columns.number()?,
-        parent: columns.text_option()?,
-        position: columns.number()?,
-        input: columns.text_option()?,
-        output: columns.text_option()?,
-        error: columns.text_option()?,
-        waiting_for: columns.text_option()?,
-        state: columns.text()?,
-        result_seq: columns.number_option()?,
-        started_at: Timestamp(columns.number()?),
-        finished_at: columns.time_option()?,
-    })
-}
-
-fn journal_row(row: &PgRow) -> Result<Journal, Error> {
-    let mut columns = Columns { row, next: 0 };
-    Ok(Journal {
-        seq: columns.number()?,
-        at: Timestamp(columns.number()?),
-        event: columns.text()?,
-        task_id: columns.text_option()?,
-        data: columns.text()?,
-    })
-}
-
-fn signal_row(row: &PgRow) -> Result<Signal, Error> {
-    let mut columns = Columns { row, next: 0 };
-    Ok(Signal {
-        position: columns.number()?,
-        signal_id: columns.text()?,
-        name: columns.text()?,
-        payload: columns.text()?,
-        metadata: columns.text()?,
-        state: columns.text()?,
-        noted: columns.flag()?,
-        consumed_by: columns.text_option()?,
-        received_at: Timestamp(columns.number()?),
-    })
-}
-
-fn timer_row(row: &PgRow) -> Result<Timer, Error> {
-    let mut columns = Columns { row, next: 0 };
-    Ok(Timer {
-        timer_id: columns.text()?,
-        kind: columns.text()?,
-        step_key: columns.text_option()?,
-        due_at: Timestamp(columns.number()?),
-    })
-}
-
-/// Reads a row from left to right.
-pub(super) struct Columns<'r> {
-    pub(super) row: &'r PgRow,
-    pub(super) next: usize,
-}
-
-impl<'r> Columns<'r> {
-    fn read<T: sqlx::Decode<'r, Postgres>>(&mut self) -> Result<Option<T>, Error> {
-        let index = self.next;
-        self.next += 1;
-        self.row.try_get_unchecked(index).map_err(from_sqlx)
+impl Cells for PgRow {
+    fn text_at(&self, index: usize) -> Result<Option<String>, Error> {
+        self.try_get_unchecked(index).map_err(from_sqlx)
     }
 
-    pub(super) fn text(&mut self) -> Result<String, Error> {
-        self.read()?.ok_or_else(|| Error::Unusable(format!("column {} holds nothing or misses its payload", self.next)))
+    fn number_at(&self, index: usize) -> Result<Option<i64>, Error> {
+        self.try_get_unchecked(index).map_err(from_sqlx)
     }
 
-    pub(super) fn text_option(&mut self) -> Result<Option<String>, Error> {
-        self.read()
-    }
-
-    pub(super) fn number(&mut self) -> Result<i64, Error> {
-        self.read()?.ok_or_else(|| Error::Unusable(format!("column {} holds no number", self.next)))
-    }
-
-    pub(super) fn number_option(&mut self) -> Result<Option<i64>, Error> {
-        self.read()
-    }
-
-    pub(super) fn flag(&mut self) -> Result<bool, Error> {
-        Ok(self.read()?.unwrap_or(false))
-    }
-
-    pub(super) fn time_option(&mut self) -> Result<Option<Timestamp>, Error> {
-        Ok(self.number_option()?.map(Timestamp))
+    fn flag_at(&self, index: usize) -> Result<Option<bool>, Error> {
+        self.try_get_unchecked(index).map_err(from_sqlx)
     }
 }

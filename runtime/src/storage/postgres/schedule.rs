@@ -4,6 +4,7 @@ use compozy_engine::time::Timestamp;
 use sqlx::PgConnection;
 
 use super::super::row::{Declared, Demand, Fire, Schedule, Wanted, Woken};
+use super::super::work::columns;
 use super::super::work::operation::Outcome;
 use super::super::work::schedule::{EncodedFire, SCHEDULER, Setting};
 use super::super::{Error, RequestOutcome};
@@ -122,20 +123,6 @@ async fn cancel(
     }
 }
 
-/// What is read of a schedule, in the order of [`Schedule`]'s fields.
-type Row = (
-    String,
-    String,
-    Option<String>,
-    Option<String>,
-    Option<i64>,
-    Option<i64>,
-    Option<String>,
-    Option<i64>,
-    Option<i64>,
-    Option<String>,
-);
-
 /// Every schedule, by id.
 pub(super) async fn all(connection: &mut PgConnection) -> Result<Vec<Schedule>, Error> {
     let sql = "SELECT s.schedule_id, workflow_id, declared, override, next_fire_at, last_fire_at, last_exec_id, \
@@ -144,20 +131,6 @@ pub(super) async fn all(connection: &mut PgConnection) -> Result<Vec<Schedule>, 
                FROM schedules AS s LEFT JOIN schedule_fires AS l ON l.schedule_id = s.schedule_id AND l.fire_at = \
                (SELECT max(f.fire_at) FROM schedule_fires AS f WHERE f.schedule_id = s.schedule_id) \
                ORDER BY s.schedule_id";
-    let rows: Vec<Row> = sqlx::query_as(sql).fetch_all(connection).await.map_err(from_sqlx)?;
-    let schedule = |row: Row| {
-        let (schedule_id, workflow_id, declared, overriding, next, last_fire, last_exec, buffered, at, state) = row;
-        Schedule {
-            schedule_id,
-            workflow_id,
-            declared,
-            overriding,
-            next_fire_at: next.map(Timestamp),
-            last_fire_at: last_fire.map(Timestamp),
-            last_exec_id: last_exec.map(Into::into),
-            buffered_at: buffered.map(Timestamp),
-            last: at.map(Timestamp).zip(state),
-        }
-    };
-    Ok(rows.into_iter().map(schedule).collect())
+    let rows = sqlx::query(sql).fetch_all(connection).await.map_err(from_sqlx)?;
+    rows.iter().map(columns::schedule).collect()
 }

@@ -9,12 +9,13 @@ use sqlx::postgres::PgRow;
 use super::super::Error;
 use super::super::table::Table;
 use super::super::transfer::{Act, ImportBatch, Progress, Row, Snapshot, Source, Staged, Transfer};
+use super::super::work::columns::{self, Columns};
 use super::super::work::import::{Import, from_content};
 use super::super::work::operation::{Operation, Outcome};
 use super::PgStorage;
 use super::error::from_sqlx;
 use super::export::{self, PgSnapshot};
-use super::read::{Columns, SNAPSHOT};
+use super::read::SNAPSHOT;
 
 fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
@@ -34,7 +35,7 @@ impl Transfer for PgStorage {
     async fn payloads(&self, hashes: &[&str]) -> Result<Vec<String>, Error> {
         let query = sqlx::query("SELECT hash FROM payloads WHERE hash = ANY($1)").bind(owned(hashes));
         let rows = query.fetch_all(&mut *self.reader().await?).await.map_err(from_sqlx)?;
-        rows.iter().map(|row| Columns { row, next: 0 }.text()).collect()
+        rows.iter().map(|row| Columns::of(row).text()).collect()
     }
 
     async fn imported_from(&self, runs: &[&str]) -> Result<HashMap<String, (String, String)>, Error> {
@@ -43,7 +44,7 @@ impl Transfer for PgStorage {
         let query = sqlx::query(sql).bind(owned(runs));
         let rows = query.fetch_all(&mut *self.reader().await?).await.map_err(from_sqlx)?;
         let pair = |row: &PgRow| {
-            let mut columns = Columns { row, next: 0 };
+            let mut columns = Columns::of(row);
             Ok((columns.text()?, (columns.text()?, columns.text()?)))
         };
         rows.iter().map(pair).collect()
@@ -53,7 +54,7 @@ impl Transfer for PgStorage {
         let sql = "SELECT export_id, table_name, taken, skipped, sha256, written, options, state, updated_at \
                    FROM import_progress ORDER BY export_id, table_name";
         let rows = sqlx::query(sql).fetch_all(&mut *self.reader().await?).await.map_err(from_sqlx)?;
-        rows.iter().map(progress).collect()
+        rows.iter().map(columns::progress).collect()
     }
 
     async fn import_acts(
@@ -66,7 +67,7 @@ impl Transfer for PgStorage {
         let query = sqlx::query(sql).bind(export_id.to_owned()).bind(table.name).bind(owned(names));
         let rows = query.fetch_all(&mut *self.reader().await?).await.map_err(from_sqlx)?;
         let pair = |row: &PgRow| {
-            let mut columns = Columns { row, next: 0 };
+            let mut columns = Columns::of(row);
             Ok((columns.text()?, act(&columns.text()?)?))
         };
         rows.iter().map(pair).collect()
@@ -85,7 +86,7 @@ impl Transfer for PgStorage {
         let query = query.bind(position).bind(i64::from(limit));
         let rows = query.fetch_all(&mut *self.reader().await?).await.map_err(from_sqlx)?;
         let staged = |row: &PgRow| {
-            let mut columns = Columns { row, next: 0 };
+            let mut columns = Columns::of(row);
             let (name, position, word) = (columns.text()?, columns.number()?, columns.text()?);
             let row = columns.text_option()?.map(|text| from_content(&text)).transpose()?;
             Ok(Staged { table, name, position, act: act(&word)?, row })
@@ -120,19 +121,4 @@ impl PgStorage {
 
 fn act(word: &str) -> Result<Act, Error> {
     Act::parse(word).ok_or_else(|| Error::Unusable(format!("a waiting row is to be '{word}'")))
-}
-
-fn progress(row: &PgRow) -> Result<Progress, Error> {
-    let mut columns = Columns { row, next: 0 };
-    Ok(Progress {
-        export_id: columns.text()?,
-        table: columns.text()?,
-        taken: columns.number()?,
-        skipped: columns.number()?,
-        sha256: columns.text()?,
-        written: columns.text()?,
-        options: columns.text_option()?,
-        closed: columns.text()? == "closed",
-        updated_at: Timestamp(columns.number()?),
-    })
 }

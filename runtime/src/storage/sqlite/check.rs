@@ -3,10 +3,11 @@
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 
 use super::super::Error;
+use super::super::work::columns::Columns;
 use super::super::work::replay::{self, Event, Stated, Stood};
 use super::error::from_sqlx;
 use super::outward::waiting;
-use super::read::{Columns, JOURNAL};
+use super::read::JOURNAL;
 
 /// Runs replayed at a time.
 const PAGE: i64 = 256;
@@ -163,7 +164,7 @@ async fn rows(connection: &mut SqliteConnection, found: &mut Vec<String>) -> Res
 
 async fn sentences(connection: &mut SqliteConnection, sql: String) -> Result<Vec<String>, Error> {
     let rows = sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await.map_err(from_sqlx)?;
-    rows.iter().map(|row| Columns { row, next: 0 }.text()).collect()
+    rows.iter().map(|row| Columns::of(row).text()).collect()
 }
 
 /// Rebuilds every run from its journal and compares.
@@ -178,7 +179,7 @@ async fn replay_all(connection: &mut SqliteConnection, found: &mut Vec<String>) 
             return Ok(());
         }
         for row in &rows {
-            let mut columns = Columns { row, next: 0 };
+            let mut columns = Columns::of(row);
             after = columns.number()?;
             let run = Stated {
                 exec_id: columns.text()?,
@@ -196,14 +197,14 @@ async fn replay_one(connection: &mut SqliteConnection, run: &Stated, found: &mut
     let query = sqlx::query(AssertSqlSafe(sql)).bind(&run.exec_id);
     let mut events = Vec::new();
     for row in &query.fetch_all(&mut *connection).await.map_err(from_sqlx)? {
-        let mut columns = Columns { row, next: 0 };
+        let mut columns = Columns::of(row);
         let (seq, _at, event, _task) = (columns.number()?, columns.number()?, columns.text()?, columns.text_option()?);
         events.push(Event { seq, event, data: columns.text_option()? });
     }
     let query = sqlx::query("SELECT step_key, status, attempt FROM steps WHERE exec_id = ? ORDER BY position");
     let mut steps = Vec::new();
     for row in &query.bind(&run.exec_id).fetch_all(connection).await.map_err(from_sqlx)? {
-        let mut columns = Columns { row, next: 0 };
+        let mut columns = Columns::of(row);
         steps.push(Stood { step_key: columns.text()?, status: columns.text()?, attempt: columns.number()? });
     }
     replay::compare(run, &events, &steps, found);

@@ -9,8 +9,9 @@ use sqlx::{AssertSqlSafe, Row as _, Sqlite, SqliteConnection, SqlitePool, Transa
 use tokio::sync::OwnedMutexGuard;
 
 use super::super::Error;
-use super::super::table::{Class, Column, Kind, Table};
-use super::super::transfer::{Cell, Row, RunChoice, Selection, Snapshot, Source};
+use super::super::table::{Column, Kind, Table};
+use super::super::transfer::{Cell, Row, Selection, Snapshot, Source};
+use super::super::work::export::{Place, is_selected, part, passes, qualified};
 use super::super::work::operation::list;
 use super::error::from_sqlx;
 use super::read::Reader;
@@ -30,16 +31,6 @@ enum Held {
     /// Nothing: what an import has written is changed by nobody else. A database in memory cannot be written while it is
     /// read, and the import goes on reading and writing.
     Nothing(SqlitePool, Option<Gate>),
-}
-
-/// Where the next page of a table begins.
-#[derive(Debug, Clone, Default)]
-struct Place {
-    /// `executions` are read twice: those inside of no other run, and the others.
-    pass: usize,
-    /// The order of the last row.
-    after: Option<Row>,
-    done: bool,
 }
 
 impl SqliteSnapshot {
@@ -72,51 +63,6 @@ const CHOSEN: &str = "(?1 IS NULL OR m.workflow_id = ?1) AND (?2 IS NULL OR m.ex
 /// Parameters before those of a place.
 const FIXED: usize = 4;
 
-/// Whether the run with the alias `x` is exported.
-fn run_is_chosen(choice: &RunChoice) -> String {
-    if choice.is_all() {
-        return "TRUE".to_owned();
-    }
-    format!(
-        "(EXISTS (SELECT 1 FROM executions AS m WHERE m.exec_id = x.root_exec_id AND {CHOSEN}) \
-         OR EXISTS (SELECT 1 FROM executions AS m WHERE m.root_exec_id = x.root_exec_id \
-         AND m.root_exec_id <> m.exec_id AND {CHOSEN}))"
-    )
-}
-
-/// Which rows of `table AS e` are exported.
-fn is_selected(table: &Table, selection: &Selection) -> String {
-    let included = table.class.is_some_and(|class| selection.includes(class));
-    let chosen = run_is_chosen(&selection.runs);
-    let all = selection.runs.is_all();
-    let of_run = |column: &str| format!("EXISTS (SELECT 1 FROM executions AS x WHERE x.{column} AND {chosen})");
-    match table.name {
-        "definitions" if included && all => "TRUE".to_owned(),
-        // A run is nothing without its definition.
-        "definitions" if included || selection.includes(Class::Executions) => of_run("definition_digest = e.digest"),
-        _ if !included => "FALSE".to_owned(),
-        "definition_heads" if !all => of_run("definition_digest = e.digest"),
-        "executions" => chosen.replace("x.", "e."),
-        "payloads" => format!(
-            "EXISTS (SELECT 1 FROM payload_refs AS r JOIN executions AS x ON x.exec_id = r.exec_id \
-             WHERE r.hash = e.hash AND {chosen})"
-        ),
-        "attempts" => of_run("exec_id = s.exec_id"),
-        _ if table.is_of_runs() => of_run("exec_id = e.exec_id"),
-        "idempotency_keys" if !all => of_run("exec_id = e.exec_id"),
-        _ if all => "TRUE".to_owned(),
-        "events" => "FALSE".to_owned(),
-        // Asked for by name: it belongs to no run.
-        _ => "TRUE".to_owned(),
-    }
-}
-
-/// A column of an exported row, with the alias of the table it lies in.
-fn qualified(table: &Table, name: &str) -> String {
-    let alias = if table.joined.iter().any(|column| column.name == name) { "s" } else { "e" };
-    format!("{alias}.\"{name}\"")
-}
-
 /// The columns of an exported row.
 pub(super) fn columns(table: &Table) -> String {
     table.travelling().map(|column| qualified(table, column.name)).collect::<Vec<_>>().join(", ")
@@ -136,12 +82,7 @@ impl Source {
     fn rows(&self, table: &Table, pass: usize) -> String {
         match self {
             Self::Selected(selection) => {
-                let part = match (table.name, pass) {
-                    ("executions", 0) => " AND e.parent_exec_id IS NULL",
-                    ("executions", _) => " AND e.parent_exec_id IS NOT NULL",
-                    _ => "",
-                };
-                format!("FROM {} WHERE {}{part}", tables(table), is_selected(table, selection))
+                format!("FROM {} WHERE {}{}", tables(table), is_selected(table, selection, CHOSEN), part(table, pass))
             }
             Self::Imported(_) => {
                 let waits = "import_rows AS i";
@@ -158,11 +99,6 @@ impl Source {
                 }
             }
         }
-    }
-
-    /// How many passes a table takes.
-    fn passes(&self, table: &Table) -> usize {
-        if table.name == "executions" { 2 } else { 1 }
     }
 
     /// The column that a page begins at, for the index.
@@ -197,7 +133,7 @@ impl Source {
 impl Snapshot for SqliteSnapshot {
     async fn count(&mut self, table: &'static Table) -> Result<u64, Error> {
         let mut total = 0;
-        for pass in 0..self.source.passes(table) {
+        for pass in 0..passes(table) {
             let sql = format!("SELECT count(*) {}", self.source.rows(table, pass));
             let query = self.source.bind(sqlx::query(AssertSqlSafe(sql)).persistent(false));
             let row = match &mut self.held {
@@ -231,7 +167,7 @@ impl Snapshot for SqliteSnapshot {
             if let Some((_, order)) = rows.last() {
                 place.after = Some(order.clone());
             } else {
-                place = Place { pass: place.pass + 1, after: None, done: place.pass + 1 >= self.source.passes(table) };
+                place = Place { pass: place.pass + 1, after: None, done: place.pass + 1 >= passes(table) };
             }
             self.places.insert(table.name, place);
             if !rows.is_empty() {

@@ -1,14 +1,16 @@
 //! Lists: runs by filter and cursor, workflows with their latest run, keys of a key-value space.
 
 use compozy_engine::time::Timestamp;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::super::Error;
 use super::super::row::{Page, QueueLength, Run, RunFilter, WorkflowSummary};
+use super::super::work::columns;
 use super::super::work::cursor::{Cursor, PAGE};
 use super::error::from_sqlx;
 use super::outward::waiting;
-use super::read::{self, RUN};
+use super::read::RUN;
 use crate::id::{ExecId, NodeId};
 
 /// A page of runs.
@@ -38,7 +40,7 @@ pub(super) async fn runs(connection: &mut SqliteConnection, filter: &RunFilter) 
     end.push(&mut query);
     let rows = query.build().fetch_all(&mut *connection).await.map_err(from_sqlx)?;
     let more = rows.len() > limit;
-    let mut items: Vec<Run> = rows.iter().take(limit).map(read::run_row).collect::<Result<_, _>>()?;
+    let mut items: Vec<Run> = rows.iter().take(limit).map(columns::run).collect::<Result<_, _>>()?;
     if backwards {
         items.reverse();
     }
@@ -114,7 +116,7 @@ pub(super) async fn by_prefix(connection: &mut SqliteConnection, prefix: &str, l
          ORDER BY e.created_at DESC, e.exec_id DESC LIMIT ?2"
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(prefix).bind(limit).fetch_all(connection).await;
-    rows.map_err(from_sqlx)?.iter().map(read::run_row).collect()
+    rows.map_err(from_sqlx)?.iter().map(columns::run).collect()
 }
 
 /// Every workflow that has runs, by id.
@@ -125,8 +127,8 @@ pub(super) async fn workflow_summaries(connection: &mut SqliteConnection) -> Res
           ORDER BY l.created_at DESC, l.exec_id DESC LIMIT 1) WHERE w.runs > 0 ORDER BY w.workflow_id"
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(connection).await.map_err(from_sqlx)?;
-    let summary = |row| {
-        let latest = read::run_row(row)?;
+    let summary = |row: &SqliteRow| {
+        let latest = columns::run(row)?;
         let runs: i64 = row.try_get_unchecked("runs").map_err(from_sqlx)?;
         Ok(WorkflowSummary { workflow_id: latest.workflow_id.clone(), runs: u64::try_from(runs).unwrap_or(0), latest })
     };

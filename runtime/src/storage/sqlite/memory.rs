@@ -6,12 +6,11 @@
 use compozy_engine::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
 use super::super::Error;
-use super::super::row::{MemoryAct, MemoryChange, MemoryMessage, MemoryState, MemoryTotals, NewMessage};
+use super::super::row::{MemoryAct, MemoryChange, MemoryState, MemoryTotals, NewMessage};
+use super::super::work::columns;
 use super::error::{from_sqlite, from_sqlx};
-use super::read::Columns;
 use super::statement::Refused;
 
 /// What is counted of the messages under a key.
@@ -186,28 +185,7 @@ pub(super) async fn read(
                FROM memory_instances AS i LEFT JOIN memory_messages AS m ON m.ref = i.ref AND m.key = i.key \
                WHERE i.ref = ?1 AND i.key = ?2 ORDER BY m.seq";
     let rows = sqlx::query(sql).bind(memory).bind(key).bind(contents).fetch_all(connection).await;
-    let mut state = None;
-    for row in &rows.map_err(from_sqlx)? {
-        let mut columns = Columns { row, next: 0 };
-        let (version, expires_at, backup) = (columns.number()?, columns.time_option()?, columns.number()? != 0);
-        let state = state.get_or_insert(MemoryState { version, expires_at, backup, messages: Vec::new() });
-        if let Some(seq) = columns.number_option()? {
-            state.messages.push(message(seq, &mut columns)?);
-        }
-    }
-    Ok(state)
-}
-
-fn message(seq: i64, columns: &mut Columns<'_>) -> Result<MemoryMessage, Error> {
-    Ok(MemoryMessage {
-        seq,
-        role: columns.text()?,
-        content: columns.text()?,
-        bytes: count(columns.number()?),
-        tokens: count(columns.number()?),
-        summary: columns.number()? != 0,
-        used_at: columns.number()?,
-    })
+    columns::memory(&rows.map_err(from_sqlx)?)
 }
 
 /// What the keys of each memory that has any hold together, by its id.
@@ -215,20 +193,7 @@ pub(super) async fn totals(connection: &mut SqliteConnection, now: Timestamp) ->
     let sql = "SELECT ref, count(*), sum(message_count), sum(token_count) FROM memory_instances \
                WHERE coalesce(expires_at > ?, TRUE) GROUP BY ref ORDER BY ref";
     let rows = sqlx::query(sql).bind(now.0).fetch_all(connection).await.map_err(from_sqlx)?;
-    let row = |row: &SqliteRow| {
-        let mut columns = Columns { row, next: 0 };
-        Ok(MemoryTotals {
-            memory: columns.text()?,
-            keys: count(columns.number()?),
-            messages: count(columns.number()?),
-            tokens: count(columns.number()?),
-        })
-    };
-    rows.iter().map(row).collect()
-}
-
-fn count(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
+    rows.iter().map(columns::memory_totals).collect()
 }
 
 /// Rows of keys that have expired: what the sweep removes, messages first.

@@ -3,18 +3,18 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use compozy_engine::time::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Connection as _, Row, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::OwnedMutexGuard;
 
 use super::super::Error;
-use super::super::row::{Concurrency, Durability, EndedRun, Journal, LoadedRun, Run, Signal, Step, Timer, Usage};
+use super::super::row::{EndedRun, Journal, LoadedRun, Run, Signal, Step, Usage};
+use super::super::work::columns::{self, Cells};
 use super::super::work::operation::list;
 use super::error::from_sqlx;
 use super::writer::Gate;
-use crate::id::{ExecId, NodeId};
+use crate::id::ExecId;
 
 /// A JSON column of a table with the alias `e`, its reference resolved.
 macro_rules! json {
@@ -110,7 +110,7 @@ impl DerefMut for Reading {
 pub(super) async fn run(connection: &mut SqliteConnection, exec_id: &ExecId) -> Result<Option<Run>, Error> {
     let sql = format!("SELECT {RUN} FROM executions AS e WHERE e.exec_id = ?");
     let row = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str()).fetch_optional(connection).await;
-    row.map_err(from_sqlx)?.as_ref().map(run_row).transpose()
+    row.map_err(from_sqlx)?.as_ref().map(columns::run).transpose()
 }
 
 /// The runs of a JSON array of ids, highest priority first, then oldest.
@@ -120,7 +120,7 @@ pub(super) async fn runs_of(connection: &mut SqliteConnection, ids: &str) -> Res
          ORDER BY e.priority DESC, e.created_at, e.exec_id"
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await.map_err(from_sqlx)?;
-    rows.iter().map(run_row).collect()
+    rows.iter().map(columns::run).collect()
 }
 
 /// Those of `runs` that have ended.
@@ -153,7 +153,7 @@ pub(super) async fn load(connection: &mut SqliteConnection, exec_id: &ExecId) ->
     let query =
         sqlx::query("SELECT timer_id, kind, step_key, due_at FROM timers WHERE exec_id = ? ORDER BY due_at, timer_id");
     let rows = query.bind(exec_id.as_str()).fetch_all(&mut *snapshot).await.map_err(from_sqlx)?;
-    let timers = rows.iter().map(timer_row).collect::<Result<_, _>>()?;
+    let timers = rows.iter().map(columns::timer).collect::<Result<_, _>>()?;
     let signals = signals(&mut snapshot, exec_id, true).await?;
     snapshot.rollback().await.map_err(from_sqlx)?;
     Ok(Some(LoadedRun { run, steps, timers, signals }))
@@ -163,7 +163,7 @@ pub(super) async fn load(connection: &mut SqliteConnection, exec_id: &ExecId) ->
 pub(super) async fn steps(connection: &mut SqliteConnection, exec_id: &ExecId) -> Result<Vec<Step>, Error> {
     let sql = format!("SELECT {STEP} FROM steps AS e WHERE e.exec_id = ? ORDER BY e.position, e.step_key");
     let query = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str());
-    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(step_row).collect()
+    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(columns::step).collect()
 }
 
 /// Signals of a run in the order they came.
@@ -175,7 +175,7 @@ pub(super) async fn signals(
     let only = if queued { "AND e.state = 'queued'" } else { "" };
     let sql = format!("SELECT {SIGNAL} FROM signals AS e WHERE e.exec_id = ? {only} ORDER BY e.position");
     let query = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str());
-    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(signal_row).collect()
+    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(columns::signal).collect()
 }
 
 /// Tokens used by a run.
@@ -183,7 +183,7 @@ pub(super) async fn usage(connection: &mut SqliteConnection, exec_id: &ExecId) -
     let sql = "SELECT step_key, provider, model, prompt_tokens, completion_tokens FROM usage WHERE exec_id = ? \
                ORDER BY step_key, provider, model";
     let query = sqlx::query(sql).bind(exec_id.as_str());
-    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(usage_row).collect()
+    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(columns::usage).collect()
 }
 
 /// Events of a run after a seq.
@@ -195,156 +195,20 @@ pub(super) async fn journal(
 ) -> Result<Vec<Journal>, Error> {
     let sql = format!("SELECT {JOURNAL} FROM journal AS e WHERE e.exec_id = ? AND e.seq > ? ORDER BY e.seq LIMIT ?");
     let query = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str()).bind(after).bind(limit);
-    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(journal_row).collect()
+    query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(columns::journal).collect()
 }
 
-/// A run of the columns [`RUN`].
-pub(super) fn run_row(row: &SqliteRow) -> Result<Run, Error> {
-    let mut columns = Columns { row, next: 0 };
-    let mut run = Run {
-        exec_id: columns.text()?.into(),
-        component: columns.text()?,
-        workflow_id: columns.text()?,
-        definition_digest: columns.text()?,
-        status: columns.text()?,
-        reason: columns.text_option()?,
-        input: columns.text()?,
-        output: columns.text_option()?,
-        error: columns.text_option()?,
-        trigger: columns.text()?,
-        tags: columns.text()?,
-        parent_exec_id: columns.text_option()?.map(Into::into),
-        root_exec_id: columns.text()?.into(),
-        forked_from: columns.text_option()?.map(Into::into),
-        durability: match columns.text()?.as_str() {
-            "memory" => Durability::Memory,
-            "normal" => Durability::Normal,
-            _ => Durability::Full,
-        },
-        priority: columns.number()?,
-        concurrency: None,
-        deadline: columns.time_option()?,
-        state: columns.text()?,
-        owner_node: columns.text_option()?.map(NodeId::from),
-        affinity_node: columns.text_option()?.map(NodeId::from),
-        epoch: columns.number()?,
-        last_seq: columns.number()?,
-        cancel_request: columns.text_option()?,
-        pause_request: columns.text_option()?,
-        created_at: Timestamp(columns.number()?),
-        started_at: columns.time_option()?,
-        updated_at: Timestamp(columns.number()?),
-        finished_at: columns.time_option()?,
-        gated: false,
-        attended: false,
-    };
-    let (key, limit) = (columns.text_option()?, columns.number_option()?);
-    let limit = limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(1);
-    run.concurrency = key.map(|key| Concurrency { key, limit });
-    (run.gated, run.attended) = (columns.number()? != 0, columns.number()? != 0);
-    Ok(run)
-}
-
-fn usage_row(row: &SqliteRow) -> Result<Usage, Error> {
-    let mut columns = Columns { row, next: 0 };
-    Ok(Usage {
-        step_key: columns.text()?,
-        provider: columns.text()?,
-        model: columns.text()?,
-        prompt_tokens: columns.number()?,
-        completion_tokens: columns.number()?,
-    })
-}
-
-fn step_row(row: &SqliteRow) -> Result<Step, Error> {
-    let mut columns = Columns { row, next: 0 };
-    Ok(Step {
-        step_key: columns.text()?,
-        task_exec_id: columns.text()?,
-        task_id: columns.text()?,
-        kind: columns.text()?,
-        status: columns.text()?,
-        attempt: columns.number()?,
-        parent: columns.text_option()?,
-        position: columns.number()?,
-        input: columns.text_option()?,
-        output: columns.text_option()?,
-        error: columns.text_option()?,
-        waiting_for: columns.text_option()?,
-        state: columns.text()?,
-        result_seq: columns.number_option()?,
-        started_at: Timestamp(columns.number()?),
-        finished_at: columns.time_option()?,
-    })
-}
-
-fn journal_row(row: &SqliteRow) -> Result<Journal, Error> {
-    let mut columns = Columns { row, next: 0 };
-    Ok(Journal {
-        seq: columns.number()?,
-        at: Timestamp(columns.number()?),
-        event: columns.text()?,
-        task_id: columns.text_option()?,
-        data: columns.text()?,
-    })
-}
-
-fn signal_row(row: &SqliteRow) -> Result<Signal, Error> {
-    let mut columns = Columns { row, next: 0 };
-    Ok(Signal {
-        position: columns.number()?,
-        signal_id: columns.text()?,
-        name: columns.text()?,
-        payload: columns.text()?,
-        metadata: columns.text()?,
-        state: columns.text()?,
-        noted: columns.number()? != 0,
-        consumed_by: columns.text_option()?,
-        received_at: Timestamp(columns.number()?),
-    })
-}
-
-fn timer_row(row: &SqliteRow) -> Result<Timer, Error> {
-    let mut columns = Columns { row, next: 0 };
-    Ok(Timer {
-        timer_id: columns.text()?,
-        kind: columns.text()?,
-        step_key: columns.text_option()?,
-        due_at: Timestamp(columns.number()?),
-    })
-}
-
-/// Reads a row from left to right.
-pub(super) struct Columns<'r> {
-    pub(super) row: &'r SqliteRow,
-    pub(super) next: usize,
-}
-
-impl<'r> Columns<'r> {
-    fn read<T: sqlx::Decode<'r, Sqlite>>(&mut self) -> Result<Option<T>, Error> {
-        let index = self.next;
-        self.next += 1;
-        let value: Option<T> = self.row.try_get_unchecked(index).map_err(from_sqlx)?;
-        Ok(value)
+/// SQLite has no truth values but 0 and 1.
+impl Cells for SqliteRow {
+    fn text_at(&self, index: usize) -> Result<Option<String>, Error> {
+        self.try_get_unchecked(index).map_err(from_sqlx)
     }
 
-    pub(super) fn text(&mut self) -> Result<String, Error> {
-        self.read()?.ok_or_else(|| Error::Unusable(format!("column {} holds nothing or misses its payload", self.next)))
+    fn number_at(&self, index: usize) -> Result<Option<i64>, Error> {
+        self.try_get_unchecked(index).map_err(from_sqlx)
     }
 
-    pub(super) fn text_option(&mut self) -> Result<Option<String>, Error> {
-        self.read()
-    }
-
-    pub(super) fn number(&mut self) -> Result<i64, Error> {
-        self.read()?.ok_or_else(|| Error::Unusable(format!("column {} holds no number", self.next)))
-    }
-
-    pub(super) fn number_option(&mut self) -> Result<Option<i64>, Error> {
-        self.read()
-    }
-
-    pub(super) fn time_option(&mut self) -> Result<Option<Timestamp>, Error> {
-        Ok(self.number_option()?.map(Timestamp))
+    fn flag_at(&self, index: usize) -> Result<Option<bool>, Error> {
+        Ok(self.number_at(index)?.map(|number| number != 0))
     }
 }

@@ -3,16 +3,15 @@
 use compozy_engine::time::Timestamp;
 use rusqlite::{Connection, params};
 use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
 use super::super::row::{Declared, Demand, Fire, Schedule, Wanted, Woken};
+use super::super::work::columns;
 use super::super::work::operation::{Outcome, list};
 use super::super::work::schedule::{EncodedFire, SCHEDULER, Setting};
 use super::super::{Error, RequestOutcome};
 use super::control::{self, Unmet};
 use super::error::{from_sqlite, from_sqlx};
 use super::known::Known;
-use super::read::Columns;
 use crate::id::ExecId;
 
 /// Makes `declared` what the project says.
@@ -117,20 +116,5 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Schedul
                (SELECT max(f.fire_at) FROM schedule_fires AS f WHERE f.schedule_id = s.schedule_id) \
                ORDER BY s.schedule_id";
     let rows = sqlx::query(sql).fetch_all(connection).await.map_err(from_sqlx)?;
-    rows.iter().map(schedule_row).collect()
-}
-
-fn schedule_row(row: &SqliteRow) -> Result<Schedule, Error> {
-    let mut columns = Columns { row, next: 0 };
-    Ok(Schedule {
-        schedule_id: columns.text()?,
-        workflow_id: columns.text()?,
-        declared: columns.text_option()?,
-        overriding: columns.text_option()?,
-        next_fire_at: columns.time_option()?,
-        last_fire_at: columns.time_option()?,
-        last_exec_id: columns.text_option()?.map(Into::into),
-        buffered_at: columns.time_option()?,
-        last: columns.time_option()?.zip(columns.text_option()?),
-    })
+    rows.iter().map(columns::schedule).collect()
 }

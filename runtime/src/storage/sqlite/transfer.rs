@@ -10,12 +10,12 @@ use sqlx::sqlite::SqliteRow;
 use super::super::Error;
 use super::super::table::Table;
 use super::super::transfer::{Act, ImportBatch, Progress, Row, Snapshot, Source, Staged, Transfer};
+use super::super::work::columns::{self, Columns};
 use super::super::work::import::{Import, from_content};
 use super::super::work::operation::{Operation, Outcome, list};
 use super::SqliteStorage;
 use super::error::from_sqlx;
 use super::export::{self, SqliteSnapshot};
-use super::read::Columns;
 
 #[async_trait]
 impl Transfer for SqliteStorage {
@@ -41,7 +41,7 @@ impl Transfer for SqliteStorage {
         let query = sqlx::query(sql).bind(list(runs));
         let rows = query.fetch_all(&mut *self.reader.get().await?).await.map_err(from_sqlx)?;
         let pair = |row: &SqliteRow| {
-            let mut columns = Columns { row, next: 0 };
+            let mut columns = Columns::of(row);
             Ok((columns.text()?, (columns.text()?, columns.text()?)))
         };
         rows.iter().map(pair).collect()
@@ -51,7 +51,7 @@ impl Transfer for SqliteStorage {
         let sql = "SELECT export_id, table_name, taken, skipped, sha256, written, options, state, updated_at \
                    FROM import_progress ORDER BY export_id, table_name";
         let rows = sqlx::query(sql).fetch_all(&mut *self.reader.get().await?).await.map_err(from_sqlx)?;
-        rows.iter().map(progress).collect()
+        rows.iter().map(columns::progress).collect()
     }
 
     async fn import_acts(
@@ -65,7 +65,7 @@ impl Transfer for SqliteStorage {
         let query = sqlx::query(sql).bind(export_id.to_owned()).bind(list(names)).bind(table.name);
         let rows = query.fetch_all(&mut *self.reader.get().await?).await.map_err(from_sqlx)?;
         let pair = |row: &SqliteRow| {
-            let mut columns = Columns { row, next: 0 };
+            let mut columns = Columns::of(row);
             Ok((columns.text()?, act(&columns.text()?)?))
         };
         rows.iter().map(pair).collect()
@@ -84,7 +84,7 @@ impl Transfer for SqliteStorage {
         let query = query.bind(position).bind(limit);
         let rows = query.fetch_all(&mut *self.reader.get().await?).await.map_err(from_sqlx)?;
         let staged = |row: &SqliteRow| {
-            let mut columns = Columns { row, next: 0 };
+            let mut columns = Columns::of(row);
             let (name, position, word) = (columns.text()?, columns.number()?, columns.text()?);
             let row = columns.text_option()?.map(|text| from_content(&text)).transpose()?;
             Ok(Staged { table, name, position, act: act(&word)?, row })
@@ -119,19 +119,4 @@ impl SqliteStorage {
 
 fn act(word: &str) -> Result<Act, Error> {
     Act::parse(word).ok_or_else(|| Error::Unusable(format!("a waiting row is to be '{word}'")))
-}
-
-fn progress(row: &SqliteRow) -> Result<Progress, Error> {
-    let mut columns = Columns { row, next: 0 };
-    Ok(Progress {
-        export_id: columns.text()?,
-        table: columns.text()?,
-        taken: columns.number()?,
-        skipped: columns.number()?,
-        sha256: columns.text()?,
-        written: columns.text()?,
-        options: columns.text_option()?,
-        closed: columns.text()? == "closed",
-        updated_at: Timestamp(columns.number()?),
-    })
 }
