@@ -29,6 +29,8 @@ struct Simulated {
     wall: i64,
     /// How long the machine has been up; sleeps are measured by it.
     up: Duration,
+    /// How long it was suspended.
+    suspended: Duration,
 }
 
 impl Default for Clock {
@@ -47,7 +49,7 @@ impl Clock {
     /// A clock that shows `wall` until it is told otherwise.
     #[must_use]
     pub fn simulated(wall: Timestamp) -> Self {
-        let machine = watch::Sender::new(Simulated { wall: wall.0, up: Duration::ZERO });
+        let machine = watch::Sender::new(Simulated { wall: wall.0, up: Duration::ZERO, suspended: Duration::ZERO });
         Self { last: Arc::new(AtomicI64::new(0)), begun: Instant::now(), simulated: Some(Arc::new(machine)) }
     }
 
@@ -57,6 +59,16 @@ impl Clock {
             machine.send_modify(|machine| {
                 machine.wall = Timestamp(machine.wall).after(duration).0;
                 machine.up = machine.up.saturating_add(duration);
+            });
+        }
+    }
+
+    /// Suspends a simulated machine for a while: nobody who sleeps comes closer to waking; without effect on a real one.
+    pub fn suspend(&self, duration: Duration) {
+        if let Some(machine) = &self.simulated {
+            machine.send_modify(|machine| {
+                machine.wall = Timestamp(machine.wall).after(duration).0;
+                machine.suspended = machine.suspended.saturating_add(duration);
             });
         }
     }
@@ -93,6 +105,22 @@ impl Clock {
         }
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         (Timestamp(i64::try_from(wall.as_micros()).unwrap_or(i64::MAX)), self.begun.elapsed())
+    }
+
+    /// How long it is since some moment, also while the machine was suspended: what others have waited for this process.
+    /// It never jumps and cannot be set.
+    #[must_use]
+    pub fn since_boot(&self) -> Duration {
+        if let Some(machine) = &self.simulated {
+            let machine = machine.borrow();
+            return machine.up.saturating_add(machine.suspended);
+        }
+        #[cfg(target_os = "linux")]
+        let clock = rustix::time::ClockId::Boottime;
+        // Elsewhere this one goes on during suspension, as `Instant` does not.
+        #[cfg(not(target_os = "linux"))]
+        let clock = rustix::time::ClockId::Monotonic;
+        Duration::try_from(rustix::time::clock_gettime(clock)).unwrap_or_default()
     }
 
     /// Waits for `duration`.
@@ -167,5 +195,16 @@ mod tests {
         clock.set(Timestamp(5));
         assert_eq!(clock.now(), Timestamp(101_000_000), "never backwards within a process");
         assert_eq!(clock.of_another_process().now(), Timestamp(5));
+        assert_eq!(clock.since_boot(), Duration::from_secs(2));
+        clock.suspend(Duration::from_secs(3));
+        assert_eq!((clock.since_boot(), clock.reading().1), (Duration::from_secs(5), Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn the_time_since_boot_passes() {
+        let clock = Clock::system();
+        let before = clock.since_boot();
+        assert!(before > Duration::ZERO);
+        assert!(clock.since_boot() >= before);
     }
 }

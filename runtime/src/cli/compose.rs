@@ -283,6 +283,7 @@ pub async fn launch(
         max_concurrent_runs: limit.unwrap_or(engine.max_concurrent_runs as usize),
         max_pending: usize::try_from(engine.max_pending).unwrap_or(usize::MAX),
         lease: project.settings.cluster.lease,
+        claim_batch: project.settings.cluster.claim_batch as usize,
         retention: Some(retention(&project.settings.retention)),
         project,
     };

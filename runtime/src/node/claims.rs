@@ -10,11 +10,11 @@ use super::{Kind, runs};
 use crate::storage;
 use crate::storage::row::Node;
 
-/// Runs claimed in one transaction.
-const BATCH: usize = 64;
-
 /// The claim loop looks at the queue at least this often, should every wake-up have been missed.
 const POLL: Duration = Duration::from_secs(5);
+
+/// Every so many rounds the queue is counted though nothing is known to be in it.
+const SELDOM: u32 = 16;
 
 /// How often the queue is counted before a count beside a claim is taken as well: it is wrong by what that claim took.
 const COUNTS: u32 = 4;
@@ -36,38 +36,91 @@ pub(crate) async fn claim_loop(worker: Arc<Worker>) {
 async fn claim_all(worker: &Arc<Worker>) -> Result<(), storage::Error> {
     // Where runs start runs the queue is never empty: a node that stops must not wait for that.
     while !worker.stopping.load(Ordering::Relaxed) {
-        let free = worker.slots.free().min(BATCH);
-        if free == 0 {
+        let free = worker.slots.free().min(worker.claim_batch);
+        let standing = worker.standing();
+        if free == 0 || !worker.holds_lease() {
             return Ok(());
         }
         let limit = u32::try_from(free).unwrap_or(u32::MAX);
         let claiming = worker.pending.claiming();
-        let claimed = worker.storage.claim(&worker.id, limit, worker.clock.now()).await?;
+        let claimed = worker.storage.claim(&worker.id, limit, worker.clock.now()).await;
+        // What was claimed without an answer is looked for.
+        let claimed = claimed.inspect_err(|_| worker.doubts())?;
         let count = claimed.len();
         worker.pending.claimed(count as u64, count < free);
         drop(claiming);
         if count == 0 {
             return Ok(());
         }
-        runs::take_over(worker, claimed).await;
+        runs::take_over(worker, claimed, standing).await;
     }
     Ok(())
 }
 
-/// Renews the node's lease at each third, and looks for nodes whose lease has ended, until the node stops.
+/// Renews the node's lease at each third, and sooner after a renewal that failed, until the node stops.
 pub(crate) async fn lease_loop(worker: Arc<Worker>) {
+    let length = worker.lease.length();
+    let mut rest = length / 3;
     while !worker.stopping.load(Ordering::Relaxed) {
-        worker.clock.sleep(worker.lease / 3).await;
+        worker.clock.sleep(rest).await;
         if worker.stopping.load(Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = renew(&worker).await {
-            tracing::warn!("failed to renew the lease: {error}");
+        let was_well = worker.trouble().is_none();
+        rest = match renew(&worker).await {
+            Ok(()) => length / 3,
+            Err(error) => {
+                // Once: `/health` says it as long as it lasts.
+                if was_well {
+                    tracing::warn!("failed to renew the lease: {error}");
+                }
+                length / 12
+            }
+        };
+    }
+}
+
+/// Drops the runs of a node that has lost its lease, until the node stops.
+pub(crate) async fn watch_loop(worker: Arc<Worker>) {
+    if !worker.lease.is_bound() {
+        return;
+    }
+    let mut standing = worker.standing();
+    while !worker.stopping.load(Ordering::Relaxed) {
+        worker.clock.sleep(worker.lease.length() / 24).await;
+        let now = worker.standing();
+        if now != standing {
+            standing = now;
+            // Those that wait for nothing but time would not find out by themselves.
+            worker.tell_all(|| Control::Drop);
+        }
+    }
+}
+
+/// Looks at each third of a lease for nodes whose lease has ended, for runs that nobody drives, and at the length of the
+/// queue, until the node stops.
+pub(crate) async fn care_loop(worker: Arc<Worker>) {
+    for round in 1_u32.. {
+        tokio::select! {
+            () = worker.clock.sleep(worker.lease.length() / 3) => {}
+            () = worker.regained.notified() => {}
+        }
+        if worker.stopping.load(Ordering::Relaxed) {
+            return;
+        }
+        if !worker.holds_lease() {
+            continue;
+        }
+        if worker.was_in_doubt() {
+            runs::take_up_forgotten(&worker).await;
         }
         if worker.kind == Kind::Server {
             free_abandoned(&worker).await;
         }
-        count(&worker).await;
+        // A queue that was empty and in which nobody has put anything need not be counted each time.
+        if worker.pending.is_any() || round.is_multiple_of(SELDOM) {
+            count(&worker).await;
+        }
     }
 }
 
@@ -97,7 +150,8 @@ pub(crate) async fn count(worker: &Worker) {
 
 /// Writes the node's row with a fresh lease.
 pub(crate) async fn renew(worker: &Worker) -> Result<(), storage::Error> {
-    let now = worker.clock.now();
+    // Before it is asked for: the lease begins somewhere between here and the answer.
+    let (since_boot, now) = (worker.clock.since_boot(), worker.clock.now());
     let node = Node {
         node_id: worker.id.clone(),
         kind: match worker.kind {
@@ -107,12 +161,23 @@ pub(crate) async fn renew(worker: &Worker) -> Result<(), storage::Error> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         renewed_at: now,
-        lease_until: now.after(worker.lease),
+        lease_until: now.after(worker.lease.length()),
     };
-    let written = worker.storage.put_node(node).await;
+    let written = tokio::select! {
+        written = worker.storage.put_node(node) => written,
+        // A connection that leads nowhere any more says nothing for a long time.
+        () = worker.clock.sleep(worker.lease.length() / 3), if worker.lease.is_bound() => {
+            Err(storage::Error::Unavailable("the database does not answer".to_owned()))
+        }
+    };
     worker.note_trouble(written.as_ref().err().map(storage::Error::in_short));
     written?;
-    worker.renewed_at.store(now.0, Ordering::Relaxed);
+    if worker.lease.renewed(since_boot, &worker.clock) {
+        tracing::info!("the lease is held again; this node takes part again");
+        worker.doubts();
+        worker.regained.notify_one();
+        worker.wake.notify_one();
+    }
     Ok(())
 }
 

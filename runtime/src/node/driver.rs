@@ -1,8 +1,9 @@
 //! One run in motion: waits for what happens to it, lets the engine decide, commits, carries out.
 
+mod commit;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use compozy_engine::command::Command;
 use compozy_engine::decide::{self, Decision};
@@ -15,10 +16,10 @@ use compozy_lang::plan::Workflow;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::sync::mpsc;
 
-use super::held::{HANDED_BACK, Held};
+use super::held::Held;
 use super::projection;
+use super::reach::Line;
 use super::runs::{self, Owned};
 use super::slots::Slot;
 use super::spawned::Spawned;
@@ -30,10 +31,7 @@ use crate::id::ExecId;
 use crate::plugin::background::Courteous;
 use crate::plugin::cancel::CancelToken;
 use crate::storage;
-use crate::storage::row::{Changes, Durability, Journal, NewRun, RunUpdate};
-
-/// First and longest wait before a commit that met a full or busy disk is tried again.
-const RETRY_COMMIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+use crate::storage::row::{Durability, NewRun};
 
 /// Events recorded with one commit at most: enough to share the wait for the disk, few enough for watchers to follow.
 const TOGETHER: usize = 128;
@@ -47,6 +45,8 @@ pub(crate) enum Control {
     Drain,
     /// Stop at once; the run is handed back.
     Stop,
+    /// Stop at once and write nothing: the lease was lost.
+    Drop,
 }
 
 /// Why a driver ended.
@@ -58,6 +58,8 @@ pub(crate) enum Ended {
     HandedBack,
     /// Someone else owns the run; nothing more was written.
     Fenced,
+    /// The lease was lost and someone else may own the run; nothing more was written.
+    Dropped,
 }
 
 /// A step's call under way.
@@ -86,7 +88,7 @@ pub(crate) struct Driver {
     current: BTreeMap<StepKey, (u64, CancelToken)>,
     last_call: u64,
     timers: Timers,
-    control: mpsc::UnboundedReceiver<Control>,
+    control: Line,
     slot: Slot,
     /// What the node said while a commit waited for the disk.
     heard: VecDeque<Control>,
@@ -102,7 +104,7 @@ impl Driver {
         plan: Arc<Workflow>,
         state: RunState,
         owned: Owned,
-        control: mpsc::UnboundedReceiver<Control>,
+        control: Line,
     ) -> Self {
         let Owned { epoch, durability, family, slot } = owned;
         Self {
@@ -140,6 +142,9 @@ impl Driver {
     }
 
     async fn drive(&mut self, news: Vec<Event>, commands: Vec<Command>) -> Ended {
+        if self.is_dropped() {
+            return Ended::Dropped;
+        }
         // What was running goes on first; one that has not begun hears first whether it may.
         self.carry_out(commands);
         let first = runs::first(&self.state.read(), news);
@@ -151,6 +156,9 @@ impl Driver {
         loop {
             if self.status().is_terminal() {
                 return Ended::Terminal;
+            }
+            if self.is_dropped() {
+                return self.let_go(Ended::Dropped);
             }
             if self.draining && self.calls.is_empty() {
                 return Ended::HandedBack;
@@ -167,12 +175,24 @@ impl Driver {
                     None
                 }
                 Next::Stop => Some(Ended::HandedBack),
+                Next::Drop => Some(Ended::Dropped),
             };
             if let Some(ended) = ended {
-                self.current.values().for_each(|(_, cancel)| cancel.cancel());
-                return ended;
+                return self.let_go(ended);
             }
         }
+    }
+
+    /// Ends the calls under way.
+    fn let_go(&self, ended: Ended) -> Ended {
+        self.current.values().for_each(|(_, cancel)| cancel.cancel());
+        ended
+    }
+
+    /// The lease was lost since this run was taken, by the clock and whether or not anybody has said so yet: a process that
+    /// was stopped for a while and goes on must not begin a step first.
+    fn is_dropped(&self) -> bool {
+        !self.worker.lease.holds_since(self.control.standing, &self.worker.clock)
     }
 
     async fn next(&mut self) -> Next {
@@ -206,7 +226,7 @@ impl Driver {
     /// Takes what was recorded for the run while it ran.
     async fn look(&mut self) -> Option<Ended> {
         // One look sees what several were asked for.
-        while let Ok(control) = self.control.try_recv() {
+        while let Some(control) = self.control.try_recv() {
             if !matches!(control, Control::Look) {
                 self.heard.push_back(control);
             }
@@ -223,7 +243,7 @@ impl Driver {
             Ok((None, ..)) => return Some(Ended::Fenced),
             Err::<_, storage::Error>(error) => {
                 tracing::warn!(run.id = %self.exec_id, "failed to read what was asked of a run: {error}");
-                self.worker.clock.sleep(RETRY_COMMIT.0).await;
+                self.worker.clock.sleep(commit::RETRY.0).await;
                 self.heard.push_back(Control::Look);
                 return None;
             }
@@ -342,87 +362,12 @@ impl Driver {
         SubRuns::begin(&self.worker, &self.plan, &self.state.read(), &self.family, &decision.children).map(Some)
     }
 
-    /// Writes what a run of level `memory` has held, so that the next owner goes on from here.
-    async fn hand_over(&mut self) {
-        let Some(held) = self.held.take() else { return };
-        let storage = &self.worker.storage;
-        let mut changes = match held.into_changes() {
-            Some(changes) => changes,
-            // Nothing has happened since the last commit, but whoever goes on must be told that nothing is missing.
-            None => match storage.run(&self.exec_id).await {
-                Ok(Some(run)) => Changes { run: Some(RunUpdate::of(&run)), ..Changes::default() },
-                _ => return,
-            },
-        };
-        changes.at = self.worker.clock.now();
-        if let Some(run) = &mut changes.run {
-            run.reason = Some(HANDED_BACK.to_owned());
-        }
-        let written = storage.commit(&self.exec_id, &self.worker.id, self.epoch, &changes).await;
-        if let Err(error) = written {
-            tracing::warn!(run.id = %self.exec_id, "failed to write a run of level memory, it is lost: {error}");
-        }
-    }
-
     fn status(&self) -> Status {
         self.state.read().status
     }
 
     fn decide(&mut self, event: Event, now: Timestamp) -> Decision {
         self.state.change(|state| decide::decide(&self.plan, state, event, now))
-    }
-
-    /// Commits, waiting out a full or busy disk: a result that is known must not be lost because space ran out.
-    async fn commit(&mut self, changes: Changes) -> Option<Ended> {
-        let mut wait = RETRY_COMMIT.0;
-        loop {
-            let storage = &self.worker.storage;
-            match storage.commit(&self.exec_id, &self.worker.id, self.epoch, &changes).await {
-                Ok(woken) => {
-                    self.tell(changes.journal);
-                    self.worker.wake_up(&woken);
-                    super::triggers::recorded(&self.worker, &changes.starts);
-                    return None;
-                }
-                Err(storage::Error::Fenced) => {
-                    tracing::warn!(run.id = %self.exec_id, "run is owned elsewhere now, dropping it");
-                    return Some(Ended::Fenced);
-                }
-                Err(error @ (storage::Error::DiskFull | storage::Error::Busy(_) | storage::Error::Unavailable(_))) => {
-                    tracing::warn!(run.id = %self.exec_id, "commit waits: {error}");
-                    if self.stopped_while_waiting(wait).await {
-                        return Some(Ended::HandedBack);
-                    }
-                    wait = (wait * 2).min(RETRY_COMMIT.1);
-                }
-                Err(error) => {
-                    // Nothing of it was written; whoever claims the run next goes on from what is recorded.
-                    tracing::error!(run.id = %self.exec_id, "failed to record a step: {error}");
-                    return Some(Ended::HandedBack);
-                }
-            }
-        }
-    }
-
-    async fn stopped_while_waiting(&mut self, wait: Duration) -> bool {
-        let clock = self.worker.clock.clone();
-        tokio::select! {
-            () = clock.sleep(wait) => false,
-            control = self.control.recv() => match control {
-                Some(Control::Stop) | None => true,
-                Some(other) => {
-                    self.heard.push_back(other);
-                    false
-                }
-            },
-        }
-    }
-
-    /// Asked only after the commit: who begins to watch later reads these events from the journal.
-    fn tell(&self, events: Vec<Journal>) {
-        if self.worker.watchers.any(&self.exec_id) {
-            self.worker.watchers.committed(&self.exec_id, events);
-        }
     }
 
     fn carry_out(&mut self, commands: Vec<Command>) {
@@ -447,8 +392,8 @@ impl Driver {
     }
 
     fn execute(&mut self, key: StepKey) {
-        // A draining node leaves the recorded start to whoever takes over.
-        if self.draining {
+        // A draining node leaves the recorded start to whoever takes over, and so does one that may own nothing any more.
+        if self.draining || self.is_dropped() {
             return;
         }
         // What one event began, another of the same commit may have ended.
@@ -482,6 +427,7 @@ enum Next {
     Look,
     Drain,
     Stop,
+    Drop,
 }
 
 impl Next {
@@ -490,6 +436,7 @@ impl Next {
             Some(Control::Look) => Self::Look,
             Some(Control::Drain) => Self::Drain,
             Some(Control::Stop) | None => Self::Stop,
+            Some(Control::Drop) => Self::Drop,
         }
     }
 }

@@ -11,9 +11,11 @@ mod events;
 mod fork;
 mod held;
 mod kept;
+mod lease;
 mod pending;
 pub mod project;
 mod projection;
+mod reach;
 mod retention;
 mod runs;
 pub mod schedules;
@@ -110,6 +112,8 @@ pub struct Options {
     pub max_pending: usize,
     /// How long the node counts as alive without renewal.
     pub lease: Duration,
+    /// Most runs claimed at once, 1 or more.
+    pub claim_batch: usize,
     /// What a server removes of finished runs; `None`: nothing.
     pub retention: Option<Retention>,
 }
@@ -146,6 +150,8 @@ impl Node {
         }
         claims::count(&worker).await;
         tokio::spawn(claims::lease_loop(worker.clone()));
+        tokio::spawn(claims::watch_loop(worker.clone()));
+        tokio::spawn(claims::care_loop(worker.clone()));
         tokio::spawn(claims::change_loop(worker.clone()));
         Ok(Arc::new(Self { worker }))
     }
@@ -188,12 +194,11 @@ impl Node {
     /// The node at a glance.
     #[must_use]
     pub fn status(&self) -> Status {
-        let renewed = Timestamp(self.worker.renewed_at.load(Ordering::Relaxed));
         Status {
             ready: !self.worker.stopping.load(Ordering::Relaxed),
             running: self.worker.running(),
             schedules_reconciled: self.worker.schedules.reconciled(),
-            lease_ok: self.worker.clock.now().since(renewed) < self.worker.lease,
+            lease_ok: self.worker.lease.is_well(&self.worker.clock),
             trouble: self.worker.trouble(),
         }
     }

@@ -65,6 +65,11 @@ impl Pending {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
+    /// Something is stored, as far as this node knows.
+    pub(crate) fn is_any(&self) -> bool {
+        self.stored.load(Ordering::Relaxed) != 0
+    }
+
     /// A claim begins.
     pub(crate) fn claiming(&self) -> Claiming<'_> {
         self.going.fetch_add(1, Ordering::Release);

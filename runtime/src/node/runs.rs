@@ -14,10 +14,11 @@ use compozy_engine::status::Status;
 use compozy_lang::plan::Workflow;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::sync::mpsc;
 
 use super::driver::{Control, Driver, Ended};
 use super::held::HANDED_BACK;
+use super::lease::Standing;
+use super::reach::Line;
 use super::slots::Slot;
 use super::sub_runs::{Awaiting, Family};
 use super::worker::Worker;
@@ -53,7 +54,7 @@ pub(crate) fn drive(
     plan: Arc<Workflow>,
     state: RunState,
     owned: Owned,
-    control: mpsc::UnboundedReceiver<Control>,
+    control: Line,
     (news, commands): (Vec<Event>, Vec<Command>),
 ) {
     let exec_id = ExecId::from(state.facts.exec_id.as_str());
@@ -62,69 +63,109 @@ pub(crate) fn drive(
     tokio::spawn(async move {
         // A panic is a defect of ours; it must cost this run a second and not its life.
         let ended = std::panic::AssertUnwindSafe(driver.run(news, commands)).catch_unwind().await;
-        worker.forget(&exec_id);
         worker.wake.notify_one();
         worker.schedules.ended(&exec_id);
         let again = match ended {
-            Ok(Ended::Terminal | Ended::Fenced) => false,
-            Ok(Ended::HandedBack) => !worker.stopping.load(Ordering::Relaxed),
+            Ok(Ended::Terminal | Ended::Fenced) => None,
+            Ok(Ended::HandedBack) => (!worker.stopping.load(Ordering::Relaxed)).then_some(REST),
+            Ok(Ended::Dropped) => {
+                // Whoever gets the lease back looks for what was dropped. It may have looked already.
+                worker.doubts();
+                worker.regained.notify_one();
+                None
+            }
             Err(_) => {
                 tracing::error!(run.id = %exec_id, "driver panicked; the run is taken up again");
-                true
+                Some(REST)
             }
         };
-        if again {
-            worker.clock.sleep(REST).await;
+        if let Some(rest) = again {
+            worker.clock.sleep(rest).await;
             take_up(&worker, &exec_id).await;
         }
     });
 }
 
-/// Goes on with a run that this node owns already. Boxed, since a driver that fails ends up here again.
+/// Goes on with a run that this node owns already, under a new epoch: a write of whoever drove it before may still be
+/// under way. Boxed, since a driver that fails ends up here again.
 pub(crate) fn take_up<'a>(worker: &'a Arc<Worker>, exec_id: &'a ExecId) -> BoxFuture<'a, ()> {
     Box::pin(async move {
         // Reachable before it is read: what is asked of it is either in what is read, or heard here.
-        let control = worker.register(exec_id);
+        let control = worker.register(exec_id, worker.standing());
         loop {
-            match worker.storage.load(exec_id).await {
-                Ok(Some(loaded)) if loaded.run.owner_node.as_ref() == Some(&worker.id) => {
-                    return adopt(worker, loaded, control).await;
-                }
-                Ok(_) => return worker.forget(exec_id),
-                Err(error) => tracing::warn!(run.id = %exec_id, "failed to load a run: {error}"),
+            match worker.storage.claim_anew(&worker.id, exec_id, worker.clock.now()).await {
+                Ok(Some(run)) => return read_claimed(worker, &run, control).await,
+                Ok(None) => return,
+                Err(error) => tracing::warn!(run.id = %exec_id, "failed to take up a run: {error}"),
             }
             if worker.stopping.load(Ordering::Relaxed) {
-                return worker.forget(exec_id);
+                return;
             }
             worker.clock.sleep(REST).await;
         }
     })
 }
 
-/// Goes on with claimed runs.
-pub(crate) async fn take_over(worker: &Arc<Worker>, runs: Vec<Run>) {
+/// Takes up what is recorded as this node's and driven by nobody: what was dropped with the lease, and what was written
+/// when nobody could be told.
+pub(crate) async fn take_up_forgotten(worker: &Arc<Worker>) {
+    let owned = match worker.storage.owned(&worker.id).await {
+        Ok(owned) => owned,
+        Err(error) => {
+            tracing::warn!("failed to look for runs of this node: {error}");
+            return worker.doubts();
+        }
+    };
+    let forgotten = owned.into_iter().filter(|exec_id| !worker.drives(exec_id));
+    let taken = futures_util::stream::iter(forgotten).map(|exec_id| async move { take_up(worker, &exec_id).await });
+    taken.buffer_unordered(TOGETHER).for_each(|()| std::future::ready(())).await;
+}
+
+/// Goes on with runs that were claimed while the node has held its lease since `standing`.
+pub(crate) async fn take_over(worker: &Arc<Worker>, runs: Vec<Run>, standing: Standing) {
     // In their order, several at a time: each waits for what is read of it.
-    let taken = futures_util::stream::iter(runs).map(|run| async move { take_claimed(worker, &run).await });
+    let taken = futures_util::stream::iter(runs).map(|run| async move { take_claimed(worker, &run, standing).await });
     taken.buffered(TOGETHER).for_each(|()| std::future::ready(())).await;
 }
 
 /// Goes on with a claimed run. One that has not begun has neither steps nor timers to be read.
-async fn take_claimed(worker: &Arc<Worker>, run: &Run) {
-    if run.last_seq > 0 || run.status != Status::Pending.word() {
-        return take_up(worker, &run.exec_id).await;
-    }
+async fn take_claimed(worker: &Arc<Worker>, run: &Run, standing: Standing) {
     // Reachable before it is read, as in `take_up`.
-    let control = worker.register(&run.exec_id);
+    let control = worker.register(&run.exec_id, standing);
+    if run.last_seq > 0 || run.status != Status::Pending.word() {
+        return read_claimed(worker, run, control).await;
+    }
     let read = async {
         let signals = worker.storage.signals(&run.exec_id, true).await?;
         Ok::<_, storage::Error>((worker.storage.run(&run.exec_id).await?, signals))
     };
     match read.await {
-        Ok((Some(run), signals)) if run.owner_node.as_ref() == Some(&worker.id) && run.last_seq == 0 => {
-            adopt(worker, LoadedRun { run, steps: Vec::new(), timers: Vec::new(), signals }, control).await;
+        Ok((Some(found), signals)) if is_ours(worker, &found, run) && found.last_seq == 0 => {
+            adopt(worker, LoadedRun { run: found, steps: Vec::new(), timers: Vec::new(), signals }, control).await;
         }
-        _ => take_up(worker, &run.exec_id).await,
+        _ => read_claimed(worker, run, control).await,
     }
+}
+
+/// Reads a claimed run and goes on with it, unless it was claimed again since.
+async fn read_claimed(worker: &Arc<Worker>, claimed: &Run, control: Line) {
+    let exec_id = &claimed.exec_id;
+    loop {
+        match worker.storage.load(exec_id).await {
+            Ok(Some(loaded)) if is_ours(worker, &loaded.run, claimed) => return adopt(worker, loaded, control).await,
+            Ok(_) => return,
+            Err(error) => tracing::warn!(run.id = %exec_id, "failed to load a run: {error}"),
+        }
+        if worker.stopping.load(Ordering::Relaxed) {
+            return;
+        }
+        worker.clock.sleep(REST).await;
+    }
+}
+
+/// Whether `found` is still held as it was claimed: a later claim, also one of this node, is for whoever made it.
+fn is_ours(worker: &Worker, found: &Run, claimed: &Run) -> bool {
+    found.owner_node.as_ref() == Some(&worker.id) && found.epoch == claimed.epoch
 }
 
 /// Takes over a run as soon as it may be, unless it ends before: a node that was killed holds its runs until its lease
@@ -132,9 +173,14 @@ async fn take_claimed(worker: &Arc<Worker>, run: &Run) {
 pub(crate) async fn take_when_free(worker: &Arc<Worker>, exec_id: &ExecId) {
     let mut told = false;
     while !worker.stopping.load(Ordering::Relaxed) && !worker.drives(exec_id) {
+        let standing = worker.standing();
+        if !worker.holds_lease() {
+            worker.clock.sleep(AGAIN).await;
+            continue;
+        }
         match free_or_ended(worker, exec_id).await {
             Ok(Wanted::Ended) => return,
-            Ok(Wanted::Free(run)) => return take_over(worker, vec![*run]).await,
+            Ok(Wanted::Free(run)) => return take_over(worker, vec![*run], standing).await,
             Ok(Wanted::Held) if !told => {
                 told = true;
                 tracing::warn!(run.id = %exec_id, "another process holds the run; it is taken over should that be gone");
@@ -173,7 +219,7 @@ async fn free_or_ended(worker: &Worker, exec_id: &ExecId) -> Result<Wanted, stor
     })
 }
 
-async fn adopt(worker: &Arc<Worker>, loaded: LoadedRun, control: mpsc::UnboundedReceiver<Control>) {
+async fn adopt(worker: &Arc<Worker>, loaded: LoadedRun, control: Line) {
     let run = &loaded.run;
     // Not being able to read is no reason to fail a run.
     let plan = loop {
@@ -182,7 +228,7 @@ async fn adopt(worker: &Arc<Worker>, loaded: LoadedRun, control: mpsc::Unbounded
             Err(error) => tracing::warn!(run.id = %run.exec_id, "failed to read the definition of a run: {error}"),
         }
         if worker.stopping.load(Ordering::Relaxed) {
-            return worker.forget(&run.exec_id);
+            return;
         }
         worker.clock.sleep(REST).await;
     };
@@ -195,8 +241,7 @@ async fn adopt(worker: &Arc<Worker>, loaded: LoadedRun, control: mpsc::Unbounded
     let (plan, state) = match restored {
         Ok(restored) => restored,
         Err(reason) => {
-            fail_unreadable(worker, &loaded, &reason).await;
-            return worker.forget(&loaded.run.exec_id);
+            return fail_unreadable(worker, &loaded, &reason).await;
         }
     };
     let todo = (news(&state, run, &loaded.signals), decide::resume(&state));
@@ -221,7 +266,7 @@ async fn adopt_from_memory(
     plan: Arc<Workflow>,
     state: RunState,
     owned: Owned,
-    control: mpsc::UnboundedReceiver<Control>,
+    control: Line,
     todo: (Vec<Event>, Vec<Command>),
 ) {
     if run.reason.as_deref() == Some(HANDED_BACK) && claim_again(worker, run, &state).await {
@@ -232,7 +277,6 @@ async fn adopt_from_memory(
     let mut error = StepError::new("run_lost", ErrorKind::Internal, "the process that held this run in memory is gone");
     error.help = Some("use durability normal or full for runs that must survive".to_owned());
     driver.fail(error).await;
-    worker.forget(&run.exec_id);
 }
 
 /// Takes the mark of an orderly hand-over off again: from here on a kill loses the run.

@@ -12,9 +12,8 @@ use compozy_engine::time::Timestamp;
 use compozy_lang::plan::{TaskIndex, Workflow};
 use compozy_lang::suggest;
 use serde_json::Value;
-use tokio::sync::mpsc;
 
-use super::driver::Control;
+use super::reach::Line;
 use super::schemas::Schemas;
 use super::slots::Slot;
 use super::sub_runs::Family;
@@ -124,7 +123,7 @@ impl Checked {
 
 impl Begun {
     /// Drives the run, which is recorded by now.
-    pub(crate) fn drive(self, worker: &Arc<Worker>, slot: Slot, control: mpsc::UnboundedReceiver<Control>) {
+    pub(crate) fn drive(self, worker: &Arc<Worker>, slot: Slot, control: Line) {
         let owned = runs::Owned { epoch: FIRST_EPOCH, durability: self.durability, family: self.family, slot };
         worker.definitions.remember(&self.plan);
         runs::drive(worker, self.plan, self.state, owned, control, (Vec::new(), self.commands));
@@ -150,7 +149,7 @@ pub(crate) async fn submit(worker: &Arc<Worker>, request: StartRequest) -> Resul
 /// A slot for a run that may begin at once.
 fn slot_for(worker: &Worker, start: &Checked) -> Option<Slot> {
     // Whether its key is free is known where it is recorded.
-    if start.run.concurrency.is_some() {
+    if start.run.concurrency.is_some() || !worker.holds_lease() {
         return None;
     }
     match worker.kind {
@@ -169,11 +168,13 @@ async fn begin(worker: &Arc<Worker>, start: Checked, slot: Slot) -> Result<Accep
     let (exec_id, workflow_id) = (start.exec_id().clone(), start.plan.id.clone());
     let (new, begun) = start.owned(worker)?;
     // Reachable before it is recorded, so that a cancel right after the answer finds it.
-    let control = worker.register(&exec_id);
+    let control = worker.register(&exec_id, worker.standing());
     let recorded = record(worker, new, workflow_id).await;
     match &recorded {
         Ok(Accepted { replayed: false, .. }) => begun.drive(worker, slot, control),
-        Ok(_) | Err(_) => worker.forget(&exec_id),
+        Ok(_) => {}
+        // It may be recorded all the same.
+        Err(_) => worker.doubts(),
     }
     recorded
 }

@@ -10,9 +10,8 @@ use compozy_engine::json::Json;
 use compozy_engine::state::{RunState, StepKey};
 use compozy_lang::plan::Workflow;
 use serde_json::{Map, json};
-use tokio::sync::mpsc;
 
-use super::driver::Control;
+use super::reach::Line;
 use super::slots::Slot;
 use super::start::{self, Begun, Kin};
 use super::worker::Worker;
@@ -42,7 +41,7 @@ impl Family {
 /// Sub-runs of one commit, reachable already; dropped, they are forgotten again.
 pub(crate) struct SubRuns {
     worker: Arc<Worker>,
-    begun: Vec<(ExecId, Begun, Slot, mpsc::UnboundedReceiver<Control>)>,
+    begun: Vec<(Begun, Slot, Line)>,
 }
 
 impl SubRuns {
@@ -78,16 +77,15 @@ impl SubRuns {
             let start = start::check_as(worker, request, kin)?;
             // One that finds no slot waits for its turn like any other; so does one of a node that goes down.
             let slot = match worker.kind {
-                _ if worker.stopping.load(Ordering::Relaxed) => None,
+                _ if worker.stopping.load(Ordering::Relaxed) || !worker.holds_lease() => None,
                 Kind::Server => worker.slots.try_take(),
                 Kind::Embedded => Some(worker.slots.take()),
             };
             let row = match slot {
                 Some(slot) => {
                     let (row, begun) = start.owned(worker)?;
-                    let exec_id = row.run.exec_id.clone();
-                    let control = worker.register(&exec_id);
-                    all.begun.push((exec_id, begun, slot, control));
+                    let control = worker.register(&row.run.exec_id, worker.standing());
+                    all.begun.push((begun, slot, control));
                     row
                 }
                 None => start.queued(worker)?,
@@ -97,18 +95,10 @@ impl SubRuns {
         Ok((rows, all))
     }
 
-    /// Drives them: they are recorded.
-    pub(crate) fn drive(mut self) {
-        for (_, begun, slot, control) in std::mem::take(&mut self.begun) {
+    /// Drives them: they are recorded. Without this they are not, and nobody hears for them any more.
+    pub(crate) fn drive(self) {
+        for (begun, slot, control) in self.begun {
             begun.drive(&self.worker, slot, control);
-        }
-    }
-}
-
-impl Drop for SubRuns {
-    fn drop(&mut self) {
-        for (exec_id, ..) in &self.begun {
-            self.worker.forget(exec_id);
         }
     }
 }

@@ -1,16 +1,16 @@
 //! What every part of a node shares.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use compozy_lang::plan::Project;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use super::definitions::Definitions;
 use super::driver::Control;
+use super::lease::{Lease, Standing};
 use super::pending::Pending;
+use super::reach::{Line, Reach};
 use super::schedules::Schedules;
 use super::schemas::Schemas;
 use super::secrets::Secrets;
@@ -34,18 +34,23 @@ pub(crate) struct Worker {
     pub(crate) slots: Slots,
     pub(crate) schemas: Arc<Schemas>,
     pub(crate) schedules: Schedules,
-    pub(crate) lease: Duration,
+    /// What it may do as the owner of runs.
+    pub(crate) lease: Lease,
+    /// Most runs claimed at once.
+    pub(crate) claim_batch: usize,
+    /// Something may be recorded as owned by this node that nobody here drives.
+    in_doubt: AtomicBool,
     /// Runs in the queue.
     pub(crate) pending: Pending,
     /// Wakes the claim loop.
     pub(crate) wake: Notify,
+    /// Wakes whoever looks for what was dropped.
+    pub(crate) regained: Notify,
     pub(crate) stopping: AtomicBool,
-    /// When the lease was last renewed, in microseconds.
-    pub(crate) renewed_at: AtomicI64,
     /// Why the last renewal, the one write that is always made, failed.
     trouble: Mutex<Option<&'static str>>,
     pub(crate) definitions: Arc<Definitions>,
-    runs: Mutex<HashMap<ExecId, mpsc::UnboundedSender<Control>>>,
+    reach: Reach,
 }
 
 impl Worker {
@@ -60,6 +65,9 @@ impl Worker {
         Self {
             id,
             kind: options.kind,
+            lease: Lease::new(options.lease, options.kind, options.storage.info(), &options.clock),
+            claim_batch: options.claim_batch.max(1),
+            in_doubt: AtomicBool::new(false),
             storage: options.storage,
             clock: options.clock,
             watchers,
@@ -67,14 +75,13 @@ impl Worker {
             schemas: steps.schemas.clone(),
             schedules: Schedules::default(),
             steps,
-            lease: options.lease,
             pending: Pending::new(options.max_pending as u64),
             wake: Notify::new(),
+            regained: Notify::new(),
             stopping: AtomicBool::new(false),
-            renewed_at: AtomicI64::new(0),
             trouble: Mutex::default(),
             definitions,
-            runs: Mutex::default(),
+            reach: Reach::default(),
         }
     }
 
@@ -104,20 +111,32 @@ impl Worker {
         *lock(&self.trouble)
     }
 
-    /// Makes a run reachable for [`Control`]. One that comes while the node stops hears that at once.
-    pub(crate) fn register(&self, exec_id: &ExecId) -> mpsc::UnboundedReceiver<Control> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let mut runs = lock(&self.runs);
-        // Looked at under the lock: whoever is not yet in the map when all are told sees the flag.
-        if self.stopping.load(Ordering::Relaxed) {
-            drop(sender.send(Control::Drain));
-        }
-        runs.insert(exec_id.clone(), sender);
-        receiver
+    /// Makes a run reachable for [`Control`], for whoever holds what this gives. One that comes while the node stops hears
+    /// that at once. The node must have held its lease since `standing`.
+    pub(crate) fn register(&self, exec_id: &ExecId, standing: Standing) -> Line {
+        // Looked at under the lock: whoever is not yet there when all are told sees the flag.
+        self.reach.open(exec_id, standing, || self.stopping.load(Ordering::Relaxed).then_some(Control::Drain))
     }
 
-    pub(crate) fn forget(&self, exec_id: &ExecId) {
-        lock(&self.runs).remove(exec_id);
+    /// What a run taken now must be registered with.
+    pub(crate) fn standing(&self) -> Standing {
+        self.lease.standing(&self.clock)
+    }
+
+    /// Whether the node may take runs.
+    pub(crate) fn holds_lease(&self) -> bool {
+        self.lease.holds(&self.clock)
+    }
+
+    /// Notes that a write of which nobody knows whether it happened may have made this node an owner, or that a run was
+    /// dropped: they are looked for.
+    pub(crate) fn doubts(&self) {
+        self.in_doubt.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was doubt since the last call.
+    pub(crate) fn was_in_doubt(&self) -> bool {
+        self.in_doubt.swap(false, Ordering::Relaxed)
     }
 
     /// A start would have to wait, and no place is left in the queue.
@@ -128,12 +147,12 @@ impl Worker {
 
     /// Whether this node drives the run.
     pub(crate) fn drives(&self, exec_id: &ExecId) -> bool {
-        lock(&self.runs).contains_key(exec_id)
+        self.reach.has(exec_id)
     }
 
     /// Tells one run; false when this node does not drive it.
     pub(crate) fn tell(&self, exec_id: &ExecId, control: Control) -> bool {
-        lock(&self.runs).get(exec_id).is_some_and(|run| run.send(control).is_ok())
+        self.reach.tell(exec_id, control)
     }
 
     /// Sees to it that runs which have something new to look at do so.
@@ -152,16 +171,15 @@ impl Worker {
 
     /// Tells every run this node drives.
     pub(crate) fn tell_all(&self, control: impl Fn() -> Control) {
-        // A driver that has just ended does not hear it, and need not.
-        lock(&self.runs).values().for_each(|run| drop(run.send(control())));
+        self.reach.tell_all(control);
     }
 
     pub(crate) fn running(&self) -> usize {
-        lock(&self.runs).len()
+        self.reach.len()
     }
 }
 
-/// These sections only insert, remove and look up; a panic in one of them leaves nothing half done.
+/// A panic while it is held leaves nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

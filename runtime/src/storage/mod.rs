@@ -177,6 +177,13 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// node, waits for its concurrency key, or has ended.
     async fn claim_one(&self, node: &NodeId, exec_id: &ExecId, now: Timestamp) -> Result<Option<Run>, Error>;
 
+    /// Takes a run that `node` owns already, under a new epoch: whatever was still being written under the old one is
+    /// refused. `None` if it is not its owner, or the run has ended.
+    async fn claim_anew(&self, node: &NodeId, exec_id: &ExecId, now: Timestamp) -> Result<Option<Run>, Error>;
+
+    /// The runs that `node` owns, in no order.
+    async fn owned(&self, node: &NodeId) -> Result<Vec<ExecId>, Error>;
+
     /// A run with everything the engine needs to go on.
     async fn load(&self, exec_id: &ExecId) -> Result<Option<LoadedRun>, Error>;
 

@@ -173,6 +173,7 @@ pub(crate) async fn launch_as(
         max_concurrent_runs,
         max_pending,
         lease: Duration::from_secs(10),
+        claim_batch: 64,
         retention: None,
     };
     Node::launch(options).await.unwrap()

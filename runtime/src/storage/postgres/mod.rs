@@ -116,6 +116,15 @@ impl Storage for PgStorage {
         Ok(self.claimed(operation).await?.into_iter().next())
     }
 
+    async fn claim_anew(&self, node: &NodeId, exec_id: &ExecId, now: Timestamp) -> Result<Option<Run>, Error> {
+        let operation = Operation::ClaimAnew { node: node.clone(), exec_id: exec_id.clone(), now };
+        Ok(self.claimed(operation).await?.into_iter().next())
+    }
+
+    async fn owned(&self, node: &NodeId) -> Result<Vec<ExecId>, Error> {
+        nodes::owned(&mut *self.reader().await?, node).await.map_err(from_sqlx)
+    }
+
     async fn load(&self, exec_id: &ExecId) -> Result<Option<LoadedRun>, Error> {
         read::load(&mut *self.reader().await?, exec_id).await
     }

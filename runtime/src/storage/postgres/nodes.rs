@@ -50,6 +50,29 @@ pub(super) async fn claim_one(
     take(connection, known, node, &[exec_id.as_str().to_owned()], now).await
 }
 
+/// Takes one run that `node` owns already under a new epoch.
+pub(super) async fn claim_anew(
+    connection: &mut PgConnection,
+    known: &Known,
+    node: &NodeId,
+    exec_id: &ExecId,
+    now: Timestamp,
+) -> Result<Outcome, sqlx::Error> {
+    let own = "SELECT 1 FROM executions WHERE exec_id = $1 AND owner_node = $2 FOR NO KEY UPDATE";
+    let own = sqlx::query(own).bind(exec_id.as_str()).bind(node.as_str());
+    if own.fetch_optional(&mut *connection).await?.is_none() {
+        return Ok(Outcome::Claimed(Vec::new()));
+    }
+    take(connection, known, node, &[exec_id.as_str().to_owned()], now).await
+}
+
+/// The runs that `node` owns.
+pub(super) async fn owned(connection: &mut PgConnection, node: &NodeId) -> Result<Vec<ExecId>, sqlx::Error> {
+    let query = sqlx::query_as("SELECT exec_id FROM executions WHERE owner_node = $1").bind(node.as_str());
+    let ids: Vec<(String,)> = query.fetch_all(connection).await?;
+    Ok(ids.into_iter().map(|(exec_id,)| exec_id.into()).collect())
+}
+
 /// The runs that `node` claimed at `now`. One that it started then has begun, under its first epoch.
 pub(super) async fn claimed_at(
     connection: &mut PgConnection,

@@ -19,6 +19,9 @@ pub(super) async fn run(
     Ok(match operation {
         Operation::Claim { node, limit, now } => nodes::claim(connection, known, node, *limit, *now).await?,
         Operation::ClaimOne { node, exec_id, now } => nodes::claim_one(connection, known, node, exec_id, *now).await?,
+        Operation::ClaimAnew { node, exec_id, now } => {
+            nodes::claim_anew(connection, known, node, exec_id, *now).await?
+        }
         Operation::Claimed { node, now } => nodes::claimed_at(connection, known, node, *now).await?,
         Operation::HandBack { node, now } => nodes::hand_back(connection, node, *now).await?,
         Operation::Request { demand, now } => {

@@ -113,6 +113,18 @@ impl Storage for SqliteStorage {
         Ok(self.claimed(operation).await?.into_iter().next())
     }
 
+    async fn claim_anew(&self, node: &NodeId, exec_id: &ExecId, now: Timestamp) -> Result<Option<Run>, Error> {
+        let operation = Operation::ClaimAnew { node: node.clone(), exec_id: exec_id.clone(), now };
+        Ok(self.claimed(operation).await?.into_iter().next())
+    }
+
+    async fn owned(&self, node: &NodeId) -> Result<Vec<ExecId>, Error> {
+        let query = sqlx::query("SELECT exec_id FROM executions WHERE owner_node = ?").bind(node.as_str());
+        let rows = query.fetch_all(&mut *self.reader.get().await?).await.map_err(from_sqlx)?;
+        let text = |row: sqlx::sqlite::SqliteRow| row.try_get_unchecked::<String, _>(0).map_err(from_sqlx);
+        rows.into_iter().map(text).map(|id| id.map(ExecId::from)).collect()
+    }
+
     async fn load(&self, exec_id: &ExecId) -> Result<Option<LoadedRun>, Error> {
         read::load(&mut *self.reader.get().await?, exec_id).await
     }

@@ -26,6 +26,7 @@ pub(super) fn run(operation: &Operation, connection: &Connection, known: &Known)
     let outcome = match operation {
         Operation::Claim { node, limit, now } => claim(connection, known.turns(), node, *limit, *now),
         Operation::ClaimOne { node, exec_id, now } => claim_one(connection, node, exec_id, *now),
+        Operation::ClaimAnew { node, exec_id, now } => claim_anew(connection, node, exec_id, *now),
         Operation::Claimed { node, now } => claimed_at(connection, node, *now),
         Operation::HandBack { node, now } => hand_back(connection, node, *now),
         Operation::Request { demand, now } => {
@@ -88,6 +89,15 @@ fn claim_one(connection: &Connection, node: &NodeId, exec_id: &ExecId, now: Time
         return Ok(Outcome::Claimed(Vec::new()));
     }
     execute(connection, "DELETE FROM ready WHERE exec_id = ?", [exec_id.as_str()])?;
+    take(connection, node, &[exec_id.as_str().to_owned()], now)
+}
+
+/// Takes one run that `node` owns already under a new epoch.
+fn claim_anew(connection: &Connection, node: &NodeId, exec_id: &ExecId, now: Timestamp) -> rusqlite::Result<Outcome> {
+    let own = "SELECT 1 FROM executions WHERE exec_id = ? AND owner_node = ?";
+    if !connection.prepare_cached(own)?.exists([exec_id.as_str(), node.as_str()])? {
+        return Ok(Outcome::Claimed(Vec::new()));
+    }
     take(connection, node, &[exec_id.as_str().to_owned()], now)
 }
 

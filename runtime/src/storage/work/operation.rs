@@ -79,6 +79,11 @@ pub(in crate::storage) enum Operation {
         exec_id: ExecId,
         now: Timestamp,
     },
+    ClaimAnew {
+        node: NodeId,
+        exec_id: ExecId,
+        now: Timestamp,
+    },
     /// What a claim at this moment took, should it have been committed without anyone being told.
     Claimed {
         node: NodeId,
@@ -161,6 +166,7 @@ impl Operation {
             Self::Ping => Self::Ping,
             // Whoever asked is told: only they know what a repeat would mean.
             Self::ClaimOne { .. }
+            | Self::ClaimAnew { .. }
             | Self::KvSet { .. }
             | Self::KvDelete { .. }
             | Self::Signal(_)
