@@ -5,6 +5,7 @@ mod broadcasts;
 mod containers;
 mod control;
 mod forks;
+mod leases;
 mod memories;
 mod overload;
 mod schedules;

@@ -81,6 +81,12 @@ impl Storage for Memory {
     async fn claim_one(&self, _: &NodeId, _: &ExecId, _: Timestamp) -> Result<Option<Run>, Error> {
         none()
     }
+    async fn claim_anew(&self, _: &NodeId, _: &ExecId, _: Timestamp) -> Result<Option<Run>, Error> {
+        none()
+    }
+    async fn owned(&self, _: &NodeId) -> Result<Vec<ExecId>, Error> {
+        none()
+    }
     async fn load(&self, _: &ExecId) -> Result<Option<LoadedRun>, Error> {
         none()
     }

@@ -18,6 +18,7 @@ where
     nobody_waits_for_ever(&Bench::new(open().await).await).await;
     workflows_take_turns(&Bench::new(open().await).await).await;
     what_was_under_way_goes_on_first(&Bench::new(open().await).await).await;
+    what_is_owned_is_claimed_anew(&Bench::new(open().await).await).await;
     at_most_so_many_of_a_key_are_under_way(&Bench::new(open().await).await).await;
     a_key_is_kept_over_the_death_of_a_node(&Bench::new(open().await).await).await;
     what_waits_for_a_key_can_be_canceled(&Bench::new(open().await).await).await;
@@ -104,6 +105,27 @@ async fn workflows_take_turns(bench: &Bench) {
     let batch = bench.storage.claim(&bench.node, 4, bench.clock.now()).await.unwrap();
     assert!(batch.iter().any(|run| run.exec_id == other));
     assert_eq!(batch.len(), 4);
+    bench.sound().await;
+}
+
+/// Whoever drove it before writes nothing more, also in the same node.
+async fn what_is_owned_is_claimed_anew(bench: &Bench) {
+    let (storage, now) = (&bench.storage, bench.clock.now());
+    let (run, ended, other) = (bench.start().await, bench.start().await, bench.clock.node_id());
+    let queued = queue(bench, "a", 0, 0).await;
+    end(bench, &ended).await;
+    bench.live(&other, "server", 60).await;
+    assert_eq!(storage.owned(&bench.node).await.unwrap(), [run.clone()]);
+    assert!(storage.owned(&other).await.unwrap().is_empty());
+    for (node, exec_id) in [(&other, &run), (&bench.node, &ended), (&bench.node, &queued), (&bench.node, &other.as_str().into())] {
+        assert!(storage.claim_anew(node, exec_id, now).await.unwrap().is_none(), "{exec_id}");
+    }
+    let again = storage.claim_anew(&bench.node, &run, now).await.unwrap().unwrap();
+    assert_eq!((&again.exec_id, again.epoch, again.owner_node.as_ref()), (&run, 2, Some(&bench.node)));
+    let late = storage.commit(&run, &bench.node, 1, &begin(&run, 2, "a#1")).await;
+    assert!(matches!(late, Err(Error::Fenced)), "{late:?}");
+    storage.commit(&run, &bench.node, 2, &begin(&run, 2, "a#1")).await.unwrap();
+    assert_eq!(storage.claim_anew(&bench.node, &run, now).await.unwrap().unwrap().epoch, 3);
     bench.sound().await;
 }
 
