@@ -102,6 +102,16 @@ impl Postgres {
         self.control(&["-l", &self.folder.join("server.log").display().to_string(), "-o", &self.options(), "start"]);
     }
 
+    /// How many statements it was asked to execute, BEGIN, COMMIT and ROLLBACK not counted, if it logs them
+    /// (`log_statement = all`).
+    pub(crate) fn statements(&self) -> usize {
+        let log = std::fs::read_to_string(self.folder.join("server.log")).expect("its log");
+        let asked = log.lines().filter(|line| line.contains("LOG:  execute ") || line.contains("LOG:  statement: "));
+        asked
+            .filter(|line| !["BEGIN", "COMMIT", "ROLLBACK"].iter().any(|word| line.contains(&format!(": {word}"))))
+            .count()
+    }
+
     /// Stops it.
     pub(crate) fn stop(&self) {
         self.control(&["-m", "fast", "stop"]);
@@ -158,6 +168,32 @@ pub(crate) fn execute(url: &str, sql: String) {
     let url = url.to_owned();
     let work = async move {
         let mut connection = PgConnection::connect(&url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("it runs");
+        connection.close().await.expect("it closes");
+    };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    std::thread::spawn(move || runtime().block_on(work)).join().expect("it ends");
+}
+
+/// What a query answers that gives one boolean.
+pub(crate) fn asks(url: &str, sql: &str) -> bool {
+    let (url, sql) = (url.to_owned(), sql.to_owned());
+    let work = async move {
+        let mut connection = PgConnection::connect(&url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        let (answer,): (bool,) =
+            sqlx::query_as(AssertSqlSafe(sql)).fetch_one(&mut connection).await.expect("an answer");
+        answer
+    };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    std::thread::spawn(move || runtime().block_on(work)).join().expect("it ends")
+}
+
+/// As [`execute`], through a pooler that knows few parameters.
+pub(crate) fn execute_simply(url: &str, sql: String) {
+    use sqlx::ConnectOptions as _;
+    let options: sqlx::postgres::PgConnectOptions = url.parse().expect("a URL");
+    let work = async move {
+        let mut connection = options.extra_float_digits(None).connect().await.expect("a connection");
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("it runs");
         connection.close().await.expect("it closes");
     };

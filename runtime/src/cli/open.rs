@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use compozy_lang::plan::Project;
-use compozy_lang::settings::{Database, Driver};
+use compozy_lang::settings::{Database, Driver, Settings};
 
 use super::compose::{Loaded, MEMORY, database_file, missing_variables};
 use super::discovery::Keys;
@@ -24,7 +24,7 @@ pub async fn storage(session: &Session, project: &Project, role: Role) -> Result
     settings.require("database").map_err(|missing| missing_variables(project, missing))?;
     match settings.database.driver {
         Driver::Sqlite => open_file(session, project, role).await,
-        Driver::Postgres => open_server(session, &settings.database, role).await,
+        Driver::Postgres => open_server(session, settings, role).await,
     }
 }
 
@@ -35,13 +35,14 @@ pub fn server_location(database: &Database, clock: &Clock) -> String {
     options.map_or_else(|error| error.to_string(), |options| options.location)
 }
 
-async fn open_server(session: &Session, database: &Database, role: Role) -> Result<Arc<dyn Storage>, Failure> {
+async fn open_server(session: &Session, settings: &Settings, role: Role) -> Result<Arc<dyn Storage>, Failure> {
     let same_role = match role {
         Role::Server => postgres::Role::Server,
         Role::Embedded => postgres::Role::Embedded,
         Role::ReadOnly => postgres::Role::ReadOnly,
     };
-    let options = postgres::Options::new(database, same_role, session.clock.clone()).map_err(cannot_reach)?;
+    let options = postgres::Options::new(&settings.database, same_role, session.clock.clone()).map_err(cannot_reach)?;
+    let options = options.notifying(settings.cluster.notify);
     match storage::open(storage::Options::Postgres(Box::new(options))).await {
         // Nothing was stored yet: an empty database in memory answers the same, and looking makes no tables.
         Err(storage::Error::NotFound(_)) if role == Role::ReadOnly => {

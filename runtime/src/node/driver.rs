@@ -99,13 +99,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// A driver for a run whose rows are committed and whose state is `state`.
-    pub(crate) fn new(
-        worker: Arc<Worker>,
-        plan: Arc<Workflow>,
-        state: RunState,
-        owned: Owned,
-        control: Line,
-    ) -> Self {
+    pub(crate) fn new(worker: Arc<Worker>, plan: Arc<Workflow>, state: RunState, owned: Owned, control: Line) -> Self {
         let Owned { epoch, durability, family, slot } = owned;
         Self {
             exec_id: state.facts.exec_id.as_str().into(),

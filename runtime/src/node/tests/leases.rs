@@ -54,7 +54,8 @@ async fn a_node_that_was_suspended_drops_its_runs_and_takes_them_up_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_on_a_file_keeps_its_runs() {
     let folder = tempfile::tempdir().unwrap();
-    let options = sqlite::Options::new(&folder.path().join("c.db").display().to_string(), Role::Server, Clock::system());
+    let options =
+        sqlite::Options::new(&folder.path().join("c.db").display().to_string(), Role::Server, Clock::system());
     let storage: Arc<dyn Storage> = Arc::new(sqlite::open(options).await.unwrap());
     let clock = Clock::simulated(Clock::system().now());
     let tasks = vec![task("slow", "sleep", &json!({"milliseconds": 300}))];
@@ -79,4 +80,23 @@ async fn what_a_driver_let_go_is_taken_up_under_a_new_epoch() {
     let run = node.wait(&exec_id, Some(Duration::from_secs(30))).await.unwrap().expect("the run ends");
     assert_eq!((run.status.as_str(), run.epoch), ("SUCCESS", 2));
     assert_eq!(storage.check().await.unwrap(), Vec::<String>::new());
+}
+
+/// An idle node asks at most two queries a second (cli-and-api §10).
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_node_asks_little() {
+    const SECONDS: u64 = 10;
+    let server = postgres::server::Postgres::start();
+    let url = server.url("postgres");
+    postgres::server::execute(&url, "ALTER DATABASE postgres SET log_statement = 'all'".into());
+    let storage = postgres::opened(&url).await;
+    let node = launch(storage.clone(), Clock::system(), project([workflow(Vec::new())])).await;
+    Clock::system().sleep(Duration::from_secs(4)).await;
+    let before = server.statements();
+    Clock::system().sleep(Duration::from_secs(SECONDS)).await;
+    let asked = server.statements() - before;
+    // A query may fall just inside at either end.
+    assert!((8..=2 * SECONDS as usize + 1).contains(&asked), "{asked} in {SECONDS} s");
+    node.shutdown(Duration::ZERO).await;
+    storage.close().await;
 }

@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 use super::super::work::encode::{Definition, Encoded};
 use super::super::work::slot::{Slot, Value};
 use super::error::Refused;
+use super::sql;
 use super::statement::{self, Part};
 
 /// Guards that a batch adds to those of its runs.
@@ -93,7 +94,7 @@ pub(super) async fn write(
     }
     parts.extend(tables.keys().map(|slot| Part::Rows(*slot)));
     let sql = statement::text(&parts, updates > 0, flush == Flush::Later);
-    let mut query = sqlx::query(AssertSqlSafe(sql));
+    let mut query = sql::query(AssertSqlSafe(sql));
     if updates > 0 {
         query = bind(query, &moved, statement::types(Slot::Move));
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sqlx::{PgConnection, Row as _};
 
 use super::PgStorage;
+use super::sql;
 
 /// Between two looks while things happen, and while nothing does (cli-and-api §10).
 const SHORTEST: Duration = Duration::from_millis(50);
@@ -53,7 +54,7 @@ const LOOK: &str = concat!(
 );
 
 async fn look(connection: &mut PgConnection, nodes: &[String]) -> Result<Look, sqlx::Error> {
-    let row = sqlx::query(LOOK).bind(nodes).fetch_one(connection).await?;
+    let row = sql::query(LOOK).bind(nodes).fetch_one(connection).await?;
     Ok(Look {
         queued: row.try_get(0)?,
         newest: row.try_get(1)?,
@@ -89,16 +90,27 @@ impl PgStorage {
         is_fresh && seen.last.as_ref().is_some_and(|look| !look.dead)
     }
 
+    /// Waits for the next look, which another node may ask for; never two within the shortest time.
+    async fn rest(&self) {
+        let rest = lock(&self.seen).rest.max(SHORTEST);
+        let Some(bell) = &self.bell else { return self.clock().sleep(rest).await };
+        self.clock().sleep(SHORTEST).await;
+        tokio::select! {
+            () = bell.heard() => {}
+            () = self.clock().sleep(rest.saturating_sub(SHORTEST)) => {}
+        }
+    }
+
     /// Waits until another node may have written something that concerns this one.
     pub(super) async fn wait_for_others(&self) {
+        self.listen();
         loop {
-            let rest = lock(&self.seen).rest.max(SHORTEST);
-            self.clock().sleep(rest).await;
+            self.rest().await;
             if self.is_closed() {
                 return std::future::pending().await;
             }
             let nodes = lock(&self.nodes).clone();
-            let looked = match self.reader().await {
+            let looked = match self.reader_aside().await {
                 Ok(mut connection) => look(&mut connection, &nodes).await.ok(),
                 Err(_) => None,
             };

@@ -1,12 +1,13 @@
 //! The invariants of cli-and-api §9.2, checked over the whole database at one moment.
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::super::Error;
 use super::super::work::columns::Columns;
 use super::super::work::replay::{self, Event, Stated, Stood};
 use super::error::from_sqlx;
-use super::read::{JOURNAL, SNAPSHOT};
+use super::read::JOURNAL;
+use super::sql;
 
 /// Runs replayed at a time.
 const PAGE: i64 = 256;
@@ -68,7 +69,7 @@ const REFERENCES: [(&str, &str, &str); 9] = [
 
 /// Every violation, one sentence each.
 pub(super) async fn check(connection: &mut PgConnection) -> Result<Vec<String>, Error> {
-    let mut snapshot = connection.begin_with(SNAPSHOT).await.map_err(from_sqlx)?;
+    let mut snapshot = sql::snapshot(connection).await.map_err(from_sqlx)?;
     let mut found = Vec::new();
     rows(&mut snapshot, &mut found).await?;
     replay_all(&mut snapshot, &mut found).await?;
@@ -165,7 +166,7 @@ async fn rows(connection: &mut PgConnection, found: &mut Vec<String>) -> Result<
 }
 
 async fn sentences(connection: &mut PgConnection, sql: String) -> Result<Vec<String>, Error> {
-    let rows = sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await.map_err(from_sqlx)?;
+    let rows = sql::query(AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await.map_err(from_sqlx)?;
     rows.iter().map(|row| Columns::of(row).text()).collect()
 }
 
@@ -173,7 +174,7 @@ async fn sentences(connection: &mut PgConnection, sql: String) -> Result<Vec<Str
 async fn replay_all(connection: &mut PgConnection, found: &mut Vec<String>) -> Result<(), Error> {
     let mut after = String::new();
     loop {
-        let query = sqlx::query(
+        let query = sql::query(
             "SELECT exec_id, status, last_seq, journal_from FROM executions WHERE exec_id > $1 ORDER BY exec_id LIMIT $2",
         );
         let rows = query.bind(after.clone()).bind(PAGE).fetch_all(&mut *connection).await.map_err(from_sqlx)?;
@@ -196,14 +197,14 @@ async fn replay_all(connection: &mut PgConnection, found: &mut Vec<String>) -> R
 
 async fn replay_one(connection: &mut PgConnection, run: &Stated, found: &mut Vec<String>) -> Result<(), Error> {
     let sql = format!("SELECT {JOURNAL} FROM journal AS e WHERE e.exec_id = $1 ORDER BY e.seq");
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(&run.exec_id);
+    let query = sql::query(AssertSqlSafe(sql)).bind(&run.exec_id);
     let mut events = Vec::new();
     for row in &query.fetch_all(&mut *connection).await.map_err(from_sqlx)? {
         let mut columns = Columns::of(row);
         let (seq, _at, event, _task) = (columns.number()?, columns.number()?, columns.text()?, columns.text_option()?);
         events.push(Event { seq, event, data: columns.text_option()? });
     }
-    let query = sqlx::query("SELECT step_key, status, attempt FROM steps WHERE exec_id = $1 ORDER BY position");
+    let query = sql::query("SELECT step_key, status, attempt FROM steps WHERE exec_id = $1 ORDER BY position");
     let mut steps = Vec::new();
     for row in &query.bind(&run.exec_id).fetch_all(connection).await.map_err(from_sqlx)? {
         let mut columns = Columns::of(row);

@@ -11,6 +11,7 @@ use compozy_engine::time::Timestamp;
 use sqlx::PgConnection;
 
 use super::known::Known;
+use super::sql;
 use crate::id::NodeId;
 
 /// Rows of `ready` due at `$1` that node `$2` may take.
@@ -74,7 +75,7 @@ impl Queue<'_> {
             " ORDER BY r.not_before, r.exec_id LIMIT 1 FOR NO KEY UPDATE OF r, e SKIP LOCKED) ",
             "DELETE FROM ready AS r USING chosen WHERE r.exec_id = chosen.exec_id RETURNING r.exec_id"
         );
-        let query = sqlx::query_as::<_, (String,)>(sql).bind(self.now.0).bind(self.node.as_str());
+        let query = sql::query_as::<_, (String,)>(sql).bind(self.now.0).bind(self.node.as_str());
         let found = query.fetch_all(&mut *self.connection).await?;
         taken.extend(found.into_iter().map(|(exec_id,)| exec_id));
         Ok(())
@@ -83,7 +84,7 @@ impl Queue<'_> {
     /// Takes at most `count` runs of the highest priority there is, its workflows in turn.
     async fn highest(&mut self, count: u64, taken: &mut Vec<String>) -> Result<(), sqlx::Error> {
         let sql = concat!("SELECT r.priority ", claimable!(), " ORDER BY r.priority DESC LIMIT 1");
-        let query = sqlx::query_as::<_, (i64,)>(sql).bind(self.now.0).bind(self.node.as_str());
+        let query = sql::query_as::<_, (i64,)>(sql).bind(self.now.0).bind(self.node.as_str());
         let Some((priority,)) = query.fetch_optional(&mut *self.connection).await? else { return Ok(()) };
         let mut workflows = self.workflows(priority).await?;
         let mut left = count;
@@ -110,7 +111,7 @@ impl Queue<'_> {
                    UNION ALL SELECT (SELECT workflow_id FROM ready WHERE gated = 0 \
                    AND priority = $1 AND workflow_id > w.id ORDER BY workflow_id LIMIT 1) FROM w WHERE w.id IS NOT NULL) \
                    SELECT id FROM w WHERE id IS NOT NULL";
-        let found: Vec<(String,)> = sqlx::query_as(sql).bind(priority).fetch_all(&mut *self.connection).await?;
+        let found: Vec<(String,)> = sql::query_as(sql).bind(priority).fetch_all(&mut *self.connection).await?;
         let mut ids: Vec<String> = found.into_iter().map(|(id,)| id).collect();
         let turns = self.known.turns();
         ids.sort_by_cached_key(|id| turns.of(id));
@@ -134,7 +135,7 @@ impl Queue<'_> {
             "RETURNING r.not_before, r.exec_id) SELECT exec_id FROM gone ORDER BY not_before, exec_id"
         );
         let count = i64::try_from(count).unwrap_or(i64::MAX);
-        let query = sqlx::query_as::<_, (String,)>(sql).bind(self.now.0).bind(self.node.as_str()).bind(priority);
+        let query = sql::query_as::<_, (String,)>(sql).bind(self.now.0).bind(self.node.as_str()).bind(priority);
         let found = query.bind(workflow_id).bind(count).fetch_all(&mut *self.connection).await?;
         let took = found.len() as u64;
         taken.extend(found.into_iter().map(|(exec_id,)| exec_id));

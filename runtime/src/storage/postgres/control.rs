@@ -11,6 +11,7 @@ use super::super::{Error, RequestOutcome};
 use super::batch::Flush;
 use super::error::Refused;
 use super::known::Known;
+use super::sql;
 use super::{gate, outward, rows};
 use crate::id::{ExecId, NodeId};
 
@@ -26,7 +27,7 @@ struct Found {
 async fn find(connection: &mut PgConnection, exec_id: &ExecId) -> Result<Found, Refused> {
     let sql = "SELECT status, owner_node, cancel_request IS NOT NULL, pause_request IS NOT NULL \
                FROM executions WHERE exec_id = $1 FOR NO KEY UPDATE";
-    let query = sqlx::query_as::<_, (String, Option<String>, bool, bool)>(sql).bind(exec_id.as_str());
+    let query = sql::query_as::<_, (String, Option<String>, bool, bool)>(sql).bind(exec_id.as_str());
     let found = query.fetch_optional(connection).await?;
     let (status, owner, cancel, pause) = found.ok_or_else(|| Error::NotFound(format!("run {exec_id}")))?;
     if TERMINAL.contains(&status.as_str()) {
@@ -58,7 +59,7 @@ pub(super) async fn request(
         return Ok(RequestOutcome::Already { owner });
     }
     let note = (demand.wanted != Wanted::Resume).then(|| note(demand, now));
-    let query = sqlx::query(sql).bind(exec_id.as_str()).bind(note).bind(now.0);
+    let query = sql::query(sql).bind(exec_id.as_str()).bind(note).bind(now.0);
     query.execute(&mut *connection).await?;
     if owner.is_none() {
         match demand.wanted {
@@ -72,7 +73,7 @@ pub(super) async fn request(
             Wanted::Pause if status == "PAUSED" => {
                 let sql = "DELETE FROM ready WHERE exec_id = $1 AND NOT EXISTS \
                            (SELECT 1 FROM executions WHERE exec_id = $1 AND cancel_request IS NOT NULL)";
-                sqlx::query(sql).bind(exec_id.as_str()).execute(connection).await?;
+                sql::query(sql).bind(exec_id.as_str()).execute(connection).await?;
             }
             // It is in the queue; whoever claims it pauses it.
             Wanted::Pause => {}
@@ -119,7 +120,7 @@ async fn answer(
                VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (scope, key) DO UPDATE SET \
                request_hash = excluded.request_hash, exec_id = excluded.exec_id, expires_at = excluded.expires_at, \
                answer = excluded.answer";
-    let query = sqlx::query(sql).bind(&key.scope).bind(&key.key).bind(&key.request_hash).bind(exec_id);
+    let query = sql::query(sql).bind(&key.scope).bind(&key.key).bind(&key.request_hash).bind(exec_id);
     query.bind(key.expires_at.0).bind(answer).execute(connection).await.map(|_| ())
 }
 
@@ -129,7 +130,7 @@ async fn answered(connection: &mut PgConnection, key: &Idempotency, now: Timesta
     let sql = "SELECT request_hash, answer FROM idempotency_keys AS k WHERE scope = $1 AND key = $2 \
                AND answer IS NOT NULL AND (expires_at > $3 OR EXISTS (SELECT 1 FROM executions AS e \
                WHERE e.exec_id = k.exec_id AND e.finished_at IS NULL))";
-    let query = sqlx::query_as(sql).bind(&key.scope).bind(&key.key).bind(now.0);
+    let query = sql::query_as(sql).bind(&key.scope).bind(&key.key).bind(now.0);
     Ok(same_request(query.fetch_optional(connection).await?, &key.request_hash)?)
 }
 
@@ -142,7 +143,7 @@ async fn known_signal(
 ) -> Result<Option<SignalOutcome>, sqlx::Error> {
     let sql = "SELECT signal_id, state FROM signals WHERE exec_id = $1 AND signal_id = $2 \
                UNION ALL SELECT signal_id, state FROM signals WHERE exec_id = $1 AND dedupe_key = $3 LIMIT 1";
-    let query = sqlx::query_as::<_, (String, String)>(sql).bind(exec_id.as_str()).bind(signal_id).bind(dedupe_key);
+    let query = sql::query_as::<_, (String, String)>(sql).bind(exec_id.as_str()).bind(signal_id).bind(dedupe_key);
     let found = query.fetch_optional(connection).await?;
     Ok(found.map(|(signal_id, state)| SignalOutcome::Duplicate { signal_id, state }))
 }
@@ -165,7 +166,7 @@ pub(super) async fn publish(
     }
     let sql = "INSERT INTO events (event_id, name, payload, source, published_at) VALUES ($1, $2, $3, $4, $5) \
                ON CONFLICT DO NOTHING";
-    let query = sqlx::query(sql).bind(&event.event_id).bind(&event.name).bind(&event.payload).bind(&event.source);
+    let query = sql::query(sql).bind(&event.event_id).bind(&event.name).bind(&event.payload).bind(&event.source);
     if query.bind(event.at.0).execute(&mut *connection).await?.rows_affected() == 0 {
         return repeated(event.event_id.clone());
     }

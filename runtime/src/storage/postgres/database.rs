@@ -1,23 +1,30 @@
 //! The database's parts, and how a logical transaction reaches them.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection as _, PgPool, Postgres};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio::task::JoinHandle;
 
 use super::super::row::{Run, Started, Woken};
 use super::super::work::encode::Encoded;
 use super::super::work::operation::{Claimed, Operation, Outcome, replay};
+use super::super::work::slot::Slot;
 use super::super::{Error, Info};
 use super::changes::Seen;
 use super::error::{Refused, from_sqlx};
 use super::known::Known;
 use super::lanes::{self, Desk};
+use super::notify::Bell;
 use super::queue::Queue;
-use super::settings::{Options, Role};
+use super::settings::{Options, Role, keep_few};
+use super::sql;
 use super::{nodes, operation, read, tries};
 use crate::clock::Clock;
+use crate::id::NodeId;
 
 /// Connections that write what is written together. Two of them take turns at the disk and wait for each other's flush;
 /// with more the server flushes for several at once.
@@ -36,6 +43,44 @@ pub struct PgStorage {
     /// Ids of nodes that this process has registered.
     pub(super) nodes: Mutex<Vec<String>>,
     pub(super) seen: Mutex<Seen>,
+    /// Connections beside the pool.
+    aside: PgPool,
+    /// `None`: nobody is woken, everybody looks.
+    pub(super) bell: Option<Arc<Bell>>,
+    /// What goes on until the database is closed.
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// Somebody listens.
+    listens: AtomicBool,
+    pub(super) health_check_timeout: Duration,
+}
+
+/// A connection to read with. Where sessions are not ours it is in a transaction, which leaves nothing behind.
+#[derive(Debug)]
+pub(super) enum Reader {
+    /// Of the pool.
+    Own(PoolConnection<Postgres>),
+    /// In a transaction.
+    Pooled(Transaction<'static, Postgres>),
+}
+
+impl Deref for Reader {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        match self {
+            Self::Own(connection) => connection,
+            Self::Pooled(transaction) => transaction,
+        }
+    }
+}
+
+impl DerefMut for Reader {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Own(connection) => connection,
+            Self::Pooled(transaction) => transaction,
+        }
+    }
 }
 
 impl PgStorage {
@@ -51,11 +96,46 @@ impl PgStorage {
             clock: options.clock.clone(),
             durability: options.durability,
             keeps: most > lanes + 1,
+            pooled: options.is_pooled(),
         });
+        let aside = options.aside();
+        let bell = options.notifies().then(|| Bell::new(aside.clone(), options.clock.clone(), &info.database_id));
         let writes = options.role != Role::ReadOnly;
         let lanes = if writes { lanes } else { 0 };
         let lanes = (0..lanes).map(|_| tokio::spawn(lanes::serve(Arc::clone(&desk)))).collect();
-        Self { info, pool, desk, writes, lanes: Mutex::new(lanes), nodes: Mutex::default(), seen: Mutex::default() }
+        let keep = keep_few(pool.clone(), options.max_idle, options.idle_check, options.clock.clone());
+        let mut tasks = vec![tokio::spawn(keep)];
+        tasks.extend(bell.iter().map(|bell| tokio::spawn(Arc::clone(bell).serve())));
+        Self {
+            info,
+            pool,
+            desk,
+            writes,
+            lanes: Mutex::new(lanes),
+            nodes: Mutex::default(),
+            seen: Mutex::default(),
+            aside,
+            bell,
+            tasks: Mutex::new(tasks),
+            listens: AtomicBool::new(false),
+            health_check_timeout: options.health_check_timeout,
+        }
+    }
+
+    /// Begins to listen for other nodes, once.
+    pub(super) fn listen(&self) {
+        if let Some(bell) = &self.bell
+            && !self.listens.swap(true, Ordering::Relaxed)
+        {
+            lock(&self.tasks).push(tokio::spawn(Arc::clone(bell).listen()));
+        }
+    }
+
+    /// Wakes other nodes.
+    fn ring(&self) {
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -76,8 +156,20 @@ impl PgStorage {
     }
 
     /// A connection to read with.
-    pub(super) async fn reader(&self) -> Result<PoolConnection<Postgres>, Error> {
-        self.pool.acquire().await.map_err(from_sqlx)
+    pub(super) async fn reader(&self) -> Result<Reader, Error> {
+        self.reader_of(&self.pool).await
+    }
+
+    /// One to look with, which does not wait behind others.
+    pub(super) async fn reader_aside(&self) -> Result<Reader, Error> {
+        self.reader_of(&self.aside).await
+    }
+
+    async fn reader_of(&self, pool: &PgPool) -> Result<Reader, Error> {
+        if self.desk.pooled {
+            return pool.begin_with(sql::begin_text()).await.map(Reader::Pooled).map_err(from_sqlx);
+        }
+        pool.acquire().await.map(Reader::Own).map_err(from_sqlx)
     }
 
     /// Hands a start or a commit to the lanes.
@@ -86,8 +178,21 @@ impl PgStorage {
         if !self.writes {
             return Err(closed());
         }
-        let answer = self.desk.queue.put(Arc::new(member)).ok_or_else(closed)?;
-        answer.await.map_err(|_| closed())?
+        let member = Arc::new(member);
+        let answer = self.desk.queue.put(Arc::clone(&member)).ok_or_else(closed)?;
+        let outcome = answer.await.map_err(|_| closed())??;
+        if member.outward.is_some() || member.rows.iter().any(|(slot, _)| *slot == Slot::Ready) || self.wakes(&outcome)
+        {
+            self.ring();
+        }
+        Ok(outcome)
+    }
+
+    /// Whether a commit concerns runs of other nodes, or of nobody.
+    fn wakes(&self, outcome: &Outcome) -> bool {
+        let Outcome::Committed(woken) = outcome else { return false };
+        let is_own = |owner: &NodeId| lock(&self.nodes).iter().any(|node| node == owner.as_str());
+        woken.iter().any(|woken| !woken.owner.as_ref().is_some_and(is_own))
     }
 
     /// Carries an operation out. One of which nobody knows whether it was is asked about or done again, where that
@@ -103,6 +208,9 @@ impl PgStorage {
             },
             outcome => outcome,
         };
+        if outcome.is_ok() && concerns_others(&operation) {
+            self.ring();
+        }
         if let (Operation::PutNode(node), Ok(_)) = (&operation, &outcome) {
             let mut nodes = lock(&self.nodes);
             let id = node.node_id.as_str();
@@ -128,11 +236,13 @@ impl PgStorage {
 
     /// Outside: what certainly did not happen, and may be tried again. Inside: how it ended, as far as is known.
     async fn try_once(&self, operation: &Operation) -> Result<Result<Outcome, Refused>, Refused> {
-        let mut connection = self.pool.acquire().await?;
-        if is_one_statement(operation) {
+        // A lease must not end because its renewal waits for a connection.
+        let is_lease = matches!(operation, Operation::PutNode(_));
+        let mut connection = if is_lease { &self.aside } else { &self.pool }.acquire().await?;
+        if is_one_statement(operation) && !self.desk.pooled {
             return Ok(operation::run(&mut connection, &self.desk.known, operation).await);
         }
-        let mut transaction = connection.begin().await?;
+        let mut transaction = self.desk.begin(&mut connection).await?;
         match operation::run(&mut transaction, &self.desk.known, operation).await {
             Ok(outcome) => match transaction.commit().await {
                 Ok(()) => {
@@ -180,7 +290,7 @@ impl PgStorage {
     /// The run that an idempotency key stands for already, as far as is committed.
     pub(super) async fn known_key(&self, encoded: &Encoded) -> Result<Option<Started>, Error> {
         let Some((start, key)) = encoded.key() else { return Ok(None) };
-        let query = sqlx::query_as(lanes::KNOWN_KEY).bind(&*key.scope).bind(&*key.key).bind(start.at.0);
+        let query = sql::query_as(lanes::KNOWN_KEY).bind(&*key.scope).bind(&*key.key).bind(start.at.0);
         let found = query.fetch_optional(&mut *self.reader().await?).await.map_err(from_sqlx)?;
         replay(found, &key.request_hash, &encoded.exec_id)
     }
@@ -205,6 +315,11 @@ impl PgStorage {
         for lane in lanes {
             let _panicked = lane.await;
         }
+        lock(&self.tasks).drain(..).for_each(|task| task.abort());
+        if let Some(bell) = &self.bell {
+            bell.finish().await;
+        }
+        self.aside.close().await;
         self.pool.close().await;
     }
 }
@@ -229,8 +344,24 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Those after which other nodes may have something to do.
+fn concerns_others(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::HandBack { .. }
+            | Operation::Request { .. }
+            | Operation::Signal(_)
+            | Operation::Publish(_)
+            | Operation::Fire(_)
+            | Operation::SetSchedule { .. }
+            | Operation::Declare { .. }
+            | Operation::Import(_)
+    )
+}
+
 impl Drop for PgStorage {
     fn drop(&mut self) {
+        lock(&self.tasks).drain(..).for_each(|task| task.abort());
         self.desk.queue.close();
     }
 }

@@ -11,6 +11,7 @@ use super::super::table::{Column, Kind, Table};
 use super::super::transfer::{Cell, Row, Selection, Snapshot, Source};
 use super::super::work::export::{Place, is_selected, part, passes, qualified};
 use super::error::from_sqlx;
+use super::sql;
 
 /// A read transaction with its place in each table.
 pub(super) struct PgSnapshot {
@@ -80,7 +81,7 @@ impl Source {
 
 /// The parameters of every query.
 fn bound<'q>(source: &Source, sql: String) -> sqlx::query::Query<'q, Postgres, PgArguments> {
-    let query = sqlx::query(AssertSqlSafe(sql));
+    let query = sql::query(AssertSqlSafe(sql));
     match source {
         Source::Selected(Selection { runs, .. }) => query
             .bind(runs.workflow_id.clone())
@@ -213,7 +214,7 @@ pub(super) async fn stored(
         tables(table),
         same.join(" AND ")
     );
-    let mut query = sqlx::query(AssertSqlSafe(sql));
+    let mut query = sql::query(AssertSqlSafe(sql));
     for (index, column) in identity.iter().enumerate() {
         let values = keys.iter().map(|key| key.get(index));
         query = if column.kind == Kind::Integer {

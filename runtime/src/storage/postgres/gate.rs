@@ -8,11 +8,12 @@ use sqlx::PgConnection;
 
 use super::super::row::Woken;
 use super::known::Known;
+use super::sql;
 use crate::id::ExecId;
 
 /// Takes the lock of a name until the transaction ends. `space` keeps names of different kinds apart.
 pub(super) async fn lock(connection: &mut PgConnection, space: &str, name: &str) -> Result<(), sqlx::Error> {
-    let query = sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(format!("{space}|{name}"));
+    let query = sql::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(format!("{space}|{name}"));
     query.execute(connection).await.map(|_| ())
 }
 
@@ -23,22 +24,22 @@ pub(super) async fn admit(connection: &mut PgConnection, known: &Known, key: &st
     loop {
         // As in the queue itself: by priority, and now and then by age alone.
         let oldest = known.turns().admits_the_oldest();
-        let query = sqlx::query_as::<_, (String, i64)>(if oldest { BY_AGE } else { BY_PRIORITY });
+        let query = sql::query_as::<_, (String, i64)>(if oldest { BY_AGE } else { BY_PRIORITY });
         let next = query.bind(key).fetch_optional(&mut *connection).await?;
         let Some((exec_id, limit)) = next else { return Ok(admitted) };
         let holders = "SELECT count(*) FROM concurrency_holders WHERE concurrency_key = $1";
-        let (held,): (i64,) = sqlx::query_as(holders).bind(key).fetch_one(&mut *connection).await?;
+        let (held,): (i64,) = sql::query_as(holders).bind(key).fetch_one(&mut *connection).await?;
         if held >= limit {
             return Ok(admitted);
         }
         let open = "UPDATE ready SET gated = 0 WHERE exec_id = $1 AND gated = 1";
-        let opened = sqlx::query(open).bind(&exec_id).execute(&mut *connection).await?.rows_affected();
+        let opened = sql::query(open).bind(&exec_id).execute(&mut *connection).await?.rows_affected();
         if opened == 0 {
             // It was canceled meanwhile.
             continue;
         }
         let hold = "INSERT INTO concurrency_holders (exec_id, concurrency_key) VALUES ($1, $2)";
-        sqlx::query(hold).bind(&exec_id).bind(key).execute(&mut *connection).await?;
+        sql::query(hold).bind(&exec_id).bind(key).execute(&mut *connection).await?;
         known.turns().admitted();
         admitted.push(Woken { exec_id: exec_id.into(), owner: None });
     }
@@ -56,11 +57,11 @@ pub(super) async fn release(
     exec_id: &ExecId,
 ) -> Result<Vec<Woken>, sqlx::Error> {
     let sql = "SELECT concurrency_key FROM executions WHERE exec_id = $1 AND concurrency_key IS NOT NULL";
-    let key: Option<(String,)> = sqlx::query_as(sql).bind(exec_id.as_str()).fetch_optional(&mut *connection).await?;
+    let key: Option<(String,)> = sql::query_as(sql).bind(exec_id.as_str()).fetch_optional(&mut *connection).await?;
     let Some((key,)) = key else { return Ok(Vec::new()) };
     lock(connection, "gate", &key).await?;
     let give_back = "DELETE FROM concurrency_holders WHERE exec_id = $1";
-    sqlx::query(give_back).bind(exec_id.as_str()).execute(&mut *connection).await?;
+    sql::query(give_back).bind(exec_id.as_str()).execute(&mut *connection).await?;
     admit(connection, known, &key).await
 }
 
@@ -71,11 +72,11 @@ pub(super) async fn pass(
     exec_id: &ExecId,
 ) -> Result<Vec<Woken>, sqlx::Error> {
     let sql = "SELECT concurrency_key FROM ready WHERE exec_id = $1 AND gated = 1 AND concurrency_key IS NOT NULL";
-    let key: Option<(String,)> = sqlx::query_as(sql).bind(exec_id.as_str()).fetch_optional(&mut *connection).await?;
+    let key: Option<(String,)> = sql::query_as(sql).bind(exec_id.as_str()).fetch_optional(&mut *connection).await?;
     let Some((key,)) = key else { return Ok(Vec::new()) };
     // The key before the row: whoever admits runs takes them in this order too.
     lock(connection, "gate", &key).await?;
     let open = "UPDATE ready SET gated = 0 WHERE exec_id = $1 AND gated = 1";
-    sqlx::query(open).bind(exec_id.as_str()).execute(&mut *connection).await?;
+    sql::query(open).bind(exec_id.as_str()).execute(&mut *connection).await?;
     admit(connection, known, &key).await
 }

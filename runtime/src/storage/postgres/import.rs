@@ -13,6 +13,7 @@ use super::error::Refused;
 use super::export::type_of;
 use super::gate;
 use super::known::Known;
+use super::sql;
 
 /// Waiting rows that are moved at a time.
 const PAGE: i64 = 500;
@@ -45,7 +46,7 @@ async fn write(connection: &mut PgConnection, batch: &ImportBatch, now: Timestam
     let sql = "INSERT INTO import_rows (export_id, table_name, name, position, act, content) \
                SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[])";
     let staged = &batch.staged;
-    let query = sqlx::query(sql)
+    let query = sql::query(sql)
         .bind(export_id)
         .bind(staged.iter().map(|one| one.table.name.to_owned()).collect::<Vec<_>>())
         .bind(staged.iter().map(|one| one.name.clone()).collect::<Vec<_>>())
@@ -64,7 +65,7 @@ async fn note(connection: &mut PgConnection, batch: &ImportBatch, now: Timestamp
         None => {
             let sql = "INSERT INTO import_progress (export_id, table_name, taken, skipped, sha256, written, state, \
                        updated_at, options) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
-            sqlx::query(sql)
+            sql::query(sql)
                 .bind(export_id)
                 .bind(table)
                 .bind(taken)
@@ -80,7 +81,7 @@ async fn note(connection: &mut PgConnection, batch: &ImportBatch, now: Timestamp
         Some(before) => {
             let sql = "UPDATE import_progress SET taken = $3, skipped = $4, sha256 = $5, written = $6, state = $7, \
                        updated_at = $8 WHERE export_id = $1 AND table_name = $2 AND taken = $9 AND state = 'open'";
-            sqlx::query(sql)
+            sql::query(sql)
                 .bind(export_id)
                 .bind(table)
                 .bind(taken)
@@ -102,7 +103,7 @@ async fn note(connection: &mut PgConnection, batch: &ImportBatch, now: Timestamp
         return Ok(());
     }
     let sql = "UPDATE import_progress SET updated_at = $2 WHERE export_id = $1 AND table_name = '' AND state = 'open'";
-    let alive = sqlx::query(sql).bind(export_id).bind(now.0).execute(connection).await?;
+    let alive = sql::query(sql).bind(export_id).bind(now.0).execute(connection).await?;
     if alive.rows_affected() == 0 { Err(fenced()) } else { Ok(()) }
 }
 
@@ -162,7 +163,7 @@ async fn insert(connection: &mut PgConnection, table: &'static Table, rows: Vec<
         table.name,
         lists.join(", ")
     );
-    let mut query = sqlx::query(AssertSqlSafe(sql));
+    let mut query = sql::query(AssertSqlSafe(sql));
     for (index, column) in columns.iter().enumerate() {
         let cells = rows.iter().map(|row| row.get(index));
         let text = |cell: Option<&Cell>| cell.and_then(Cell::text).map(str::to_owned);
@@ -204,7 +205,7 @@ async fn refer(connection: &mut PgConnection, table: &'static Table, rows: &[Row
     }
     let sql = "INSERT INTO payload_refs (hash, exec_id) SELECT DISTINCT * FROM unnest($1::text[], $2::text[]) \
                ON CONFLICT DO NOTHING";
-    sqlx::query(sql).bind(hashes).bind(runs).execute(connection).await?;
+    sql::query(sql).bind(hashes).bind(runs).execute(connection).await?;
     Ok(())
 }
 
@@ -213,7 +214,7 @@ async fn finish(connection: &mut PgConnection, known: &Known, export_id: &str, n
     // However much it is: this is one transaction.
     sqlx::raw_sql("SET LOCAL statement_timeout = 0").execute(&mut *connection).await?;
     let sql = "SELECT state FROM import_progress WHERE export_id = $1 AND table_name = '' FOR UPDATE";
-    let state: Option<(String,)> = sqlx::query_as(sql).bind(export_id).fetch_optional(&mut *connection).await?;
+    let state: Option<(String,)> = sql::query_as(sql).bind(export_id).fetch_optional(&mut *connection).await?;
     match state.as_ref().map(|(state,)| state.as_str()) {
         None => return Err(Refused::Storage(Error::NotFound(format!("import {export_id}")))),
         Some("open") => {}
@@ -226,7 +227,7 @@ async fn finish(connection: &mut PgConnection, known: &Known, export_id: &str, n
             let sql = "SELECT name, position, act, content FROM import_rows WHERE export_id = $1 AND table_name = $2 \
                        AND content IS NOT NULL AND act IN ('insert', 'replace') AND (name, position) > ($3, $4) \
                        ORDER BY name, position LIMIT $5";
-            let query = sqlx::query_as::<_, (String, i64, String, String)>(sql);
+            let query = sql::query_as::<_, (String, i64, String, String)>(sql);
             let query = query.bind(export_id).bind(table.name).bind(&after.0).bind(after.1).bind(PAGE);
             let page = query.fetch_all(&mut *connection).await?;
             let Some((name, position, ..)) = page.last() else { break };
@@ -248,9 +249,9 @@ async fn finish(connection: &mut PgConnection, known: &Known, export_id: &str, n
         gate::admit(connection, known, key).await?;
     }
     let sql = "DELETE FROM import_rows WHERE export_id = $1";
-    sqlx::query(sql).bind(export_id).execute(&mut *connection).await?;
+    sql::query(sql).bind(export_id).execute(&mut *connection).await?;
     let sql = "UPDATE import_progress SET state = 'closed', updated_at = $2 WHERE export_id = $1";
-    sqlx::query(sql).bind(export_id).bind(now.0).execute(connection).await?;
+    sql::query(sql).bind(export_id).bind(now.0).execute(connection).await?;
     Ok(())
 }
 
@@ -284,7 +285,7 @@ async fn runs(
          WHERE exec_id = ANY($1) AND finished_at IS NULL AND concurrency_key IS NOT NULL AND status <> 'PENDING' \
          ON CONFLICT DO NOTHING",
     ] {
-        sqlx::query(sql).bind(&ids).execute(&mut *connection).await?;
+        sql::query(sql).bind(&ids).execute(&mut *connection).await?;
     }
     // One that is to stay paused waits for `resume`, whatever else is wanted of it.
     let sql = "INSERT INTO ready (exec_id, not_before, priority, concurrency_key, workflow_id, concurrency_limit, gated) \
@@ -292,9 +293,9 @@ async fn runs(
                CASE WHEN concurrency_key IS NOT NULL AND status = 'PENDING' THEN 1 ELSE 0 END FROM executions \
                WHERE exec_id = ANY($1) AND finished_at IS NULL AND NOT (status = 'PAUSED' AND pause_request IS NOT NULL) \
                ON CONFLICT DO NOTHING";
-    sqlx::query(sql).bind(&ids).bind(now.0).execute(&mut *connection).await?;
+    sql::query(sql).bind(&ids).bind(now.0).execute(&mut *connection).await?;
     let sql = "SELECT DISTINCT concurrency_key FROM ready WHERE exec_id = ANY($1) AND gated = 1";
-    let keys: Vec<(String,)> = sqlx::query_as(sql).bind(&ids).fetch_all(connection).await?;
+    let keys: Vec<(String,)> = sql::query_as(sql).bind(&ids).fetch_all(connection).await?;
     Ok(keys.into_iter().map(|(key,)| key).collect())
 }
 
@@ -304,20 +305,20 @@ async fn runs(
 /// [`Error::Conflict`] when it has gone as far as the new one, or is gone.
 async fn replaced(connection: &mut PgConnection, exec_id: &str, last_seq: i64) -> Result<i64, Refused> {
     let sql = "SELECT last_seq, epoch FROM executions WHERE exec_id = $1 FOR UPDATE";
-    let found: Option<(i64, i64)> = sqlx::query_as(sql).bind(exec_id).fetch_optional(&mut *connection).await?;
+    let found: Option<(i64, i64)> = sql::query_as(sql).bind(exec_id).fetch_optional(&mut *connection).await?;
     let Some((_, epoch)) = found.filter(|(own, _)| *own < last_seq) else {
         return Err(Refused::Storage(Error::Conflict(format!("run {exec_id} has gone on meanwhile"))));
     };
     let count = "UPDATE workflow_runs SET runs = runs - 1 \
                  WHERE workflow_id = (SELECT workflow_id FROM executions WHERE exec_id = $1)";
-    sqlx::query(count).bind(exec_id).execute(&mut *connection).await?;
+    sql::query(count).bind(exec_id).execute(&mut *connection).await?;
     let attempts = "DELETE FROM attempts WHERE task_exec_id IN (SELECT task_exec_id FROM steps WHERE exec_id = $1)";
-    sqlx::query(attempts).bind(exec_id).execute(&mut *connection).await?;
+    sql::query(attempts).bind(exec_id).execute(&mut *connection).await?;
     for table in
         ["steps", "journal", "timers", "signals", "usage", "payload_refs", "ready", "concurrency_holders", "executions"]
     {
         let sql = format!("DELETE FROM {table} WHERE exec_id = $1");
-        sqlx::query(AssertSqlSafe(sql)).bind(exec_id).execute(&mut *connection).await?;
+        sql::query(AssertSqlSafe(sql)).bind(exec_id).execute(&mut *connection).await?;
     }
     Ok(epoch)
 }
@@ -327,21 +328,21 @@ async fn replaced(connection: &mut PgConnection, exec_id: &str, last_seq: i64) -
 async fn abort(connection: &mut PgConnection, export_id: &str) -> Result<u64, Refused> {
     let sql = "SELECT name FROM import_rows WHERE export_id = $1 AND table_name = 'executions' AND act = 'insert' \
                ORDER BY name LIMIT 1";
-    let found: Option<(String,)> = sqlx::query_as(sql).bind(export_id).fetch_optional(&mut *connection).await?;
+    let found: Option<(String,)> = sql::query_as(sql).bind(export_id).fetch_optional(&mut *connection).await?;
     if let Some((exec_id,)) = found {
         let attempts = "DELETE FROM attempts WHERE node = 'import' AND epoch = 0 \
                         AND task_exec_id IN (SELECT task_exec_id FROM steps WHERE exec_id = $1)";
-        sqlx::query(attempts).bind(&exec_id).execute(&mut *connection).await?;
+        sql::query(attempts).bind(&exec_id).execute(&mut *connection).await?;
         for table in ["steps", "journal", "timers", "signals", "usage", "payload_refs"] {
             let sql = format!("DELETE FROM {table} WHERE exec_id = $1");
-            sqlx::query(AssertSqlSafe(sql)).bind(&exec_id).execute(&mut *connection).await?;
+            sql::query(AssertSqlSafe(sql)).bind(&exec_id).execute(&mut *connection).await?;
         }
         let sql = "DELETE FROM import_rows WHERE export_id = $1 AND name = $2";
-        let removed = sqlx::query(sql).bind(export_id).bind(&exec_id).execute(connection).await?;
+        let removed = sql::query(sql).bind(export_id).bind(&exec_id).execute(connection).await?;
         return Ok(removed.rows_affected().max(1));
     }
     let sql = "DELETE FROM import_rows WHERE export_id = $1";
-    sqlx::query(sql).bind(export_id).execute(&mut *connection).await?;
+    sql::query(sql).bind(export_id).execute(&mut *connection).await?;
     let sql = "DELETE FROM import_progress WHERE export_id = $1";
-    Ok(sqlx::query(sql).bind(export_id).execute(connection).await?.rows_affected())
+    Ok(sql::query(sql).bind(export_id).execute(connection).await?.rows_affected())
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
 use tokio::task::JoinSet;
 
 use super::super::row::{Durability, Started};
@@ -20,6 +20,7 @@ use super::error::{Refused, is_general};
 use super::known::Known;
 use super::queue::{Queue, Request};
 use super::rows::{self, Boxed};
+use super::sql;
 use super::{repeat, tries};
 use crate::clock::Clock;
 
@@ -34,6 +35,8 @@ pub(super) struct Desk {
     pub(super) durability: Durability,
     /// A lane keeps its connection; not where there are too few.
     pub(super) keeps: bool,
+    /// Sessions are not ours: each statement is in a transaction.
+    pub(super) pooled: bool,
 }
 
 /// How long a lane without anything to do keeps its connection.
@@ -134,9 +137,23 @@ impl Desk {
         let flush = self.flush(members);
         crash::begin(members.iter().filter(|member| member.started.is_some()).map(|member| &member.exec_id));
         crash::point(crash::Side::Before)?;
-        batch::write(connection, members, &definitions, Guard::Plain, flush).await?;
+        if self.pooled {
+            let mut transaction = sql::begin(connection).await?;
+            batch::write(&mut transaction, members, &definitions, Guard::Plain, flush).await?;
+            transaction.commit().await?;
+        } else {
+            batch::write(connection, members, &definitions, Guard::Plain, flush).await?;
+        }
         crash::point(crash::Side::After)?;
         Ok(())
+    }
+
+    /// A transaction.
+    pub(super) async fn begin<'c>(
+        &self,
+        connection: &'c mut PgConnection,
+    ) -> Result<Transaction<'c, Postgres>, sqlx::Error> {
+        if self.pooled { sql::begin(connection).await } else { connection.begin().await }
     }
 
     /// Commits one member in a transaction of its own.
@@ -163,7 +180,7 @@ impl Desk {
         let flush = self.flush(&[member]);
         crash::begin(member.started.iter().map(|_| &member.exec_id));
         crash::point(crash::Side::Before)?;
-        let mut transaction = connection.begin().await?;
+        let mut transaction = self.begin(&mut connection).await?;
         if let Some(replayed) = replayed(&mut transaction, member).await? {
             transaction.commit().await?;
             return Ok(Outcome::Started(replayed));
@@ -180,10 +197,12 @@ impl Desk {
         if refused.is_transient() || refused.is_lost() {
             return Err(refused);
         }
-        let error = rows::diagnose(&mut connection, member, refused).await;
+        let mut reading = self.begin(&mut connection).await?;
+        let error = rows::diagnose(&mut reading, member, refused).await;
         // A repeat after a commit of which nobody knew whether it happened.
-        if !is_general(&error) && repeat::is_recorded(&mut connection, member).await? {
-            let woken = repeat::woken(&mut connection, member).await?;
+        if !is_general(&error) && repeat::is_recorded(&mut reading, member).await? {
+            let woken = repeat::woken(&mut reading, member).await?;
+            reading.commit().await?;
             return Ok(member.outcome(woken));
         }
         Err(error.into())
@@ -220,11 +239,11 @@ pub(super) const KNOWN_KEY: &str = "SELECT request_hash, exec_id FROM idempotenc
 /// [`Error::Conflict`] when the key was used with another request.
 async fn replayed(connection: &mut PgConnection, member: &Encoded) -> Result<Option<Started>, Refused> {
     let Some((start, key)) = member.key() else { return Ok(None) };
-    let query = sqlx::query_as(KNOWN_KEY).bind(&*key.scope).bind(&*key.key).bind(start.at.0);
+    let query = sql::query_as(KNOWN_KEY).bind(&*key.scope).bind(&*key.key).bind(start.at.0);
     let found = query.fetch_optional(&mut *connection).await?;
     let known = replay(found, &key.request_hash, &member.exec_id)?;
     if known.is_none() {
-        let forget = sqlx::query("DELETE FROM idempotency_keys WHERE scope = $1 AND key = $2");
+        let forget = sql::query("DELETE FROM idempotency_keys WHERE scope = $1 AND key = $2");
         forget.bind(&*key.scope).bind(&*key.key).execute(connection).await?;
     }
     Ok(known)

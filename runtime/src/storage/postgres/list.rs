@@ -9,6 +9,7 @@ use super::super::work::columns;
 use super::super::work::cursor::{Cursor, PAGE};
 use super::error::from_sqlx;
 use super::read::RUN;
+use super::sql;
 use crate::id::{ExecId, NodeId};
 
 /// A page of runs.
@@ -115,7 +116,7 @@ pub(super) async fn by_prefix(connection: &mut PgConnection, prefix: &str, limit
         "SELECT {RUN} FROM executions AS e WHERE e.exec_id >= $1 AND e.exec_id < $1 || chr(127) \
          ORDER BY e.created_at DESC, e.exec_id DESC LIMIT $2"
     );
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(prefix).bind(i64::from(limit)).fetch_all(connection).await;
+    let rows = sql::query(AssertSqlSafe(sql)).bind(prefix).bind(i64::from(limit)).fetch_all(connection).await;
     rows.map_err(from_sqlx)?.iter().map(columns::run).collect()
 }
 
@@ -126,7 +127,7 @@ pub(super) async fn workflow_summaries(connection: &mut PgConnection) -> Result<
          (SELECT l.exec_id FROM executions AS l WHERE l.workflow_id = w.workflow_id \
           ORDER BY l.created_at DESC, l.exec_id DESC LIMIT 1) WHERE w.runs > 0 ORDER BY w.workflow_id"
     );
-    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(connection).await.map_err(from_sqlx)?;
+    let rows = sql::query(AssertSqlSafe(sql)).fetch_all(connection).await.map_err(from_sqlx)?;
     let summary = |row: &PgRow| {
         let latest = columns::run(row)?;
         let runs: i64 = row.try_get("runs").map_err(from_sqlx)?;
@@ -139,7 +140,7 @@ pub(super) async fn workflow_summaries(connection: &mut PgConnection) -> Result<
 pub(super) async fn active_counts(connection: &mut PgConnection) -> Result<Vec<(String, u64)>, Error> {
     let sql = "SELECT status, count(*) FROM executions \
                WHERE status IN ('PENDING', 'RUNNING', 'WAITING', 'PAUSED') GROUP BY status ORDER BY status";
-    let rows = sqlx::query(sql).fetch_all(connection).await.map_err(from_sqlx)?;
+    let rows = sql::query(sql).fetch_all(connection).await.map_err(from_sqlx)?;
     let one = |row: &PgRow| {
         let count: i64 = row.try_get(1).map_err(from_sqlx)?;
         Ok((row.try_get(0).map_err(from_sqlx)?, u64::try_from(count).unwrap_or(0)))
@@ -150,7 +151,7 @@ pub(super) async fn active_counts(connection: &mut PgConnection) -> Result<Vec<(
 /// How many runs wait in the queue.
 pub(super) async fn queue_length(connection: &mut PgConnection) -> Result<QueueLength, Error> {
     let sql = "SELECT (SELECT count(*) FROM ready WHERE gated = 0), (SELECT count(*) FROM ready WHERE gated = 1)";
-    let row = sqlx::query(sql).fetch_one(connection).await.map_err(from_sqlx)?;
+    let row = sql::query(sql).fetch_one(connection).await.map_err(from_sqlx)?;
     let count = |column: usize| -> Result<u64, Error> {
         let count: i64 = row.try_get(column).map_err(from_sqlx)?;
         Ok(u64::try_from(count).unwrap_or(0))
@@ -168,6 +169,6 @@ pub(super) async fn news(connection: &mut PgConnection, node: &NodeId) -> Result
         "s.status = 'WAITING' AND s.waiting_for::json ->> 'kind' = 'child' AND s.waiting_for::json ->> 'detail' = c.exec_id ",
         "WHERE c.parent_exec_id = e.exec_id AND c.finished_at IS NOT NULL AND s.exec_id = e.exec_id))"
     );
-    let rows = sqlx::query(sql).bind(node.as_str()).fetch_all(connection).await.map_err(from_sqlx)?;
+    let rows = sql::query(sql).bind(node.as_str()).fetch_all(connection).await.map_err(from_sqlx)?;
     rows.iter().map(|row| row.try_get::<String, _>(0).map(Into::into).map_err(from_sqlx)).collect()
 }

@@ -14,6 +14,7 @@ use super::super::row::{MemoryAct, MemoryChange, MemoryState, MemoryTotals, NewM
 use super::super::work::columns;
 use super::error::{Refused, from_sqlx};
 use super::gate;
+use super::sql;
 
 /// What is counted of the messages under a key.
 #[derive(Debug, Default, Clone, Copy)]
@@ -62,16 +63,16 @@ async fn write_one(connection: &mut PgConnection, change: &MemoryChange, now: Ti
     match act {
         MemoryAct::Used => {
             let sql = "UPDATE memory_instances SET used_at = $3, expires_at = $4 WHERE ref = $1 AND key = $2";
-            sqlx::query(sql).bind(memory).bind(key).bind(now.0).bind(expires_at).execute(&mut *connection).await?;
+            sql::query(sql).bind(memory).bind(key).bind(now.0).bind(expires_at).execute(&mut *connection).await?;
             let sql = "UPDATE memory_messages SET used_at = $3 WHERE ref = $1 AND key = $2";
-            sqlx::query(sql).bind(memory).bind(key).bind(now.0).execute(connection).await?;
+            sql::query(sql).bind(memory).bind(key).bind(now.0).execute(connection).await?;
             Ok(())
         }
         MemoryAct::Delete { .. } if present.is_none() => Ok(()),
         MemoryAct::Delete { version: seen } if *seen == version => {
             clear(connection, memory, key).await?;
             let sql = "DELETE FROM memory_instances WHERE ref = $1 AND key = $2";
-            sqlx::query(sql).bind(memory).bind(key).execute(connection).await?;
+            sql::query(sql).bind(memory).bind(key).execute(connection).await?;
             Ok(())
         }
         MemoryAct::Write { .. } if is_repeat => Ok(()),
@@ -100,7 +101,7 @@ async fn write_one(connection: &mut PgConnection, change: &MemoryChange, now: Ti
 async fn instance(connection: &mut PgConnection, memory: &str, key: &str) -> Result<Option<Instance>, sqlx::Error> {
     let sql = "SELECT version, writer, next_seq, message_count, token_count, byte_count FROM memory_instances \
                WHERE ref = $1 AND key = $2 FOR NO KEY UPDATE";
-    let query = sqlx::query_as::<_, (i64, String, i64, i64, i64, i64)>(sql).bind(memory).bind(key);
+    let query = sql::query_as::<_, (i64, String, i64, i64, i64, i64)>(sql).bind(memory).bind(key);
     let found = query.fetch_optional(connection).await?;
     Ok(found.map(|(version, writer, next_seq, messages, tokens, bytes)| Instance {
         version,
@@ -125,14 +126,14 @@ async fn put(
                next_seq = excluded.next_seq, message_count = excluded.message_count, \
                token_count = excluded.token_count, byte_count = excluded.byte_count, backup = excluded.backup, \
                used_at = excluded.used_at, expires_at = excluded.expires_at";
-    let query = sqlx::query(sql).bind(memory).bind(key).bind(row.version).bind(&row.writer).bind(row.next_seq);
+    let query = sql::query(sql).bind(memory).bind(key).bind(row.version).bind(&row.writer).bind(row.next_seq);
     let query = query.bind(row.counts.messages).bind(row.counts.tokens).bind(row.counts.bytes);
     query.bind(i16::from(backup)).bind(now.0).bind(expires_at).execute(connection).await.map(|_| ())
 }
 
 async fn clear(connection: &mut PgConnection, memory: &str, key: &str) -> Result<(), sqlx::Error> {
     let sql = "DELETE FROM memory_messages WHERE ref = $1 AND key = $2";
-    sqlx::query(sql).bind(memory).bind(key).execute(connection).await.map(|_| ())
+    sql::query(sql).bind(memory).bind(key).execute(connection).await.map(|_| ())
 }
 
 async fn drop_messages(
@@ -147,7 +148,7 @@ async fn drop_messages(
     }
     let sql = "DELETE FROM memory_messages WHERE ref = $1 AND key = $2 AND seq = ANY($3) \
                RETURNING tokens, octet_length(content)::bigint";
-    let query = sqlx::query_as::<_, (i64, i64)>(sql).bind(memory).bind(key).bind(seqs);
+    let query = sql::query_as::<_, (i64, i64)>(sql).bind(memory).bind(key).bind(seqs);
     for (tokens, bytes) in query.fetch_all(connection).await? {
         counts.messages -= 1;
         counts.tokens -= tokens;
@@ -175,7 +176,7 @@ async fn add(
     let sql = "INSERT INTO memory_messages (ref, key, seq, role, content, tokens, summary, created_at, used_at) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)";
     let tokens = i64::try_from(message.tokens).unwrap_or(i64::MAX);
-    let query = sqlx::query(sql).bind(memory).bind(key).bind(seq).bind(&message.role).bind(&*content).bind(tokens);
+    let query = sql::query(sql).bind(memory).bind(key).bind(seq).bind(&message.role).bind(&*content).bind(tokens);
     query.bind(i16::from(message.summary)).bind(now.0).execute(connection).await?;
     counts.messages += 1;
     counts.tokens = counts.tokens.saturating_add(tokens);
@@ -194,7 +195,7 @@ pub(super) async fn read(
                octet_length(m.content)::bigint, m.tokens, m.summary <> 0, m.used_at \
                FROM memory_instances AS i LEFT JOIN memory_messages AS m ON m.ref = i.ref AND m.key = i.key \
                WHERE i.ref = $1 AND i.key = $2 ORDER BY m.seq";
-    let query = sqlx::query(sql).bind(memory).bind(key).bind(contents);
+    let query = sql::query(sql).bind(memory).bind(key).bind(contents);
     columns::memory(&query.fetch_all(connection).await.map_err(from_sqlx)?)
 }
 
@@ -202,7 +203,7 @@ pub(super) async fn read(
 pub(super) async fn totals(connection: &mut PgConnection, now: Timestamp) -> Result<Vec<MemoryTotals>, Error> {
     let sql = "SELECT ref, count(*), sum(message_count)::bigint, sum(token_count)::bigint FROM memory_instances \
                WHERE coalesce(expires_at > $1, TRUE) GROUP BY ref ORDER BY ref";
-    let rows = sqlx::query(sql).bind(now.0).fetch_all(connection).await.map_err(from_sqlx)?;
+    let rows = sql::query(sql).bind(now.0).fetch_all(connection).await.map_err(from_sqlx)?;
     rows.iter().map(columns::memory_totals).collect()
 }
 

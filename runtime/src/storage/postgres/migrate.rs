@@ -2,11 +2,12 @@
 
 use compozy_engine::time::Timestamp;
 use sha2::{Digest, Sha256};
-use sqlx::{Connection as _, PgConnection, Row};
+use sqlx::{PgConnection, Row};
 
 use super::super::Error;
 use super::super::work::encode::hex;
 use super::error::from_sqlx;
+use super::sql;
 
 /// Every schema change in order: number, name, SQL. What has shipped is never edited.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -31,13 +32,13 @@ pub(super) async fn version(connection: &mut PgConnection, name: &str) -> Result
     let sql = "SELECT count(*) FILTER (WHERE c.relname = 'migrations'), \
                count(*) FILTER (WHERE c.relname IN ('meta', 'executions', 'journal')) FROM pg_catalog.pg_class AS c \
                WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')";
-    let row = sqlx::query(sql).fetch_one(&mut *connection).await.map_err(from_sqlx)?;
+    let row = sql::query(sql).fetch_one(&mut *connection).await.map_err(from_sqlx)?;
     let (migrations, ours): (i64, i64) = (row.try_get(0).map_err(from_sqlx)?, row.try_get(1).map_err(from_sqlx)?);
     let foreign = || Error::Unusable(format!("{name} holds tables of another program; they were left alone"));
     if migrations == 0 {
         return if ours == 0 { Ok(None) } else { Err(foreign()) };
     }
-    let query = sqlx::query("SELECT version, checksum FROM migrations ORDER BY version");
+    let query = sql::query("SELECT version, checksum FROM migrations ORDER BY version");
     let rows = query.fetch_all(connection).await.map_err(|_| foreign())?;
     let mut version = None;
     for row in rows {
@@ -65,11 +66,11 @@ pub(super) async fn version(connection: &mut PgConnection, name: &str) -> Result
 /// See [`version`].
 pub(super) async fn apply(connection: &mut PgConnection, name: &str, now: Timestamp) -> Result<(), Error> {
     loop {
-        let mut transaction = connection.begin().await.map_err(from_sqlx)?;
+        let mut transaction = sql::begin(connection).await.map_err(from_sqlx)?;
         // Others may take as long as their migrations do.
         let wait = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0";
         sqlx::raw_sql(wait).execute(&mut *transaction).await.map_err(from_sqlx)?;
-        let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK);
+        let lock = sql::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK);
         lock.execute(&mut *transaction).await.map_err(from_sqlx)?;
         let from = version(&mut transaction, name).await?.unwrap_or(0);
         let Some((version, title, sql)) = MIGRATIONS.iter().find(|(version, ..)| *version > from) else {
@@ -80,7 +81,7 @@ pub(super) async fn apply(connection: &mut PgConnection, name: &str, now: Timest
         sqlx::raw_sql(table).execute(&mut *transaction).await.map_err(from_sqlx)?;
         sqlx::raw_sql(*sql).execute(&mut *transaction).await.map_err(from_sqlx)?;
         let note = "INSERT INTO migrations (version, name, checksum, applied_at) VALUES ($1, $2, $3, $4)";
-        let note = sqlx::query(note).bind(version).bind(title).bind(checksum(sql)).bind(now.0);
+        let note = sql::query(note).bind(version).bind(title).bind(checksum(sql)).bind(now.0);
         note.execute(&mut *transaction).await.map_err(from_sqlx)?;
         transaction.commit().await.map_err(from_sqlx)?;
     }

@@ -27,6 +27,7 @@ mod list;
 mod memory;
 mod migrate;
 mod nodes;
+mod notify;
 mod open;
 mod operation;
 mod outward;
@@ -36,6 +37,7 @@ mod repeat;
 mod rows;
 mod schedule;
 mod settings;
+mod sql;
 mod statement;
 mod sweep;
 #[cfg(test)]
@@ -104,7 +106,7 @@ impl Storage for PgStorage {
 
     async fn claim(&self, node: &NodeId, limit: u32, now: Timestamp) -> Result<Vec<Run>, Error> {
         // Most of the time there is nothing: find out without the writer.
-        let query = sqlx::query(claim::ANY).bind(now.0).bind(node.as_str());
+        let query = sql::query(claim::ANY).bind(now.0).bind(node.as_str());
         if query.fetch_optional(&mut *self.reader().await?).await.map_err(from_sqlx)?.is_none() {
             return Ok(Vec::new());
         }
@@ -252,7 +254,7 @@ impl Storage for PgStorage {
     }
 
     async fn definition(&self, digest: &str) -> Result<Option<String>, Error> {
-        let query = sqlx::query("SELECT content FROM definitions WHERE digest = $1").bind(digest);
+        let query = sql::query("SELECT content FROM definitions WHERE digest = $1").bind(digest);
         let row = query.fetch_optional(&mut *self.reader().await?).await.map_err(from_sqlx)?;
         row.map(|row| row.try_get(0).map_err(from_sqlx)).transpose()
     }
@@ -323,8 +325,12 @@ impl Storage for PgStorage {
 
     async fn ping(&self) -> Result<Duration, Error> {
         let since = Instant::now();
-        sqlx::query("SELECT 1").execute(&mut *self.reader().await?).await.map_err(from_sqlx)?;
-        Ok(since.elapsed())
+        let round_trip = async {
+            sql::query("SELECT 1").execute(&mut *self.reader().await?).await.map_err(from_sqlx)?;
+            Ok(since.elapsed())
+        };
+        let late = || Error::Unavailable("PostgreSQL does not answer within database.health_check_timeout".into());
+        tokio::time::timeout(self.health_check_timeout, round_trip).await.map_err(|_| late())?
     }
 
     async fn changed_elsewhere(&self) {

@@ -7,6 +7,7 @@ use super::super::row::Node;
 use super::super::work::operation::{Claimed, Outcome};
 use super::claim;
 use super::known::Known;
+use super::sql;
 use crate::id::{ExecId, NodeId};
 
 /// Most runs that are freed in one transaction.
@@ -41,11 +42,11 @@ pub(super) async fn claim_one(
         now!(),
         ") AND NOT EXISTS (SELECT 1 FROM ready AS r WHERE r.exec_id = e.exec_id AND r.gated = 1) FOR NO KEY UPDATE OF e"
     );
-    let free = sqlx::query(free).bind(exec_id.as_str());
+    let free = sql::query(free).bind(exec_id.as_str());
     if free.fetch_optional(&mut *connection).await?.is_none() {
         return Ok(Outcome::Claimed(Vec::new()));
     }
-    let leave = sqlx::query("DELETE FROM ready WHERE exec_id = $1").bind(exec_id.as_str());
+    let leave = sql::query("DELETE FROM ready WHERE exec_id = $1").bind(exec_id.as_str());
     leave.execute(&mut *connection).await?;
     take(connection, known, node, &[exec_id.as_str().to_owned()], now).await
 }
@@ -59,7 +60,7 @@ pub(super) async fn claim_anew(
     now: Timestamp,
 ) -> Result<Outcome, sqlx::Error> {
     let own = "SELECT 1 FROM executions WHERE exec_id = $1 AND owner_node = $2 FOR NO KEY UPDATE";
-    let own = sqlx::query(own).bind(exec_id.as_str()).bind(node.as_str());
+    let own = sql::query(own).bind(exec_id.as_str()).bind(node.as_str());
     if own.fetch_optional(&mut *connection).await?.is_none() {
         return Ok(Outcome::Claimed(Vec::new()));
     }
@@ -68,7 +69,7 @@ pub(super) async fn claim_anew(
 
 /// The runs that `node` owns.
 pub(super) async fn owned(connection: &mut PgConnection, node: &NodeId) -> Result<Vec<ExecId>, sqlx::Error> {
-    let query = sqlx::query_as("SELECT exec_id FROM executions WHERE owner_node = $1").bind(node.as_str());
+    let query = sql::query_as("SELECT exec_id FROM executions WHERE owner_node = $1").bind(node.as_str());
     let ids: Vec<(String,)> = query.fetch_all(connection).await?;
     Ok(ids.into_iter().map(|(exec_id,)| exec_id.into()).collect())
 }
@@ -83,7 +84,7 @@ pub(super) async fn claimed_at(
     let sql = "SELECT exec_id, status, durability, parent_exec_id IS NOT NULL OR concurrency_key IS NOT NULL \
                FROM executions WHERE owner_node = $1 AND updated_at = $2 AND finished_at IS NULL \
                AND (status = 'PENDING' OR epoch > 1)";
-    let rows = sqlx::query_as::<_, Row>(sql).bind(node.as_str()).bind(now.0).fetch_all(connection).await?;
+    let rows = sql::query_as::<_, Row>(sql).bind(node.as_str()).bind(now.0).fetch_all(connection).await?;
     Ok(claimed(known, rows))
 }
 
@@ -116,7 +117,7 @@ async fn take(
                affinity_node = CASE WHEN affinity_node = $1 THEN affinity_node END \
                WHERE exec_id = ANY($3) AND finished_at IS NULL \
                RETURNING exec_id, status, durability, parent_exec_id IS NOT NULL OR concurrency_key IS NOT NULL";
-    let query = sqlx::query_as::<_, Row>(sql).bind(node.as_str()).bind(now.0).bind(ids);
+    let query = sql::query_as::<_, Row>(sql).bind(node.as_str()).bind(now.0).bind(ids);
     Ok(claimed(known, query.fetch_all(connection).await?))
 }
 
@@ -128,7 +129,7 @@ pub(super) async fn hand_back(
 ) -> Result<Outcome, sqlx::Error> {
     let sql = "SELECT exec_id FROM executions WHERE owner_node = $1 \
                UNION SELECT exec_id FROM executions WHERE owner_node IS NULL AND affinity_node = $1 ORDER BY 1";
-    let ids: Vec<(String,)> = sqlx::query_as(sql).bind(node.as_str()).fetch_all(&mut *connection).await?;
+    let ids: Vec<(String,)> = sql::query_as(sql).bind(node.as_str()).fetch_all(&mut *connection).await?;
     let still = "(owner_node = $2 OR (owner_node IS NULL AND affinity_node = $2))";
     free(connection, ids, still, node, now).await.map(Outcome::Count)
 }
@@ -150,7 +151,7 @@ pub(super) async fn recover(
          LIMIT {FREED}) ORDER BY 1 LIMIT {FREED}",
         DEAD.replace("owner_node", "affinity_node")
     );
-    let query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(me.as_str());
+    let query = sql::query_as(sqlx::AssertSqlSafe(sql)).bind(me.as_str());
     let ids: Vec<(String,)> = query.fetch_all(&mut *connection).await?;
     // Whoever was freed by another node meanwhile has no owner or a live one.
     let still = concat!(
@@ -166,7 +167,7 @@ pub(super) async fn recover(
         " AND NOT EXISTS (SELECT 1 FROM executions AS e WHERE e.owner_node = n.node_id) ",
         "AND NOT EXISTS (SELECT 1 FROM executions AS e WHERE e.affinity_node = n.node_id AND e.finished_at IS NULL)"
     );
-    sqlx::query(forget).bind(me.as_str()).execute(connection).await?;
+    sql::query(forget).bind(me.as_str()).execute(connection).await?;
     Ok(Outcome::Count(freed))
 }
 
@@ -180,7 +181,7 @@ pub(super) async fn any_dead(connection: &mut PgConnection, me: &NodeId) -> Resu
         "OR EXISTS (SELECT 1 FROM executions AS e WHERE e.owner_node IS NULL AND e.affinity_node IS NOT NULL ",
         "AND e.affinity_node <> $1 AND NOT EXISTS (SELECT 1 FROM nodes AS n WHERE n.node_id = e.affinity_node))"
     );
-    let (found,): (bool,) = sqlx::query_as(sql).bind(me.as_str()).fetch_one(connection).await?;
+    let (found,): (bool,) = sql::query_as(sql).bind(me.as_str()).fetch_one(connection).await?;
     Ok(found)
 }
 
@@ -205,7 +206,7 @@ async fn free(
     let lock = format!(
         "SELECT exec_id FROM executions WHERE exec_id = ANY($1) AND {still} ORDER BY exec_id FOR NO KEY UPDATE"
     );
-    let query = sqlx::query_as(sqlx::AssertSqlSafe(lock)).bind(&ids).bind(node.as_str());
+    let query = sql::query_as(sqlx::AssertSqlSafe(lock)).bind(&ids).bind(node.as_str());
     let locked: Vec<(String,)> = query.fetch_all(&mut *connection).await?;
     let ids: Vec<String> = locked.into_iter().map(|(exec_id,)| exec_id).collect();
     // A run that is to stay paused waits for `resume`, not for a node. What was under way goes on before what is new.
@@ -214,10 +215,10 @@ async fn free(
                  WHERE exec_id = ANY($1) AND (status IN ('PENDING', 'RUNNING', 'WAITING') \
                  OR (status = 'PAUSED' AND (pause_request IS NULL OR cancel_request IS NOT NULL))) ORDER BY exec_id \
                  ON CONFLICT (exec_id) DO UPDATE SET affinity_node = NULL";
-    sqlx::query(queue).bind(&ids).bind(now.0).execute(&mut *connection).await?;
+    sql::query(queue).bind(&ids).bind(now.0).execute(&mut *connection).await?;
     let leave =
         "UPDATE executions SET owner_node = NULL, affinity_node = NULL, updated_at = $2 WHERE exec_id = ANY($1)";
-    sqlx::query(leave).bind(&ids).bind(now.0).execute(connection).await?;
+    sql::query(leave).bind(&ids).bind(now.0).execute(connection).await?;
     Ok(ids.len() as u64)
 }
 
@@ -229,12 +230,12 @@ pub(super) async fn put(connection: &mut PgConnection, node: &Node) -> Result<()
         " + $5) ON CONFLICT (node_id) DO UPDATE SET lease_until = excluded.lease_until"
     );
     let lease = node.lease_until.0.saturating_sub(node.renewed_at.0);
-    let query = sqlx::query(sql).bind(node.node_id.as_str()).bind(&node.kind).bind(&node.version);
+    let query = sql::query(sql).bind(node.node_id.as_str()).bind(&node.kind).bind(&node.version);
     query.bind(i64::from(node.pid)).bind(lease).execute(connection).await.map(|_| ())
 }
 
 /// Forgets a node.
 pub(super) async fn remove(connection: &mut PgConnection, node: &NodeId) -> Result<(), sqlx::Error> {
-    let query = sqlx::query("DELETE FROM nodes WHERE node_id = $1").bind(node.as_str());
+    let query = sql::query("DELETE FROM nodes WHERE node_id = $1").bind(node.as_str());
     query.execute(connection).await.map(|_| ())
 }

@@ -10,6 +10,7 @@ use super::PgStorage;
 use super::error::from_sqlx;
 use super::migrate;
 use super::settings::{Options, Role};
+use super::sql;
 use crate::clock::random_bytes;
 
 /// Between two tries to reach the server.
@@ -21,6 +22,9 @@ const RETRY: Duration = Duration::from_millis(500);
 /// [`Error::NotFound`] when there is nothing to read yet, [`Error::TooNew`] when it is newer, [`Error::Unusable`] when it is
 /// another program's (nothing is written then), [`Error::Unavailable`] when it cannot be reached.
 pub async fn open(options: Options) -> Result<PgStorage, Error> {
+    if options.is_pooled() {
+        sql::name_no_more();
+    }
     let (mut connection, options) = reach(options).await?;
     let name = format!("PostgreSQL database {}", options.location);
     let prepared = tokio::time::timeout(options.migration_timeout, prepare(&mut connection, &options, &name)).await;
@@ -42,7 +46,9 @@ async fn reach(mut options: Options) -> Result<(PgConnection, Options), Error> {
         };
         // PgBouncer's words: the settings are made after connecting instead.
         let text = error.to_string();
-        if text.contains("unsupported startup parameter") {
+        if text.contains("unsupported startup parameter") && !options.is_pooled() {
+            tracing::info!("there is a pooler before PostgreSQL: it is used in transaction mode, without LISTEN");
+            sql::name_no_more();
             options = options.through_a_pooler();
             continue;
         }
@@ -72,14 +78,30 @@ fn unreachable(error: sqlx::Error, options: &Options) -> Error {
     let why = match &error {
         sqlx::Error::Database(database) => database.message().to_owned(),
         sqlx::Error::Io(error) => error.to_string(),
-        sqlx::Error::Tls(error) => format!("TLS: {error}"),
+        sqlx::Error::Tls(error) => format!("TLS, as database.ssl_mode asks for it: {}", in_full(error.as_ref())),
         _ => from_sqlx(error).to_string(),
     };
     Error::Unavailable(format!("PostgreSQL at {} cannot be reached: {why}", options.location))
 }
 
+/// An error with what caused it, each once.
+fn in_full(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = error.source();
+    }
+    text
+}
+
 async fn prepare(connection: &mut PgConnection, options: &Options, name: &str) -> Result<(), Error> {
-    let version = migrate::version(connection, name).await?;
+    let mut transaction = sql::begin(connection).await.map_err(from_sqlx)?;
+    let version = migrate::version(&mut transaction, name).await?;
+    transaction.rollback().await.map_err(from_sqlx)?;
     if version == Some(migrate::newest()) {
         return Ok(());
     }
@@ -98,14 +120,16 @@ async fn prepare(connection: &mut PgConnection, options: &Options, name: &str) -
 }
 
 async fn identify(connection: &mut PgConnection, options: &Options, name: &str) -> Result<Info, Error> {
-    let sql = "INSERT INTO meta (key, value) VALUES ('database_id', $1), ('identity_key', $2) ON CONFLICT DO NOTHING";
+    let mut transaction = sql::begin(connection).await.map_err(from_sqlx)?;
+    let text = "INSERT INTO meta (key, value) VALUES ('database_id', $1), ('identity_key', $2) ON CONFLICT DO NOTHING";
     if options.role != Role::ReadOnly {
-        let make = sqlx::query(sql).bind(options.clock.ulid()).bind(hex(&random_bytes::<32>()));
-        make.execute(&mut *connection).await.map_err(from_sqlx)?;
+        let make = sql::query(text).bind(options.clock.ulid()).bind(hex(&random_bytes::<32>()));
+        make.execute(&mut *transaction).await.map_err(from_sqlx)?;
     }
-    let sql = "SELECT (SELECT value FROM meta WHERE key = 'database_id'), \
+    let text = "SELECT (SELECT value FROM meta WHERE key = 'database_id'), \
                (SELECT value FROM meta WHERE key = 'identity_key')";
-    let row = sqlx::query(sql).fetch_one(connection).await.map_err(from_sqlx)?;
+    let row = sql::query(text).fetch_one(&mut *transaction).await.map_err(from_sqlx)?;
+    transaction.commit().await.map_err(from_sqlx)?;
     let (id, key): (Option<String>, Option<String>) =
         (row.try_get(0).map_err(from_sqlx)?, row.try_get(1).map_err(from_sqlx)?);
     let (Some(database_id), Some(key)) = (id, key) else {

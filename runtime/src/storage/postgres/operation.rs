@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use super::super::work::operation::{Operation, Outcome};
 use super::error::Refused;
 use super::known::Known;
+use super::sql;
 use super::{control, import, kv, memory, nodes, schedule, sweep};
 
 /// Carries one out inside a transaction.
@@ -55,7 +56,7 @@ pub(super) async fn run(
         }
         Operation::KvDelete { space, key } => Outcome::Flag(kv::delete(connection, space, key).await?),
         Operation::Ping => {
-            sqlx::query("SELECT 1").execute(connection).await?;
+            sql::query("SELECT 1").execute(connection).await?;
             Outcome::Done
         }
     })

@@ -13,6 +13,7 @@ use super::super::{Error, RequestOutcome};
 use super::batch::Flush;
 use super::error::Refused;
 use super::known::Known;
+use super::sql;
 use super::{control, memory, rows};
 use crate::id::{ExecId, NodeId};
 
@@ -59,7 +60,7 @@ pub(super) async fn woken(
         runs.extend(waiting_for(connection, signal).await?);
     }
     for exec_id in runs {
-        let query = sqlx::query_as::<_, (Option<String>,)>("SELECT owner_node FROM executions WHERE exec_id = $1");
+        let query = sql::query_as::<_, (Option<String>,)>("SELECT owner_node FROM executions WHERE exec_id = $1");
         let found = query.bind(exec_id.as_str()).fetch_optional(&mut *connection).await?;
         woken.extend(found.map(|(owner,)| Woken { exec_id, owner: owner.map(NodeId::from) }));
     }
@@ -75,7 +76,7 @@ pub(super) async fn keep(
 ) -> Result<bool, sqlx::Error> {
     let sql = "INSERT INTO signals (exec_id, signal_id, name, payload, metadata, dedupe_key, received_at, state) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued') ON CONFLICT DO NOTHING";
-    let query = sqlx::query(sql)
+    let query = sql::query(sql)
         .bind(exec_id.as_str())
         .bind(signal.signal_id.text())
         .bind(signal.name.text())
@@ -88,9 +89,9 @@ pub(super) async fn keep(
     }
     if let Some((hash, bytes)) = &signal.payload.large {
         let sql = "INSERT INTO payloads (hash, data, created_at) VALUES ($1, $2, $3) ON CONFLICT (hash) DO NOTHING";
-        sqlx::query(sql).bind(&**hash).bind(&**bytes).bind(now.0).execute(&mut *connection).await?;
+        sql::query(sql).bind(&**hash).bind(&**bytes).bind(now.0).execute(&mut *connection).await?;
         let sql = "INSERT INTO payload_refs (hash, exec_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-        sqlx::query(sql).bind(&**hash).bind(exec_id.as_str()).execute(connection).await?;
+        sql::query(sql).bind(&**hash).bind(exec_id.as_str()).execute(connection).await?;
     }
     Ok(true)
 }
@@ -103,7 +104,7 @@ async fn deliver(
     now: Timestamp,
 ) -> Result<Option<Woken>, sqlx::Error> {
     let sql = "SELECT status, owner_node FROM executions WHERE exec_id = $1 FOR NO KEY UPDATE";
-    let query = sqlx::query_as::<_, (String, Option<String>)>(sql).bind(exec_id.as_str());
+    let query = sql::query_as::<_, (String, Option<String>)>(sql).bind(exec_id.as_str());
     let found = query.fetch_optional(&mut *connection).await?;
     let Some((_, owner)) = found.filter(|(status, _)| !TERMINAL.contains(&status.as_str())) else { return Ok(None) };
     if !keep(connection, signal, exec_id, now).await? {
@@ -133,7 +134,7 @@ async fn waiting_for(connection: &mut PgConnection, signal: &EncodedSignal) -> R
     let sql = "SELECT DISTINCT s.exec_id FROM steps AS s WHERE s.status = 'WAITING' \
                AND s.waiting_for::json ->> 'kind' = 'signal' AND s.waiting_for::json ->> 'detail' = $1 \
                ORDER BY s.exec_id";
-    let found: Vec<(String,)> = sqlx::query_as(sql).bind(signal.name.text()).fetch_all(connection).await?;
+    let found: Vec<(String,)> = sql::query_as(sql).bind(signal.name.text()).fetch_all(connection).await?;
     Ok(found.into_iter().map(|(exec_id,)| exec_id.into()).collect())
 }
 
@@ -145,7 +146,7 @@ pub(super) async fn tell_parent(
 ) -> Result<Option<Woken>, sqlx::Error> {
     let sql = "SELECT p.exec_id, p.owner_node FROM executions AS c JOIN executions AS p ON p.exec_id = c.parent_exec_id \
                WHERE c.exec_id = $1 AND p.finished_at IS NULL";
-    let query = sqlx::query_as::<_, (String, Option<String>)>(sql).bind(exec_id.as_str());
+    let query = sql::query_as::<_, (String, Option<String>)>(sql).bind(exec_id.as_str());
     let Some((parent, owner)) = query.fetch_optional(&mut *connection).await? else { return Ok(None) };
     if owner.is_none() {
         wake(connection, &parent, now).await?;
@@ -160,7 +161,7 @@ pub(super) async fn wake(connection: &mut PgConnection, exec_id: &str, now: Time
                AND owner_node IS NULL AND (status IN ('PENDING', 'RUNNING', 'WAITING') \
                OR (status = 'PAUSED' AND (pause_request IS NULL OR cancel_request IS NOT NULL))) \
                ON CONFLICT (exec_id) DO UPDATE SET not_before = least(r.not_before, excluded.not_before)";
-    sqlx::query(sql).bind(exec_id).bind(now.0).execute(connection).await.map(|_| ())
+    sql::query(sql).bind(exec_id).bind(now.0).execute(connection).await.map(|_| ())
 }
 
 impl Outward {

@@ -1,12 +1,13 @@
 //! Reading: rows as values.
 
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::super::Error;
 use super::super::row::{EndedRun, Journal, LoadedRun, Run, Signal, Step, Usage};
 use super::super::work::columns::{self, Cells, Columns};
 use super::error::from_sqlx;
+use super::sql;
 use crate::id::ExecId;
 
 /// A JSON column of a table with the alias `e`, its reference resolved.
@@ -63,7 +64,7 @@ pub(super) const JOURNAL: &str = concat!("e.seq, e.at, e.event, e.task_id, ", js
 /// One run.
 pub(super) async fn run(connection: &mut PgConnection, exec_id: &ExecId) -> Result<Option<Run>, Error> {
     let sql = format!("SELECT {RUN} FROM executions AS e WHERE e.exec_id = $1");
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str()).fetch_optional(connection).await;
+    let row = sql::query(AssertSqlSafe(sql)).bind(exec_id.as_str()).fetch_optional(connection).await;
     row.map_err(from_sqlx)?.as_ref().map(columns::run).transpose()
 }
 
@@ -72,7 +73,7 @@ pub(super) async fn runs_of(connection: &mut PgConnection, ids: &[&str]) -> Resu
     let sql = format!(
         "SELECT {RUN} FROM executions AS e WHERE e.exec_id = ANY($1) ORDER BY e.priority DESC, e.created_at, e.exec_id"
     );
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await.map_err(from_sqlx)?;
+    let rows = sql::query(AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await.map_err(from_sqlx)?;
     rows.iter().map(columns::run).collect()
 }
 
@@ -86,7 +87,7 @@ pub(super) async fn ended(connection: &mut PgConnection, runs: &[ExecId]) -> Res
         ", e.state FROM executions AS e WHERE e.exec_id = ANY($1) AND e.finished_at IS NOT NULL"
     );
     let ids: Vec<&str> = runs.iter().map(ExecId::as_str).collect();
-    let rows = sqlx::query(sql).bind(ids).fetch_all(connection).await.map_err(from_sqlx)?;
+    let rows = sql::query(sql).bind(ids).fetch_all(connection).await.map_err(from_sqlx)?;
     let run = |row: &PgRow| {
         let mut columns = Columns::of(row);
         Ok(EndedRun {
@@ -112,24 +113,21 @@ fn is_retryable(state: &str) -> bool {
 
 /// A run, its steps, its timers and its queued signals at one moment.
 pub(super) async fn load(connection: &mut PgConnection, exec_id: &ExecId) -> Result<Option<LoadedRun>, Error> {
-    let mut snapshot = connection.begin_with(SNAPSHOT).await.map_err(from_sqlx)?;
+    let mut snapshot = sql::snapshot(connection).await.map_err(from_sqlx)?;
     let Some(run) = run(&mut snapshot, exec_id).await? else { return Ok(None) };
     let steps = steps(&mut snapshot, exec_id).await?;
     let sql = "SELECT timer_id, kind, step_key, due_at FROM timers WHERE exec_id = $1 ORDER BY due_at, timer_id";
-    let rows = sqlx::query(sql).bind(exec_id.as_str()).fetch_all(&mut *snapshot).await.map_err(from_sqlx)?;
+    let rows = sql::query(sql).bind(exec_id.as_str()).fetch_all(&mut *snapshot).await.map_err(from_sqlx)?;
     let timers = rows.iter().map(columns::timer).collect::<Result<_, _>>()?;
     let signals = signals(&mut snapshot, exec_id, true).await?;
     snapshot.rollback().await.map_err(from_sqlx)?;
     Ok(Some(LoadedRun { run, steps, timers, signals }))
 }
 
-/// A transaction that sees the database as it is at its first statement.
-pub(super) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-
 /// The steps of a run in the order they started.
 pub(super) async fn steps(connection: &mut PgConnection, exec_id: &ExecId) -> Result<Vec<Step>, Error> {
     let sql = format!("SELECT {STEP} FROM steps AS e WHERE e.exec_id = $1 ORDER BY e.position, e.step_key");
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str());
+    let query = sql::query(AssertSqlSafe(sql)).bind(exec_id.as_str());
     query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(columns::step).collect()
 }
 
@@ -141,7 +139,7 @@ pub(super) async fn signals(
 ) -> Result<Vec<Signal>, Error> {
     let only = if queued { "AND e.state = 'queued'" } else { "" };
     let sql = format!("SELECT {SIGNAL} FROM signals AS e WHERE e.exec_id = $1 {only} ORDER BY e.position");
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str());
+    let query = sql::query(AssertSqlSafe(sql)).bind(exec_id.as_str());
     query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(columns::signal).collect()
 }
 
@@ -149,7 +147,7 @@ pub(super) async fn signals(
 pub(super) async fn usage(connection: &mut PgConnection, exec_id: &ExecId) -> Result<Vec<Usage>, Error> {
     let sql = "SELECT step_key, provider, model, prompt_tokens, completion_tokens FROM usage WHERE exec_id = $1 \
                ORDER BY step_key, provider, model";
-    let query = sqlx::query(sql).bind(exec_id.as_str());
+    let query = sql::query(sql).bind(exec_id.as_str());
     query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(columns::usage).collect()
 }
 
@@ -161,7 +159,7 @@ pub(super) async fn journal(
     limit: u32,
 ) -> Result<Vec<Journal>, Error> {
     let sql = format!("SELECT {JOURNAL} FROM journal AS e WHERE e.exec_id = $1 AND e.seq > $2 ORDER BY e.seq LIMIT $3");
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(exec_id.as_str()).bind(after).bind(i64::from(limit));
+    let query = sql::query(AssertSqlSafe(sql)).bind(exec_id.as_str()).bind(after).bind(i64::from(limit));
     query.fetch_all(connection).await.map_err(from_sqlx)?.iter().map(columns::journal).collect()
 }
 

@@ -6,6 +6,7 @@ use super::super::row::Woken;
 use super::super::work::encode::Encoded;
 use super::super::work::slot::Slot;
 use super::outward;
+use super::sql;
 
 /// Whether exactly the events of `member` are recorded already, under the epoch it writes with. Its other rows were
 /// written with them, and nobody has written to the run since under another epoch.
@@ -13,12 +14,12 @@ pub(super) async fn is_recorded(connection: &mut PgConnection, member: &Encoded)
     let exec_id = member.exec_id.as_str();
     let found = match (&member.update, &member.started) {
         (Some(update), _) => {
-            let query = sqlx::query("SELECT 1 FROM executions WHERE exec_id = $1 AND epoch = $2");
+            let query = sql::query("SELECT 1 FROM executions WHERE exec_id = $1 AND epoch = $2");
             query.bind(exec_id).bind(update.epoch).fetch_optional(&mut *connection).await?
         }
         (None, Some(start)) => {
             let sql = "SELECT 1 FROM executions WHERE exec_id = $1 AND workflow_id = $2 AND created_at = $3";
-            let query = sqlx::query(sql).bind(exec_id).bind(&*start.workflow_id).bind(start.at.0);
+            let query = sql::query(sql).bind(exec_id).bind(&*start.workflow_id).bind(start.at.0);
             query.fetch_optional(&mut *connection).await?
         }
         (None, None) => None,
@@ -32,7 +33,7 @@ pub(super) async fn is_recorded(connection: &mut PgConnection, member: &Encoded)
                AND task_id IS NOT DISTINCT FROM $5 AND data = $6";
     for event in events.iter().flat_map(|(slot, values)| values.chunks(slot.columns())) {
         let [exec, seq, at, name, task_id, data] = event else { return Ok(false) };
-        let query = sqlx::query(sql).bind(exec.text()).bind(seq.integer()).bind(at.integer()).bind(name.text());
+        let query = sql::query(sql).bind(exec.text()).bind(seq.integer()).bind(at.integer()).bind(name.text());
         let found = query.bind(task_id.text()).bind(data.text()).fetch_optional(&mut *connection).await?;
         if found.is_none() {
             return Ok(false);

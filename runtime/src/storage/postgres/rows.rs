@@ -11,6 +11,7 @@ use super::super::work::slot::Slot;
 use super::batch::{self, Flush, Guard};
 use super::error::{Refused, from_sqlx};
 use super::known::Known;
+use super::sql;
 use super::{gate, outward, statement};
 
 /// A future of a function that calls itself: a start may start others.
@@ -58,7 +59,7 @@ async fn lock(connection: &mut PgConnection, member: &Encoded) -> Result<(), sql
     }
     let sql = "SELECT 1 FROM executions WHERE exec_id IN (SELECT * FROM unnest($1::text[]) \
                UNION SELECT parent_exec_id FROM executions WHERE exec_id = ANY($1)) ORDER BY exec_id FOR NO KEY UPDATE";
-    sqlx::query(sql).bind(ids).execute(connection).await.map(|_| ())
+    sql::query(sql).bind(ids).execute(connection).await.map(|_| ())
 }
 
 /// What became of the signals of a run: each is settled once.
@@ -67,7 +68,7 @@ async fn signals(connection: &mut PgConnection, member: &Encoded) -> Result<(), 
         for (_, values) in member.rows.iter().filter(|(present, _)| *present == slot) {
             // One row at a time: a signal that is named twice is settled twice, and refused.
             for row in values.chunks(slot.columns()) {
-                let mut query = sqlx::query(AssertSqlSafe(statement::alone(slot)));
+                let mut query = sql::query(AssertSqlSafe(statement::alone(slot)));
                 for (value, kind) in row.iter().zip(statement::types(slot).chars()) {
                     query = match kind {
                         't' => query.bind(vec![value.text()]),
@@ -101,7 +102,7 @@ pub(super) async fn diagnose(connection: &mut PgConnection, member: &Encoded, re
         refused => refused,
     };
     let sql = "SELECT owner_node, epoch, status FROM executions WHERE exec_id = $1";
-    let query = sqlx::query_as::<_, (Option<String>, i64, String)>(sql).bind(exec_id.as_str());
+    let query = sql::query_as::<_, (Option<String>, i64, String)>(sql).bind(exec_id.as_str());
     let found = match query.fetch_optional(connection).await {
         Ok(found) => found,
         Err(error) => return from_sqlx(error),

@@ -10,6 +10,7 @@ use super::super::work::schedule::{EncodedFire, SCHEDULER, Setting};
 use super::super::{Error, RequestOutcome};
 use super::error::{Refused, from_sqlx};
 use super::known::Known;
+use super::sql;
 use super::{control, gate};
 use crate::id::ExecId;
 
@@ -25,7 +26,7 @@ pub(super) async fn declare(
                declared = excluded.declared, updated_at = excluded.updated_at, next_fire_at = NULL \
                WHERE s.declared IS DISTINCT FROM excluded.declared OR s.workflow_id <> excluded.workflow_id";
     for one in declared {
-        let query = sqlx::query(put).bind(&one.schedule_id).bind(&one.workflow_id).bind(&one.declared).bind(now.0);
+        let query = sql::query(put).bind(&one.schedule_id).bind(&one.workflow_id).bind(&one.declared).bind(now.0);
         query.execute(&mut *connection).await?;
     }
     let ids: Vec<&str> = declared.iter().map(|one| one.schedule_id.as_str()).collect();
@@ -35,7 +36,7 @@ pub(super) async fn declare(
         "UPDATE schedules SET declared = NULL, next_fire_at = NULL \
          WHERE declared IS NOT NULL AND schedule_id <> ALL ($1)",
     ] {
-        sqlx::query(sql).bind(&ids).execute(&mut *connection).await?;
+        sql::query(sql).bind(&ids).execute(&mut *connection).await?;
     }
     Ok(Outcome::Done)
 }
@@ -51,18 +52,18 @@ pub(super) async fn set(
     let changed = match setting {
         Setting::Next => {
             let sql = "UPDATE schedules SET next_fire_at = $2 WHERE schedule_id = $1";
-            sqlx::query(sql).bind(schedule_id).bind(next).execute(connection).await?.rows_affected()
+            sql::query(sql).bind(schedule_id).bind(next).execute(connection).await?.rows_affected()
         }
         Setting::Override { overriding: None, now } => {
             let gone = "DELETE FROM schedules WHERE schedule_id = $1 AND declared IS NULL";
-            let gone = sqlx::query(gone).bind(schedule_id).execute(&mut *connection).await?.rows_affected();
+            let gone = sql::query(gone).bind(schedule_id).execute(&mut *connection).await?.rows_affected();
             let sql = "UPDATE schedules SET override = NULL, next_fire_at = $2, updated_at = $3 WHERE schedule_id = $1";
-            let query = sqlx::query(sql).bind(schedule_id).bind(next).bind(now.0);
+            let query = sql::query(sql).bind(schedule_id).bind(next).bind(now.0);
             gone + query.execute(connection).await?.rows_affected()
         }
         Setting::Override { overriding, now } => {
             let sql = "UPDATE schedules SET override = $2, next_fire_at = $3, updated_at = $4 WHERE schedule_id = $1";
-            let query = sqlx::query(sql).bind(schedule_id).bind(overriding).bind(next).bind(now.0);
+            let query = sql::query(sql).bind(schedule_id).bind(overriding).bind(next).bind(now.0);
             query.execute(connection).await?.rows_affected()
         }
     };
@@ -86,7 +87,7 @@ pub(super) async fn fire(
     let plan = "UPDATE schedules SET next_fire_at = $2, \
                 last_fire_at = CASE WHEN $3::text IS NULL THEN last_fire_at ELSE $4 END, \
                 last_exec_id = coalesce($3, last_exec_id) WHERE schedule_id = $1";
-    let query = sqlx::query(plan).bind(&fire.schedule_id).bind(fire.next_fire_at.map(|time| time.0)).bind(exec_id);
+    let query = sql::query(plan).bind(&fire.schedule_id).bind(fire.next_fire_at.map(|time| time.0)).bind(exec_id);
     if query.bind(fire.fire_at.0).execute(&mut *connection).await?.rows_affected() == 0 {
         return Err(Error::NotFound(format!("schedule {}", fire.schedule_id)).into());
     }
@@ -104,7 +105,7 @@ async fn record(connection: &mut PgConnection, fire: &Fire, exec_id: Option<&str
                VALUES ($1, $2, $3, $4, $5) ON CONFLICT (schedule_id, fire_at) DO UPDATE SET state = excluded.state, \
                exec_id = excluded.exec_id, recorded_at = excluded.recorded_at \
                WHERE f.state = 'buffered' AND excluded.state <> 'buffered'";
-    let query = sqlx::query(sql).bind(&fire.schedule_id).bind(fire.fire_at.0).bind(&fire.state).bind(exec_id);
+    let query = sql::query(sql).bind(&fire.schedule_id).bind(fire.fire_at.0).bind(&fire.state).bind(exec_id);
     Ok(query.bind(fire.at.0).execute(connection).await?.rows_affected() > 0)
 }
 
@@ -131,6 +132,6 @@ pub(super) async fn all(connection: &mut PgConnection) -> Result<Vec<Schedule>, 
                FROM schedules AS s LEFT JOIN schedule_fires AS l ON l.schedule_id = s.schedule_id AND l.fire_at = \
                (SELECT max(f.fire_at) FROM schedule_fires AS f WHERE f.schedule_id = s.schedule_id) \
                ORDER BY s.schedule_id";
-    let rows = sqlx::query(sql).fetch_all(connection).await.map_err(from_sqlx)?;
+    let rows = sql::query(sql).fetch_all(connection).await.map_err(from_sqlx)?;
     rows.iter().map(columns::schedule).collect()
 }

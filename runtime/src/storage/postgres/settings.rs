@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use compozy_lang::settings::Database;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
 use super::super::Error;
 use super::super::row::Durability;
+use super::sql;
 use crate::clock::Clock;
 
 /// What a process wants from the database.
@@ -27,8 +28,9 @@ pub enum Role {
 #[derive(Clone)]
 pub struct Options {
     connect: PgConnectOptions,
-    /// Whether connections bring the session's settings along; some poolers refuse a connection that does.
-    brings_settings: bool,
+    /// What is known about a pooler in between; `None`: nothing.
+    pooled: Option<bool>,
+    notify: bool,
     /// What the start line says: `host=… port=… dbname=…`.
     pub location: String,
     /// What for.
@@ -45,6 +47,14 @@ pub struct Options {
     pub max_lifetime: Duration,
     /// Longest rest of a connection.
     pub max_idle_time: Duration,
+    /// Idle connections that stay.
+    pub max_idle: usize,
+    /// Between two looks at how many are idle.
+    pub idle_check: Duration,
+    /// Limit of the test of a connection that rested.
+    pub ping_timeout: Duration,
+    /// Limit of the round trip by which `/health` judges.
+    pub health_check_timeout: Duration,
     /// How long a server that cannot be reached is tried again.
     pub patience: Duration,
     /// Bring an older schema up to date. Without it an older one is refused.
@@ -68,16 +78,8 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 /// A connection that rested for longer is tried before it is used.
 const TRUSTED: Duration = Duration::from_secs(5);
 
-/// What every session is set to (cli-and-api §10). `synchronous_commit` is set by each transaction that wants less.
-const SESSION: [(&str, &str); 6] = [
-    ("search_path", "public"),
-    ("default_transaction_isolation", "read committed"),
-    ("statement_timeout", "30s"),
-    ("lock_timeout", "5s"),
-    ("idle_in_transaction_session_timeout", "10s"),
-    // Planning a statement over many tables anew costs more than any of its plans.
-    ("plan_cache_mode", "force_generic_plan"),
-];
+/// Connections beside the pool: one that listens, and one for the lease and for what must not wait behind the work.
+const ASIDE: u32 = 2;
 
 impl Options {
     /// The settings of a project.
@@ -94,7 +96,8 @@ impl Options {
         Ok(Self {
             location: format!("host={host} port={} dbname={name}", connect.get_port()),
             connect,
-            brings_settings: true,
+            pooled: asked_for_pooling(database.conn_string.as_deref().unwrap_or_default()),
+            notify: true,
             role,
             durability: database.durability.into(),
             connect_timeout: database.connect_timeout,
@@ -102,63 +105,93 @@ impl Options {
             max_connections: database.max_open_conns.max(1),
             max_lifetime: database.conn_max_lifetime,
             max_idle_time: database.conn_max_idle_time,
+            max_idle: database.max_idle_conns as usize,
+            idle_check: database.health_check_period.max(Duration::from_secs(1)),
+            ping_timeout: database.ping_timeout,
+            health_check_timeout: database.health_check_timeout,
             patience: if role == Role::Server { PATIENCE } else { SHORT_PATIENCE },
             auto_migrate: database.auto_migrate,
             clock,
         })
     }
 
+    /// Whether nodes may wake each other, `cluster.notify`. Without that nothing is taken for granted about sessions:
+    /// there may be a pooler that gives every transaction another one.
+    #[must_use]
+    pub fn notifying(self, notify: bool) -> Self {
+        Self { notify, ..self }
+    }
+
+    /// A pooler may give every transaction another session: none is set up, named in or listened on.
+    pub(super) fn is_pooled(&self) -> bool {
+        self.pooled.unwrap_or(!self.notify)
+    }
+
+    /// Whether to notify and listen.
+    pub(super) fn notifies(&self) -> bool {
+        self.notify && !self.is_pooled()
+    }
+
     fn connect_options(&self) -> PgConnectOptions {
-        if self.brings_settings { self.connect.clone().options(SESSION) } else { self.connect.clone() }
+        // Poolers refuse parameters that they do not know. No column is a floating point number.
+        let connect = self.connect.clone().extra_float_digits(None);
+        if self.is_pooled() { connect.statement_cache_capacity(0) } else { connect.options(sql::SESSION) }
     }
 
     /// One connection, without a pool.
     pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        let mut connection = tokio::time::timeout(self.connect_timeout, self.connect_options().connect())
+        tokio::time::timeout(self.connect_timeout, self.connect_options().connect())
             .await
-            .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))?;
-        if !self.brings_settings {
-            set(&mut connection).await?;
-        }
-        Ok(connection)
+            .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
     }
 
-    /// The same, with settings made after each connection: a pooler refuses those that come with it.
+    /// The same behind a pooler.
     pub(super) fn through_a_pooler(self) -> Self {
-        Self { brings_settings: false, ..self }
+        Self { pooled: Some(true), ..self }
     }
 
     /// Connections, opened as they are needed.
     pub(super) fn pool(&self) -> PgPool {
-        let brings_settings = self.brings_settings;
+        self.pool_of(self.max_connections)
+    }
+
+    /// A few more, for what must not wait until others are done with theirs.
+    pub(super) fn aside(&self) -> PgPool {
+        self.pool_of(ASIDE)
+    }
+
+    fn pool_of(&self, most: u32) -> PgPool {
+        let limit = self.ping_timeout;
         PgPoolOptions::new()
-            .after_connect(move |connection, _| {
-                Box::pin(async move { if brings_settings { Ok(()) } else { set(connection).await } })
-            })
-            .max_connections(self.max_connections)
+            .max_connections(most)
             .min_connections(0)
             .acquire_timeout(self.connect_timeout)
             .max_lifetime(Some(self.max_lifetime))
             .idle_timeout(Some(self.max_idle_time))
             .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
+            .before_acquire(move |connection, meta| {
                 // A round trip for each use would be half of what most uses take.
                 Box::pin(async move {
                     if meta.idle_for < TRUSTED {
                         return Ok(true);
                     }
-                    Ok(connection.ping().await.is_ok())
+                    Ok(tokio::time::timeout(limit, connection.ping()).await.is_ok_and(|answer| answer.is_ok()))
                 })
             })
             .connect_lazy_with(self.connect_options())
     }
 }
 
-/// Makes the session's settings on a connection.
-async fn set(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let calls: Vec<String> =
-        SESSION.iter().map(|(name, value)| format!("set_config('{name}', '{value}', false)")).collect();
-    sqlx::raw_sql(AssertSqlSafe(format!("SELECT {}", calls.join(", ")))).execute(connection).await.map(|_| ())
+/// Closes idle connections beyond `most` at each `period`, until it is aborted.
+pub(super) async fn keep_few(pool: PgPool, most: usize, period: Duration, clock: Clock) {
+    loop {
+        clock.sleep(period).await;
+        while pool.num_idle() > most
+            && let Some(connection) = pool.try_acquire()
+        {
+            let _gone_anyway = connection.close().await;
+        }
+    }
 }
 
 fn unusable(what: impl std::fmt::Display) -> Error {
@@ -173,7 +206,7 @@ fn connect_options(database: &Database) -> Result<PgConnectOptions, Error> {
         // What a URL holds is never repeated: it may be a password.
         Some(url) => {
             let ours = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
-            let read = ours.then(|| PgConnectOptions::from_str(&with_some_host(url)));
+            let read = ours.then(|| PgConnectOptions::from_str(&with_some_host(&without_ours(url))));
             read.and_then(Result::ok).ok_or_else(|| unusable("conn_string is no postgres:// URL"))?
         }
         None => PgConnectOptions::new_without_pgpass(),
@@ -229,6 +262,31 @@ fn without_socket(options: PgConnectOptions) -> PgConnectOptions {
         Some(name) => fresh.database(name),
         None => fresh,
     }
+}
+
+/// Parameters of a URL by which clients are told of a pooler in transaction mode, here as elsewhere: of Prisma, of asyncpg
+/// and sqlx, of pgx, and of JDBC. sqlx knows none of them.
+fn says_pooled(key: &str, value: &str) -> Option<bool> {
+    match key {
+        "pgbouncer" => Some(matches!(value, "true" | "1" | "yes" | "on")),
+        "statement_cache_capacity" | "statement-cache-capacity" | "statement_cache_size" => Some(value == "0"),
+        "default_query_exec_mode" => Some(!matches!(value, "cache_statement" | "cache_describe")),
+        "prepareThreshold" => Some(value == "0"),
+        _ => None,
+    }
+}
+
+/// What a URL says about a pooler; the last word counts.
+fn asked_for_pooling(url: &str) -> Option<bool> {
+    let (_, query) = url.split_once('?')?;
+    query.split('&').filter_map(|pair| pair.split_once('=')).filter_map(|(key, value)| says_pooled(key, value)).last()
+}
+
+fn without_ours(url: &str) -> Cow<'_, str> {
+    let Some((path, query)) = url.split_once('?') else { return url.into() };
+    let is_ours = |pair: &&str| pair.split_once('=').is_some_and(|(key, value)| says_pooled(key, value).is_some());
+    let rest: Vec<&str> = query.split('&').filter(|pair| !is_ours(pair)).collect();
+    if rest.is_empty() { path.into() } else { format!("{path}?{}", rest.join("&")).into() }
 }
 
 /// Which parts a URL has.

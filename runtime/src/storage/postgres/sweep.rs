@@ -15,6 +15,7 @@ use super::super::work::encode::TERMINAL;
 use super::super::work::operation::{Operation, Outcome};
 use super::super::work::sweep::{PAYLOAD_AGE, PAYLOADS, Phase, ROWS, RUNS, Removed, SPAN, Sweep, before};
 use super::error::from_sqlx;
+use super::sql;
 use super::{PgStorage, memory};
 
 /// Held by the node that removes, until its transaction ends: `SWEP` as a number.
@@ -54,7 +55,7 @@ pub(super) async fn step(
 async fn journals(storage: &PgStorage, now: Timestamp, ended: Timestamp) -> Result<Step, Error> {
     let sql = "SELECT exec_id FROM executions WHERE finished_at IS NOT NULL AND trimmed_at IS NULL \
                AND finished_at <= $1 ORDER BY finished_at LIMIT $2";
-    let query = sqlx::query_as(sql).bind(ended.0).bind(i64::from(RUNS));
+    let query = sql::query_as(sql).bind(ended.0).bind(i64::from(RUNS));
     let rows: Vec<(String,)> = query.fetch_all(&mut *storage.reader().await?).await.map_err(from_sqlx)?;
     if rows.is_empty() {
         return Ok((Swept::default(), Some(Phase::runs(0))));
@@ -87,7 +88,7 @@ async fn runs(
     let sql = "SELECT exec_id, created_at, root_exec_id = exec_id AND finished_at <= $2 FROM executions \
                WHERE status = $1 AND created_at <= $2 AND (created_at, exec_id) > ($3, $4) \
                ORDER BY created_at, exec_id LIMIT $5";
-    let query = sqlx::query_as(sql).bind(word).bind(ended.0).bind(after.0).bind(after.1.clone()).bind(i64::from(RUNS));
+    let query = sql::query_as(sql).bind(word).bind(ended.0).bind(after.0).bind(after.1.clone()).bind(i64::from(RUNS));
     let rows: Vec<(String, i64, Option<bool>)> = query.fetch_all(&mut *connection).await.map_err(from_sqlx)?;
     let ends = rows.len() < RUNS as usize;
     let (mut place, mut trees, mut runs) = (after, Vec::new(), 0);
@@ -131,7 +132,7 @@ async fn tree(connection: &mut PgConnection, root: &str, keep_last: u32) -> Resu
                WHERE l.workflow_id = e.workflow_id AND (l.created_at, l.exec_id) > (e.created_at, e.exec_id) \
                LIMIT $2) AS newer) < $2 FROM tree AS t JOIN executions AS e ON e.exec_id = t.exec_id \
                ORDER BY t.depth DESC";
-    let query = sqlx::query_as(sql).bind(root).bind(i64::from(keep_last));
+    let query = sql::query_as(sql).bind(root).bind(i64::from(keep_last));
     let rows: Vec<(String, bool)> = query.fetch_all(connection).await?;
     let stays = rows.iter().any(|(_, stays)| *stays);
     Ok((!stays).then(|| rows.into_iter().map(|(exec_id, _)| exec_id).collect()))
@@ -140,7 +141,7 @@ async fn tree(connection: &mut PgConnection, root: &str, keep_last: u32) -> Resu
 async fn payloads(storage: &PgStorage, after: String, before: Timestamp) -> Result<Step, Error> {
     let sql = "SELECT p.hash, EXISTS (SELECT 1 FROM payload_refs AS r WHERE r.hash = p.hash) FROM payloads AS p \
                WHERE p.hash > $1 ORDER BY p.hash LIMIT $2";
-    let query = sqlx::query_as(sql).bind(after.clone()).bind(i64::from(PAYLOADS));
+    let query = sql::query_as(sql).bind(after.clone()).bind(i64::from(PAYLOADS));
     let rows: Vec<(String, bool)> = query.fetch_all(&mut *storage.reader().await?).await.map_err(from_sqlx)?;
     let (mut last, mut hashes) = (after, Vec::new());
     let ends = rows.len() < PAYLOADS as usize;
@@ -200,7 +201,7 @@ impl Budget {
         if left == 0 {
             return Ok(false);
         }
-        let removed = sqlx::query(sql).bind(exec_id).bind(left).execute(connection).await?.rows_affected();
+        let removed = sql::query(sql).bind(exec_id).bind(left).execute(connection).await?.rows_affected();
         self.removed.rows += removed;
         Ok(i64::try_from(removed).unwrap_or(i64::MAX) < left)
     }
@@ -209,7 +210,7 @@ impl Budget {
 /// Removes inside a transaction. While another node does so nothing is removed here.
 pub(super) async fn run(connection: &mut PgConnection, sweep: &Sweep) -> Result<Removed, sqlx::Error> {
     let mut budget = Budget { removed: Removed::default(), since: Instant::now() };
-    let query = sqlx::query_as("SELECT pg_try_advisory_xact_lock($1)").bind(LOCK);
+    let query = sql::query_as("SELECT pg_try_advisory_xact_lock($1)").bind(LOCK);
     let (alone,): (bool,) = query.fetch_one(&mut *connection).await?;
     if !alone {
         return Ok(budget.removed);
@@ -239,7 +240,7 @@ pub(super) async fn run(connection: &mut PgConnection, sweep: &Sweep) -> Result<
                 if budget.is_spent() {
                     break;
                 }
-                let query = sqlx::query(sql).bind(hash).bind(before.0);
+                let query = sql::query(sql).bind(hash).bind(before.0);
                 budget.removed.rows += query.execute(&mut *connection).await?.rows_affected();
                 budget.removed.done += 1;
             }
@@ -257,7 +258,7 @@ async fn trim(
     now: Timestamp,
 ) -> Result<bool, sqlx::Error> {
     let sql = "SELECT last_seq, journal_from FROM executions WHERE exec_id = $1 FOR NO KEY UPDATE";
-    let found: Option<(i64, i64)> = sqlx::query_as(sql).bind(exec_id).fetch_optional(&mut *connection).await?;
+    let found: Option<(i64, i64)> = sql::query_as(sql).bind(exec_id).fetch_optional(&mut *connection).await?;
     let Some((last, from)) = found else { return Ok(true) };
     let left = budget.rows();
     if left == 0 {
@@ -265,10 +266,10 @@ async fn trim(
     }
     let to = last.min(from.saturating_add(left)).max(from);
     let sql = "DELETE FROM journal WHERE exec_id = $1 AND seq < $2";
-    budget.removed.rows += sqlx::query(sql).bind(exec_id).bind(to).execute(&mut *connection).await?.rows_affected();
+    budget.removed.rows += sql::query(sql).bind(exec_id).bind(to).execute(&mut *connection).await?.rows_affected();
     let done = to >= last;
     let sql = "UPDATE executions SET journal_from = $2, trimmed_at = $3 WHERE exec_id = $1";
-    sqlx::query(sql).bind(exec_id).bind(to).bind(done.then_some(now.0)).execute(connection).await?;
+    sql::query(sql).bind(exec_id).bind(to).bind(done.then_some(now.0)).execute(connection).await?;
     Ok(done)
 }
 
@@ -282,7 +283,7 @@ async fn remove_run(connection: &mut PgConnection, budget: &mut Budget, exec_id:
         "UPDATE executions SET journal_from = greatest(last_seq, 2) WHERE exec_id = $1",
         "DELETE FROM journal WHERE exec_id = $1",
     ] {
-        sqlx::query(sql).bind(exec_id).execute(&mut *connection).await?;
+        sql::query(sql).bind(exec_id).execute(&mut *connection).await?;
     }
     let pieces = [
         "DELETE FROM attempts WHERE (task_exec_id, attempt) IN (SELECT a.task_exec_id, a.attempt FROM steps AS s \
@@ -306,7 +307,7 @@ async fn remove_run(connection: &mut PgConnection, budget: &mut Budget, exec_id:
     let count = "UPDATE workflow_runs SET runs = runs - 1 \
                  WHERE workflow_id = (SELECT workflow_id FROM executions WHERE exec_id = $1)";
     for sql in [count, "DELETE FROM executions WHERE exec_id = $1"] {
-        sqlx::query(sql).bind(exec_id).execute(&mut *connection).await?;
+        sql::query(sql).bind(exec_id).execute(&mut *connection).await?;
     }
     budget.removed.rows += 1;
     Ok(true)
@@ -343,7 +344,7 @@ async fn remove_notes(
         if left == 0 {
             break;
         }
-        let query = sqlx::query(sql).bind(time.0).bind(left);
+        let query = sql::query(sql).bind(time.0).bind(left);
         budget.removed.rows += query.execute(&mut *connection).await?.rows_affected();
     }
     budget.removed.more = budget.is_spent();

@@ -2,10 +2,14 @@
 
 mod catalog;
 mod nodes;
+mod pooled;
+#[path = "../../../../tests/support/pooler.rs"]
+mod pooler;
 #[path = "../../../../tests/support/postgres.rs"]
 pub(crate) mod server;
 mod server_gone;
 mod spellings;
+mod wakes;
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -27,7 +31,7 @@ async fn try_open(url: &str, role: Role) -> Result<PgStorage, Error> {
     open(Options::new(&settings(url), role, Clock::system()).unwrap()).await
 }
 
-async fn opened(url: &str) -> Arc<dyn Storage> {
+pub(crate) async fn opened(url: &str) -> Arc<dyn Storage> {
     Arc::new(try_open(url, Role::Server).await.unwrap())
 }
 

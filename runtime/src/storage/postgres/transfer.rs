@@ -15,7 +15,7 @@ use super::super::work::operation::{Operation, Outcome};
 use super::PgStorage;
 use super::error::from_sqlx;
 use super::export::{self, PgSnapshot};
-use super::read::SNAPSHOT;
+use super::sql;
 
 fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
@@ -24,7 +24,7 @@ fn owned(texts: &[&str]) -> Vec<String> {
 #[async_trait]
 impl Transfer for PgStorage {
     async fn export(&self, source: Source) -> Result<Box<dyn Snapshot>, Error> {
-        let transaction = self.pool().begin_with(SNAPSHOT).await.map_err(from_sqlx)?;
+        let transaction = self.pool().begin_with(sql::SNAPSHOT).await.map_err(from_sqlx)?;
         Ok(Box::new(PgSnapshot::new(transaction, source).await?))
     }
 
@@ -33,7 +33,7 @@ impl Transfer for PgStorage {
     }
 
     async fn payloads(&self, hashes: &[&str]) -> Result<Vec<String>, Error> {
-        let query = sqlx::query("SELECT hash FROM payloads WHERE hash = ANY($1)").bind(owned(hashes));
+        let query = sql::query("SELECT hash FROM payloads WHERE hash = ANY($1)").bind(owned(hashes));
         let rows = query.fetch_all(&mut *self.reader().await?).await.map_err(from_sqlx)?;
         rows.iter().map(|row| Columns::of(row).text()).collect()
     }
@@ -41,7 +41,7 @@ impl Transfer for PgStorage {
     async fn imported_from(&self, runs: &[&str]) -> Result<HashMap<String, (String, String)>, Error> {
         let sql = "SELECT exec_id, import_id, import_hash FROM executions WHERE exec_id = ANY($1) \
                    AND import_id IS NOT NULL AND import_hash IS NOT NULL";
-        let query = sqlx::query(sql).bind(owned(runs));
+        let query = sql::query(sql).bind(owned(runs));
         let rows = query.fetch_all(&mut *self.reader().await?).await.map_err(from_sqlx)?;
         let pair = |row: &PgRow| {
             let mut columns = Columns::of(row);
@@ -53,7 +53,7 @@ impl Transfer for PgStorage {
     async fn imports(&self) -> Result<Vec<Progress>, Error> {
         let sql = "SELECT export_id, table_name, taken, skipped, sha256, written, options, state, updated_at \
                    FROM import_progress ORDER BY export_id, table_name";
-        let rows = sqlx::query(sql).fetch_all(&mut *self.reader().await?).await.map_err(from_sqlx)?;
+        let rows = sql::query(sql).fetch_all(&mut *self.reader().await?).await.map_err(from_sqlx)?;
         rows.iter().map(columns::progress).collect()
     }
 
@@ -64,7 +64,7 @@ impl Transfer for PgStorage {
         names: &[&str],
     ) -> Result<HashMap<String, Act>, Error> {
         let sql = "SELECT name, act FROM import_rows WHERE export_id = $1 AND table_name = $2 AND name = ANY($3)";
-        let query = sqlx::query(sql).bind(export_id.to_owned()).bind(table.name).bind(owned(names));
+        let query = sql::query(sql).bind(export_id.to_owned()).bind(table.name).bind(owned(names));
         let rows = query.fetch_all(&mut *self.reader().await?).await.map_err(from_sqlx)?;
         let pair = |row: &PgRow| {
             let mut columns = Columns::of(row);
@@ -82,7 +82,7 @@ impl Transfer for PgStorage {
     ) -> Result<Vec<Staged>, Error> {
         let sql = "SELECT name, position, act, content FROM import_rows WHERE export_id = $1 AND table_name = $2 \
                    AND (name, position) > ($3, $4) ORDER BY name, position LIMIT $5";
-        let query = sqlx::query(sql).bind(export_id.to_owned()).bind(table.name).bind(name.to_owned());
+        let query = sql::query(sql).bind(export_id.to_owned()).bind(table.name).bind(name.to_owned());
         let query = query.bind(position).bind(i64::from(limit));
         let rows = query.fetch_all(&mut *self.reader().await?).await.map_err(from_sqlx)?;
         let staged = |row: &PgRow| {

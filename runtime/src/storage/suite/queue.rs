@@ -117,7 +117,9 @@ async fn what_is_owned_is_claimed_anew(bench: &Bench) {
     bench.live(&other, "server", 60).await;
     assert_eq!(storage.owned(&bench.node).await.unwrap(), [run.clone()]);
     assert!(storage.owned(&other).await.unwrap().is_empty());
-    for (node, exec_id) in [(&other, &run), (&bench.node, &ended), (&bench.node, &queued), (&bench.node, &other.as_str().into())] {
+    for (node, exec_id) in
+        [(&other, &run), (&bench.node, &ended), (&bench.node, &queued), (&bench.node, &other.as_str().into())]
+    {
         assert!(storage.claim_anew(node, exec_id, now).await.unwrap().is_none(), "{exec_id}");
     }
     let again = storage.claim_anew(&bench.node, &run, now).await.unwrap().unwrap();
