@@ -9,6 +9,7 @@ mod api;
 mod bad_input;
 mod canaries;
 mod cli;
+mod cluster;
 mod conformance;
 mod control;
 mod crash;

@@ -38,3 +38,8 @@ pub(crate) fn component(name: &str) -> PathBuf {
     assert!(path.is_file(), "{} is missing: run `cargo plugins`", path.display());
     path
 }
+
+/// A number that a variable of the environment may change.
+pub(crate) fn setting(name: &str, usual: u64) -> u64 {
+    std::env::var(name).map_or(usual, |value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}

@@ -156,13 +156,17 @@ pub(crate) fn drop_database(url: &str) {
 /// Runs SQL on a connection of its own, from any thread.
 pub(crate) fn execute(url: &str, sql: String) {
     let url = url.to_owned();
-    let work = async move {
+    blocking(async move {
         let mut connection = PgConnection::connect(&url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("it runs");
         connection.close().await.expect("it closes");
-    };
+    });
+}
+
+/// The outcome of what a runtime of its own does, for any thread.
+pub(crate) fn blocking<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    std::thread::spawn(move || runtime().block_on(work)).join().expect("it ends");
+    std::thread::spawn(move || runtime().block_on(work)).join().expect("it ends")
 }
 
 /// `DATABASE_URL`.
