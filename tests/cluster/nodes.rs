@@ -45,15 +45,20 @@ struct Node {
 impl Cluster {
     /// So many nodes on the database of `url`, none of them started.
     pub(super) fn new(url: &str, lease: &str, count: usize, programs: &[Program]) -> Self {
+        Self::of(&vec![url.to_owned(); count], lease, programs)
+    }
+
+    /// A node for each URL of one database.
+    pub(super) fn of(urls: &[String], lease: &str, programs: &[Program]) -> Self {
         let effects = Effects::listen();
         let extra = program::project_file(&effects.grant()) + program::MEMORIES;
-        let node = |_| {
+        let node = |url: &String| {
             let project = Project::postgres(url, lease, &extra);
             program::furnish(&project, programs, &effects.url());
             Node { project, server: RwLock::default() }
         };
-        let nodes = (0..count).map(node).collect();
-        Self { url: url.to_owned(), effects, nodes }
+        let nodes = urls.iter().map(node).collect();
+        Self { url: urls[0].clone(), effects, nodes }
     }
 
     /// The same, all of them running.

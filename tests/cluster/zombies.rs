@@ -1,5 +1,8 @@
 //! A node that is stopped past its lease while it has runs in flight and calls open, and then goes on: others have taken
 //! its runs over, it writes nothing to them any more, and it takes part again.
+//!
+//! Who writes what is known to the database: each node logs in as a role of its own, and a trigger keeps the role of
+//! every event of a journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -35,6 +38,17 @@ tasks:
 output: {n: \"{{ .tasks.last.output.sum }}\"}
 ";
 
+/// Keeps who has written which event.
+const WITNESS: &str = "
+CREATE SCHEMA witness;
+CREATE TABLE witness.written (exec_id text NOT NULL, seq bigint NOT NULL, role text NOT NULL);
+CREATE FUNCTION witness.write() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  INSERT INTO witness.written VALUES (NEW.exec_id, NEW.seq, session_user);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER witness AFTER INSERT ON public.journal FOR EACH ROW EXECUTE FUNCTION witness.write();
+";
+
 /// When the node goes on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Moment {
@@ -48,15 +62,25 @@ enum Moment {
 fn a_node_that_was_stopped_past_its_lease_writes_nothing() {
     let programs: Vec<Program> = (0..12).map(|number| Program::random(30_000 + number)).collect();
     let url = postgres::database();
-    let cluster = Cluster::new(&url, &format!("{}ms", LEASE.as_millis()), 3, &programs);
+    let roles: Vec<String> = (0..3).map(|number| format!("zombie_{}_{number}", std::process::id())).collect();
+    let logins = roles.iter().map(|role| {
+        postgres::execute(&url, format!("CREATE ROLE {role} LOGIN SUPERUSER PASSWORD 'none'"));
+        postgres::with_user(&url, role, "none")
+    });
+    let logins: Vec<String> = logins.collect();
+    let cluster = Cluster::of(&logins, &format!("{}ms", LEASE.as_millis()), &programs);
     cluster.file("workflows/slow.yaml", &WORKFLOW.replace("URL", &cluster.effects.url()));
     (0..3).for_each(|number| cluster.start(number));
+    postgres::execute(&url, WITNESS.to_owned());
     for (moment, victim) in [(Moment::During, 0), (Moment::After, 1)] {
         let before = server_column(&url, "SELECT exec_id FROM executions").len();
-        stop_and_go_on(&cluster, &url, victim, moment, &programs);
+        stop_and_go_on(&cluster, &url, (victim, &roles[victim]), moment, &programs);
         let runs = server_column(&url, "SELECT exec_id FROM executions").len();
         assert!(runs - before >= SLOW as usize + programs.len(), "{runs} runs after {before}");
     }
+    let witnessed =
+        "SELECT exec_id || seq FROM journal LEFT JOIN witness.written USING (exec_id, seq) WHERE role IS NULL";
+    assert_eq!(server_column(&url, witnessed), Vec::<String>::new());
     let mut ended = cluster.documents(2);
     cluster.stop();
     let slow: Vec<Value> = ended.values().filter(|run| run["workflow_id"] == "slow").cloned().collect();
@@ -67,6 +91,7 @@ fn a_node_that_was_stopped_past_its_lease_writes_nothing() {
         assert_eq!((&run["status"], run["output"]["n"].as_i64()), (&json!("SUCCESS"), n), "{run:#}");
     }
     postgres::drop_database(&url);
+    roles.iter().for_each(|role| postgres::drop_role(&url, role));
 }
 
 /// Runs of which the node with this process id is the owner.
@@ -75,7 +100,7 @@ fn owned(pid: u32) -> String {
 }
 
 /// One node is stopped past its lease and goes on.
-fn stop_and_go_on(cluster: &Cluster, url: &str, victim: usize, moment: Moment, programs: &[Program]) {
+fn stop_and_go_on(cluster: &Cluster, url: &str, (victim, role): (usize, &str), moment: Moment, programs: &[Program]) {
     let start = |node: usize, workflow: &str, n: i64, key: &str| {
         cluster.start_run(node, workflow, &json!({"n": n}), key).expect("it lives")
     };
@@ -108,7 +133,8 @@ fn stop_and_go_on(cluster: &Cluster, url: &str, victim: usize, moment: Moment, p
         let under_way = format!("{UNDER_WAY} AND exec_id IN ('{}')", runs.join("', '"));
         wait::until("the end of the runs", || server_column(url, &under_way).is_empty().then_some(()));
     }
-    let written = written_by(url, &node, &runs);
+    let written = written_by(url, role, &runs);
+    assert!(written.len() >= runs.len(), "it wrote before");
     let recorded = recorded(cluster);
     let going_on = server_column(url, UNDER_WAY).len();
     assert!(moment == Moment::After || going_on > left.len(), "{going_on} runs go on");
@@ -118,19 +144,16 @@ fn stop_and_go_on(cluster: &Cluster, url: &str, victim: usize, moment: Moment, p
         "SELECT node_id FROM nodes WHERE pid = {pid} AND lease_until > extract(epoch FROM clock_timestamp()) * 1000000"
     );
     wait::until("a new lease", || (!server_column(url, &alive).is_empty()).then_some(()));
-    let again: Vec<String> = (0..4).map(|n| start(victim, "slow", n, &format!("{moment:?}-again-{n}"))).collect();
-    for exec_id in &again {
-        let at = cluster.with(victim, |server| server.wait_run(exec_id));
-        assert_eq!(at["status"], "SUCCESS", "{at:#}");
-    }
-    let here = format!(
-        "SELECT a.task_exec_id FROM attempts AS a JOIN steps USING (task_exec_id) JOIN nodes ON node_id = a.node \
-         WHERE pid = {pid} AND exec_id IN ('{}')",
-        again.join("', '")
-    );
-    assert!(!server_column(url, &here).is_empty(), "it does nothing any more");
+    let mut again = 0;
+    wait::until("something that it does", || {
+        again += 1;
+        let exec_id = start(victim, "slow", again, &format!("{moment:?}-again-{again}"));
+        let run = cluster.with(victim, |server| server.wait_run(&exec_id));
+        assert_eq!(run["status"], "SUCCESS", "{run:#}");
+        (!written_by(url, role, &[exec_id]).is_empty()).then_some(())
+    });
     cluster.wait_all();
-    assert_eq!(written_by(url, &node, &runs), written, "it wrote to runs that were no longer its own");
+    assert_eq!(written_by(url, role, &runs), written, "it wrote to runs that were no longer its own");
     for (key, count) in recorded {
         // A call that was open may have gone out late; nothing that was recorded was called anew.
         let most = count + u32::from(open.contains(&key));
@@ -140,16 +163,11 @@ fn stop_and_go_on(cluster: &Cluster, url: &str, victim: usize, moment: Moment, p
     println!("{moment:?}: {} runs with {} open steps taken over after {took:?}", runs.len(), open.len());
 }
 
-/// What a node has recorded of these runs: attempts with their epochs.
-fn written_by(url: &str, node: &str, runs: &[String]) -> Vec<String> {
+/// The events of these runs that a role has written.
+fn written_by(url: &str, role: &str, runs: &[String]) -> Vec<String> {
     let runs = runs.join("', '");
-    server_column(
-        url,
-        &format!(
-            "SELECT a.task_exec_id || ' ' || a.attempt || ' ' || a.epoch || ' ' || a.outcome FROM attempts AS a \
-             JOIN steps USING (task_exec_id) WHERE node = '{node}' AND exec_id IN ('{runs}') ORDER BY 1"
-        ),
-    )
+    let who = format!("role = '{role}' AND exec_id IN ('{runs}')");
+    server_column(url, &format!("SELECT exec_id || ' ' || seq FROM witness.written WHERE {who} ORDER BY exec_id, seq"))
 }
 
 /// The keys of recorded steps with the effects they have had so far.

@@ -153,6 +153,18 @@ pub(crate) fn drop_database(url: &str) {
     execute(&with_name(url, "postgres"), format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
 }
 
+/// The same database for another user.
+pub(crate) fn with_user(url: &str, user: &str, password: &str) -> String {
+    let (scheme, rest) = url.split_once("://").expect("a URL");
+    let server = rest.split_once('@').map_or(rest, |(_, server)| server);
+    format!("{scheme}://{user}:{password}@{server}")
+}
+
+/// Removes a role whose database is gone.
+pub(crate) fn drop_role(url: &str, role: &str) {
+    execute(&with_name(url, "postgres"), format!("DROP ROLE {role}"));
+}
+
 /// Runs SQL on a connection of its own, from any thread.
 pub(crate) fn execute(url: &str, sql: String) {
     let url = url.to_owned();
