@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -53,6 +53,7 @@ fn the_database_goes_away_while_runs_go_on() {
         cluster: &cluster,
         runs,
         next: AtomicU64::new(0),
+        all_struck: AtomicBool::new(false),
         done: AtomicUsize::new(0),
         acknowledged: Mutex::default(),
         repeated: AtomicU64::new(0),
@@ -66,13 +67,14 @@ fn the_database_goes_away_while_runs_go_on() {
             scope.spawn(move || clients.start_runs(Random::new(seed * 1_000 + client)));
         }
         let mut random = Random::new(seed);
-        // Each of them at least once, and again until all is started.
-        let mut order = [Blow::Terminate, Blow::Restart, Blow::Exhaust, Blow::Crash].into_iter().cycle();
+        // Each of them at least once, while runs are started, and again until all are.
+        let mut order = [Blow::Crash, Blow::Terminate, Blow::Restart, Blow::Exhaust].into_iter().cycle();
         while clients.done.load(Ordering::SeqCst) < CLIENTS as usize || blows.len() < 4 {
             std::thread::sleep(Duration::from_millis(random.between(300, 1_200)));
             let blow = order.next().expect("endless");
             blow.strike(&server, &url);
             *blows.entry(blow).or_default() += 1;
+            clients.all_struck.store(blows.len() == 4, Ordering::SeqCst);
             ledger
                 .acknowledged
                 .extend(clients.acknowledged.lock().unwrap().values().map(|exec_id| (exec_id.clone(), 0)));
@@ -86,7 +88,8 @@ fn the_database_goes_away_while_runs_go_on() {
     cluster.stop();
     ledger.check(cluster.project(), &cluster.effects);
     let counts: Vec<u32> = cluster.effects.counts().values().map(|lives| lives.values().sum()).collect();
-    assert_eq!(counts.len() as u64, runs, "an effect of each run");
+    let runs = clients.acknowledged.lock().unwrap().len();
+    assert_eq!(counts.len(), runs, "an effect of each run");
     println!(
         "{runs} runs started in {started:.1?} and ended after {took:.1?}, {blows:?}, {} starts asked again, \
          {} effects again",
@@ -130,10 +133,13 @@ fn terminate(url: &str, most: usize) {
 /// Those who start runs.
 struct Clients<'a> {
     cluster: &'a Cluster,
+    /// How many at least.
     runs: u64,
     next: AtomicU64,
+    /// Everything has happened to the database.
+    all_struck: AtomicBool,
     done: AtomicUsize,
-    /// Runs by their number, which is their key and their input.
+    /// Runs by number, which is their key and their input.
     acknowledged: Mutex<BTreeMap<u64, String>>,
     repeated: AtomicU64,
 }
@@ -142,7 +148,7 @@ impl Clients<'_> {
     fn start_runs(&self, mut random: Random) {
         loop {
             let number = self.next.fetch_add(1, Ordering::SeqCst);
-            if number >= self.runs {
+            if number >= self.runs && self.all_struck.load(Ordering::SeqCst) {
                 break;
             }
             let exec_id = self.start_run(number, &mut random);
@@ -171,7 +177,8 @@ impl Clients<'_> {
     fn check(&self, url: &str) {
         let acknowledged = self.acknowledged.lock().unwrap();
         let ids: BTreeSet<&String> = acknowledged.values().collect();
-        assert_eq!((acknowledged.len() as u64, ids.len() as u64), (self.runs, self.runs), "two keys have one run");
+        assert!(acknowledged.len() as u64 >= self.runs);
+        assert_eq!(acknowledged.len(), ids.len(), "two keys have one run");
         let mut random = Random::new(7);
         for (number, exec_id) in acknowledged.iter().step_by(50) {
             assert_eq!(self.start_run(*number, &mut random), *exec_id, "key-{number} is one run");
