@@ -163,6 +163,18 @@ pub(crate) fn database() -> String {
     with_name(&base, &name)
 }
 
+/// The parts of a URL as the examples name them: `DB_HOST` and its kin.
+pub(crate) fn variables(url: &str) -> Vec<(String, String)> {
+    let (_, rest) = url.split_once("://").expect("a URL");
+    let (server, name) = rest.split_once('/').expect("a database");
+    let (user, server) = server.split_once('@').expect("a user");
+    let (user, password) = user.split_once(':').unwrap_or((user, "none"));
+    let (host, port) = server.split_once(':').unwrap_or((server, "5432"));
+    let name = name.split('?').next().unwrap_or_default();
+    let variables = [("HOST", host), ("PORT", port), ("USER", user), ("PASSWORD", password), ("NAME", name)];
+    variables.map(|(variable, value)| (format!("DB_{variable}"), value.to_owned())).into()
+}
+
 /// Removes a database that [`database`] has made.
 pub(crate) fn drop_database(url: &str) {
     let name = url.split('?').next().and_then(|path| path.rsplit('/').next()).expect("a name");
