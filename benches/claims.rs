@@ -63,7 +63,7 @@ async fn starts_of(address: &str, url: &str, starts: u32, pause: Duration) -> Re
     for number in 0..starts {
         connection.send("POST", "/api/v0/workflows/one/executions", "{}").await?.expect(202)?;
         // Never in step with whoever looks at fixed times.
-        tokio::time::sleep(pause.mul_f64(0.5 + f64::from(number * 37 % 100) / 100.0)).await;
+        crate::pause(pause.mul_f64(0.5 + f64::from(number * 37 % 100) / 100.0)).await;
     }
     let mut database = database::connect(url).await?;
     let ended = "SELECT count(*) FROM executions WHERE workflow_id = 'one' AND status = 'SUCCESS'";
@@ -71,7 +71,7 @@ async fn starts_of(address: &str, url: &str, starts: u32, pause: Duration) -> Re
     while database::numbers(&mut database, ended).await?.first() != Some(&i64::from(starts)) {
         patience -= 1;
         ensure!(patience > 0, "see the end of {starts} runs");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        crate::pause(Duration::from_millis(20)).await;
     }
     let waited = "SELECT started_at - created_at FROM executions WHERE workflow_id = 'one'";
     let mut sample = Sample::default();

@@ -12,7 +12,7 @@ use crate::machine;
 
 // How tests start one. It panics where a test would end.
 #[path = "../tests/support/postgres.rs"]
-#[expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "shared with tests")]
+#[expect(clippy::expect_used, clippy::panic, reason = "shared with tests")]
 mod server;
 
 /// Connections of the largest comparison, of three nodes, and some to look with.

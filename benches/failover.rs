@@ -87,6 +87,6 @@ async fn go_on(url: &str, runs: &[String], killed: u64) -> Result<Sample> {
             return Ok(sample);
         }
         ensure!(begun.elapsed() < LEASE * 10, "see {} of {} runs go on", runs.len() - waited.len(), runs.len());
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        crate::pause(Duration::from_millis(50)).await;
     }
 }

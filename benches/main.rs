@@ -100,3 +100,8 @@ fn run(names: &[String]) -> Result<()> {
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("make a runtime")
 }
+
+/// Lets so much time pass.
+async fn pause(span: std::time::Duration) {
+    tokio::time::sleep_until(tokio::time::Instant::now() + span).await;
+}

@@ -76,9 +76,9 @@ async fn count(addresses: &[String], url: &str, flight: usize, span: Duration) -
         .zip(addresses.iter().cycle())
         .map(|(_, address)| tokio::spawn(lane(address.clone(), Arc::clone(&enough))))
         .collect();
-    tokio::time::sleep(WARM).await;
+    crate::pause(WARM).await;
     let begun = process::unix_microseconds()?;
-    tokio::time::sleep(span).await;
+    crate::pause(span).await;
     let ended = process::unix_microseconds()?;
     enough.store(true, Ordering::Relaxed);
     for lane in lanes {
