@@ -68,6 +68,10 @@ fn wrong_yaml() {
         ("yaml_unknown_key", "databse:\n  driver: sqlite\nserver: {prot: 80}\n"),
         ("yaml_duplicate_key", "database:\n  driver: sqlite\n  path: ./a.db\n  path: ./b.db\n"),
         ("yaml_wrong_type", "server: {port: eighty}\ndatabase: {driver: oracle}\n"),
+        (
+            "yaml_permissions",
+            "plugins: [{id: p, source: 'builtin:llm-mock', kind: llm, permissions: {http: ['api.test/v1', 'a@b.test']}}]\n",
+        ),
         ("yaml_bare_template", "name: {{ .project.name }}\n"),
         ("yaml_two_documents", "name: a\n---\nname: b\n"),
         ("yaml_pgvector", "database: {driver: sqlite}\nknowledge: {vector_dbs: [{id: main, provider: pgvector}]}\n"),

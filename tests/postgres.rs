@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::readme::{Terminal, Typed};
-use crate::support::{Project, Server, postgres, wait};
+use crate::support::{Project, Server, pooler::Pooler, postgres, wait};
 
 const HOLD: &str = "id: hold\ntasks:\n  - {id: paid, type: wait, wait_for: paid, timeout: 1h}\n";
 const SLOW: &str = "id: slow
@@ -91,6 +91,65 @@ fn one_server_goes_on_with_what_another_one_left() {
     assert!(two.post(&path, &json!({"signal_name": "paid", "payload": {}})).status < 300);
     assert_eq!(status(&ended(&two, &held)), "SUCCESS");
     two.stop();
+    let sound = second.compozy(&["doctor", "--deep", "-o", "json"]).ok();
+    assert!(sound.stdout.contains("all hold"), "{sound}");
+    postgres::drop_database(&url);
+}
+
+/// Renewals that do not come through for longer than the lease: the server drops its runs and says so, and takes them up
+/// under a new epoch.
+#[test]
+fn a_server_that_cannot_renew_its_lease_drops_its_runs() {
+    let url = postgres::database();
+    let project = project(&url);
+    let server = project.start();
+    let runs: Vec<String> = (0..4).map(|_| server.start_run("slow", json!({}))).collect();
+    let lock = "BEGIN; LOCK TABLE nodes IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(4); COMMIT";
+    let (locked, held) = (url.clone(), std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true)));
+    let until = std::sync::Arc::clone(&held);
+    let blocker = std::thread::spawn(move || {
+        postgres::execute(&locked, lock.into());
+        until.store(false, std::sync::atomic::Ordering::SeqCst);
+    });
+    let mut lost = false;
+    while held.load(std::sync::atomic::Ordering::SeqCst) {
+        lost |= server.get("/health").json()["data"]["cluster"]["lease_ok"] == false;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    blocker.join().expect("it unlocks");
+    assert!(lost, "/health says so");
+    for exec_id in &runs {
+        assert_eq!(status(&ended(&server, exec_id)), "SUCCESS");
+    }
+    assert!(postgres::asks(&url, "SELECT bool_and(epoch > 1) FROM executions"), "taken up under a new epoch");
+    assert_eq!(server.stop().code, 0);
+    let sound = project.compozy(&["doctor", "--deep", "-o", "json"]).ok();
+    assert!(sound.stdout.contains("all hold"), "{sound}");
+    postgres::drop_database(&url);
+}
+
+/// Two servers on four sessions that every transaction shares, one of them killed.
+#[test]
+fn servers_behind_a_pooler_in_transaction_mode() {
+    let url = postgres::database();
+    let pooler = Pooler::start(&url, 4);
+    let [first, second] = [(); 2].map(|()| {
+        let mut project = project(&pooler.url());
+        let settings = "name: p\ndatabase: {conn_string: \"${DATABASE_OF_THE_TEST}\"}\n";
+        let settings = format!("{settings}cluster: {{lease: 2s, notify: false}}\n");
+        project.file("compozy.yaml", format!("{settings}llm: {{providers: [{{id: mock, type: mock}}]}}\n"));
+        project
+    });
+    let (one, two) = (first.start(), second.start());
+    let runs: Vec<String> = (0..8).map(|_| one.start_run("slow", json!({}))).collect();
+    let held = one.start_run("hold", json!({}));
+    wait::until("the wait", || (status(&two.run(&held)) == "WAITING").then_some(()));
+    one.kill();
+    second.compozy(&["signal", "send", &held, "paid", "--payload", "1"]).ok();
+    for exec_id in runs.iter().chain([&held]) {
+        assert_eq!(status(&ended(&two, exec_id)), "SUCCESS");
+    }
+    assert_eq!(two.stop().code, 0);
     let sound = second.compozy(&["doctor", "--deep", "-o", "json"]).ok();
     assert!(sound.stdout.contains("all hold"), "{sound}");
     postgres::drop_database(&url);

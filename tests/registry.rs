@@ -219,6 +219,8 @@ fn registries_that_lie() {
         (Lie::Circle, 7, ["registry_unreachable", "more than 5 redirects"]),
         (Lie::Redirect("ftp://127.0.0.1".to_owned()), 7, ["registry_unreachable", "which is not https"]),
         (Lie::Redirect("http://127.0.0.1:9".to_owned()), 7, ["registry_unreachable", "refused"]),
+        (Lie::Redirect("http://192.0.2.1".to_owned()), 7, ["registry_unreachable", "which is not https"]),
+        (Lie::TokensFrom("http://192.0.2.1/token".to_owned()), 7, ["registry_unreachable", "which is not https"]),
         (Lie::TokensFrom("file:///etc/passwd".to_owned()), 7, ["registry_unreachable", "which is not https"]),
         (Lie::TokensFrom("nowhere".to_owned()), 7, ["registry_unreachable", "no address"]),
     ] {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::database::Snapshot;
 use crate::support::effects::Effects;
+use crate::support::oracle::{self, Expected};
+use crate::support::program::{self, Program};
 use crate::support::{Project, Server, wait};
 
 /// Which starts were acknowledged, and which steps were seen recorded with how many effects.
@@ -18,13 +19,9 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Compares a database whose process has just died with what the outside knows.
+    /// Compares a database whose process has just died with what the outside knows. On PostgreSQL others may live.
     pub(crate) fn check(&mut self, project: &Project, effects: &Effects) {
-        if !project.database().exists() {
-            assert!(self.acknowledged.is_empty(), "a start was acknowledged without a database");
-            return;
-        }
-        let snapshot = Snapshot::of(&project.database());
+        let snapshot = project.snapshot();
         assert_eq!(snapshot.violations, Vec::<String>::new());
         for exec_id in self.acknowledged.keys() {
             assert!(snapshot.runs.contains_key(exec_id), "the start of {exec_id} was acknowledged and is lost");
@@ -61,6 +58,47 @@ pub(crate) fn start(server: &Server, workflow: &str, input: &Value, key: &str) -
     let response = server.try_send("POST", &path, &[("idempotency-key", key)], Some(&json!({"input": input}))).ok()?;
     assert_eq!(response.status, 202, "{}", response.text());
     Some(response.data()["exec_id"].as_str().expect("exec_id").to_owned())
+}
+
+/// Every run that has ended gives what the oracle knows, with its effects and no more sub-runs than it asked for.
+pub(crate) fn check_ends(ended: &BTreeMap<String, Value>, programs: &[Program], effects: &Effects) {
+    for (exec_id, run) in ended {
+        if run["workflow_id"] == program::SUB {
+            check_sub_run(exec_id, run, ended, effects);
+            continue;
+        }
+        check_result(exec_id, run, programs, effects);
+        let expected = programs.iter().find(|program| run["workflow_id"] == program.id.as_str()).map(oracle::sub_runs);
+        let started = ended.values().filter(|sub| sub["parent_exec_id"] == exec_id.as_str()).count();
+        assert_eq!(Some(started), expected, "sub-runs of {exec_id}: {run:#}");
+    }
+}
+
+/// A sub-run gives what it was asked for, and somebody asked for it.
+fn check_sub_run(exec_id: &str, run: &Value, all: &BTreeMap<String, Value>, effects: &Effects) {
+    assert!(run["parent_exec_id"].as_str().is_some_and(|parent| all.contains_key(parent)), "{run:#}");
+    let n = run["input"]["n"].as_i64().zip(run["input"]["add"].as_i64()).map(|(n, add)| n + add);
+    assert_eq!((&run["status"], run["output"]["n"].as_i64()), (&json!("SUCCESS"), n), "{run:#}");
+    assert!(effects.count(&format!("{exec_id}:trace:1")) >= 1, "the effect of {exec_id} never happened");
+}
+
+/// A run of one of `programs` gives what the oracle knows, and its effects have happened.
+pub(crate) fn check_result(exec_id: &str, run: &Value, programs: &[Program], effects: &Effects) {
+    let workflow = run["workflow_id"].as_str().expect("workflow_id");
+    let program = programs.iter().find(|program| program.id == workflow).expect("a known program");
+    match oracle::result(program) {
+        Expected::Success(number) => {
+            assert_eq!(
+                (&run["status"], &run["output"]),
+                (&json!("SUCCESS"), &json!({"n": number})),
+                "{program:?} {run:#}"
+            );
+        }
+        Expected::Failed => assert_eq!(run["status"], "FAILED", "{program:?} {run:#}"),
+    }
+    for key in oracle::effects(program, exec_id) {
+        assert!(effects.count(&key) >= 1, "the effect {key} never happened");
+    }
 }
 
 /// Ids of runs that have not ended, at most 500; `None` if the server is dead.

@@ -2,6 +2,9 @@
 //!
 //! A life of the server first ends what the last one left behind and then begins the run that it dies with, so that one
 //! start of a process serves one point. `COMPOZY_TEST_CASE=signals` looks at one case only.
+//!
+//! On PostgreSQL a new process waits for the lease of the dead one, so lives there are longer: each case dies at some of
+//! its commits, other ones than its neighbours, and begins its next run at once. `COMPOZY_TEST_EVERY=1` takes them all.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +13,7 @@ use serde_json::{Value, json};
 use super::cases::{self, Case};
 use super::ledger::{self, Ledger};
 use crate::support::effects::Effects;
-use crate::support::{Project, Server, program, wait};
+use crate::support::{Project, Server, postgres, program, setting, wait};
 
 /// More commits than any case has.
 const MOST: usize = 100;
@@ -32,10 +35,21 @@ struct Bench {
     ledger: Ledger,
 }
 
+/// Where a case keeps its runs.
+#[derive(Debug, Clone, Copy)]
+enum Store {
+    Sqlite,
+    Postgres,
+}
+
 impl Bench {
-    fn new(case: &Case) -> Self {
+    fn new(case: &Case, store: Store) -> Self {
         let effects = Effects::listen();
-        let project = Project::sqlite(&(program::project_file(&effects.grant()) + MEMORY));
+        let extra = program::project_file(&effects.grant()) + MEMORY;
+        let project = match store {
+            Store::Sqlite => Project::sqlite(&extra),
+            Store::Postgres => Project::postgres(&postgres::database(), "1s", &extra),
+        };
         project.component("guests/zoo");
         let started = case.starts.iter().map(|started| (started.id, started.workflow));
         for (id, workflow) in started.chain([(case.id, case.workflow)]) {
@@ -142,7 +156,7 @@ impl Bench {
 
 /// The process ends at commit 1, 2, … of a run until there are no more.
 fn dies_at_every_commit(case: &Case, side: &str) {
-    let mut bench = Bench::new(case);
+    let mut bench = Bench::new(case, Store::Sqlite);
     for number in 1..MOST {
         let mut server = bench.live(&format!("{side}:run:{number}"));
         bench.settle(&mut server);
@@ -169,9 +183,43 @@ fn dies_at_every_commit(case: &Case, side: &str) {
     panic!("{} never ended without a crash", case.id);
 }
 
+/// Commits of a run on PostgreSQL that are tried, counted from its start: what follows is claims and renewals.
+const TRIED: usize = 22;
+
+/// On PostgreSQL: processes end at commits of a run, each at another one, and at last one lives on. Says how many
+/// died.
+fn dies_at_some_commits(case: &Case, index: usize, every: usize) -> usize {
+    let mut bench = Bench::new(case, Store::Postgres);
+    let mut deaths = 0;
+    for number in (1 + index % every..TRIED).step_by(every) {
+        let side = if (index + number / every).is_multiple_of(2) { "before" } else { "after" };
+        let mut server = bench.live(&format!("{side}:run:{number}"));
+        bench.start(&server, number);
+        bench.settle(&mut server);
+        if !server.has_ended() {
+            std::thread::sleep(DEATH);
+        }
+        if server.has_ended() {
+            let output = server.finish();
+            assert_eq!(output.code, 134, "it aborts, nothing else: {output}");
+            deaths += 1;
+        } else {
+            server.kill();
+        }
+        bench.inspect();
+    }
+    let mut server = bench.project.start();
+    bench.settle(&mut server);
+    let documents = ledger::wait_all(&server);
+    assert_eq!(server.stop().code, 0);
+    bench.inspect();
+    bench.check(&documents);
+    deaths
+}
+
 /// One process, and of its n-th run the n-th commit succeeds without anyone being told.
-fn loses_the_answer_to_every_commit(case: &Case) {
-    let mut bench = Bench::new(case);
+fn loses_the_answer_to_every_commit(case: &Case, store: Store) {
+    let mut bench = Bench::new(case, store);
     let mut server = bench.live("unknown:run:each");
     for number in 1..MOST {
         bench.start(&server, number);
@@ -192,16 +240,18 @@ fn loses_the_answer_to_every_commit(case: &Case) {
 }
 
 /// Four at a time: a life mostly waits.
-fn at_every_commit(case: impl Fn(&Case) + Sync) {
+fn at_every_commit(case: impl Fn(&Case, usize) + Sync) {
     let all: Vec<&Case> = cases::all().collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let only = std::env::var("COMPOZY_TEST_CASE").ok();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                while let Some(chosen) = all.get(next.fetch_add(1, std::sync::atomic::Ordering::SeqCst)) {
+                loop {
+                    let index = next.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    let Some(chosen) = all.get(index) else { return };
                     if only.as_deref().is_none_or(|only| only == chosen.id) {
-                        case(chosen);
+                        case(chosen, index);
                     }
                 }
             });
@@ -211,15 +261,32 @@ fn at_every_commit(case: impl Fn(&Case) + Sync) {
 
 #[test]
 fn every_case_dies_before_every_commit() {
-    at_every_commit(|case| dies_at_every_commit(case, "before"));
+    at_every_commit(|case, _| dies_at_every_commit(case, "before"));
 }
 
 #[test]
 fn every_case_dies_after_every_commit() {
-    at_every_commit(|case| dies_at_every_commit(case, "after"));
+    at_every_commit(|case, _| dies_at_every_commit(case, "after"));
 }
 
 #[test]
 fn every_case_loses_the_answer_to_every_commit() {
-    at_every_commit(loses_the_answer_to_every_commit);
+    at_every_commit(|case, _| loses_the_answer_to_every_commit(case, Store::Sqlite));
+}
+
+#[test]
+fn every_case_dies_at_commits_on_postgres() {
+    let every = usize::try_from(setting("COMPOZY_TEST_EVERY", 7)).expect("small");
+    let deaths = std::sync::atomic::AtomicUsize::new(0);
+    at_every_commit(|case, index| {
+        deaths.fetch_add(dies_at_some_commits(case, index, every), std::sync::atomic::Ordering::SeqCst);
+    });
+    let (deaths, cases) = (deaths.into_inner(), cases::all().count());
+    println!("{deaths} deaths of {cases} cases");
+    assert!(deaths >= cases || std::env::var("COMPOZY_TEST_CASE").is_ok(), "COMPOZY_CRASH_POINT does nothing here");
+}
+
+#[test]
+fn every_case_loses_the_answer_to_every_commit_on_postgres() {
+    at_every_commit(|case, _| loses_the_answer_to_every_commit(case, Store::Postgres));
 }

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::kills::{check_result, project_of, start};
-use super::ledger::{Ledger, check_effects, doctor, wait_all};
+use super::kills::{project_of, start};
+use super::ledger::{Ledger, check_effects, check_result, doctor, wait_all};
 use crate::support::database::Snapshot;
 use crate::support::effects::Effects;
 use crate::support::program::{self, Program};

@@ -1,4 +1,4 @@
-//! Looks into a database whose process is dead, through a copy, and checks what must hold at every commit boundary.
+//! Looks into a database, a SQLite file through a copy while no process has it open, and checks what must hold at every commit boundary.
 //!
 //! It knows the tables only by their documented columns (cli-and-api §9.1) and shares no code with `doctor --deep`, so
 //! that each can catch the other being wrong.
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor as _, PgConnection, Row, SqliteConnection};
 
 /// What a database held.
 #[derive(Debug, Default)]
@@ -77,7 +77,21 @@ const RULES: &[(&str, &str)] = &[
         // The key of an event concerns no single run.
         "SELECT exec_id FROM (SELECT exec_id FROM steps UNION SELECT exec_id FROM journal UNION SELECT exec_id FROM timers
          UNION SELECT exec_id FROM ready UNION SELECT exec_id FROM idempotency_keys WHERE exec_id <> '')
-         WHERE exec_id NOT IN (SELECT exec_id FROM executions)",
+         AS named WHERE exec_id NOT IN (SELECT exec_id FROM executions)",
+    ),
+    (
+        "an epoch of a run is one node's",
+        "SELECT s.exec_id || ' ' || a.epoch FROM attempts a JOIN steps s USING (task_exec_id)
+         GROUP BY s.exec_id, a.epoch HAVING count(DISTINCT a.node) > 1
+         UNION ALL SELECT s.exec_id || ' ' || a.epoch FROM attempts a JOIN steps s USING (task_exec_id)
+         JOIN executions e USING (exec_id) WHERE a.epoch > e.epoch",
+    ),
+    (
+        "whoever lost a run writes nothing to it any more: in the order of the journal epochs only grow",
+        "SELECT exec_id || ' ' || result_seq FROM (SELECT s.exec_id, s.result_seq, a.epoch,
+         max(a.epoch) OVER (PARTITION BY s.exec_id ORDER BY s.result_seq) AS latest FROM steps s
+         JOIN attempts a ON a.task_exec_id = s.task_exec_id AND a.attempt = s.attempt
+         WHERE s.result_seq IS NOT NULL) AS recorded WHERE epoch < latest",
     ),
 ];
 
@@ -100,9 +114,69 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// Looks into a database of a PostgreSQL server, at one moment, whoever else writes.
+    pub(crate) fn of_server(url: &str) -> Self {
+        let url = url.to_owned();
+        super::postgres::blocking(async move {
+            let mut connection = PgConnection::connect(&url).await.expect("connect");
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.expect("a transaction");
+            let snapshot = read_server(&mut connection).await.expect("read");
+            connection.close().await.expect("close");
+            snapshot
+        })
+    }
+}
+
+/// What a query of one column of texts gives on a PostgreSQL server.
+pub(crate) fn server_column(url: &str, query: &str) -> Vec<String> {
+    let (url, query) = (url.to_owned(), query.to_owned());
+    super::postgres::blocking(async move {
+        let mut connection = PgConnection::connect(&url).await.expect("connect");
+        let texts = server_texts(&mut connection, &query).await.expect("read");
+        connection.close().await.expect("close");
+        texts
+    })
+}
+
+async fn read_server(connection: &mut PgConnection) -> Result<Snapshot, sqlx::Error> {
+    let mut snapshot = Snapshot::default();
+    let made = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'executions'";
+    if server_texts(connection, made).await?.is_empty() {
+        return Ok(snapshot);
+    }
+    for row in sqlx::query("SELECT exec_id, status FROM executions").fetch_all(&mut *connection).await? {
+        snapshot.runs.insert(row.get(0), row.get(1));
+    }
+    snapshot.recorded = server_texts(connection, &recorded()).await?.into_iter().collect();
+    for (rule, query) in RULES {
+        let query = query.replace("{terminal}", TERMINAL);
+        let query = FIELDS.iter().fold(query, |query, (ours, theirs)| query.replace(ours, theirs));
+        for row in server_texts(connection, &query).await? {
+            snapshot.violations.push(format!("{rule}: {row}"));
+        }
+    }
+    Ok(snapshot)
+}
+
+/// How PostgreSQL spells what the rules read of a document.
+const FIELDS: [(&str, &str); 2] = [
+    ("json_extract(data, '$.step_key')", "(data::json ->> 'step_key')"),
+    ("json_extract(data, '$.status')", "(data::json ->> 'status')"),
+];
+
+async fn server_texts(connection: &mut PgConnection, query: &str) -> Result<Vec<String>, sqlx::Error> {
+    let rows = sqlx::query(AssertSqlSafe(query)).fetch_all(connection).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// The keys of all recorded steps.
+fn recorded() -> String {
+    format!("SELECT exec_id || ':' || replace(step_key, '#', ':') FROM steps WHERE status IN {TERMINAL}")
+}
+
 /// Executes one statement on a database file, which is made if there is none; others may have it open.
 pub(crate) fn execute(database: &Path, statement: &str) {
-    use sqlx::Executor;
     std::fs::create_dir_all(database.parent().expect("a parent")).expect("a folder");
     let options = SqliteConnectOptions::new().filename(database).create_if_missing(true);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -125,8 +199,7 @@ async fn read(connection: &mut SqliteConnection) -> Result<Snapshot, sqlx::Error
     for row in sqlx::query("SELECT exec_id, status FROM executions").fetch_all(&mut *connection).await? {
         snapshot.runs.insert(row.get(0), row.get(1));
     }
-    let steps = format!("SELECT exec_id || ':' || replace(step_key, '#', ':') FROM steps WHERE status IN {TERMINAL}");
-    snapshot.recorded = texts(connection, &steps).await?.into_iter().collect();
+    snapshot.recorded = texts(connection, &recorded()).await?.into_iter().collect();
     for (rule, query) in RULES {
         for row in texts(connection, &query.replace("{terminal}", TERMINAL)).await? {
             snapshot.violations.push(format!("{rule}: {row}"));

@@ -10,6 +10,7 @@ pub(crate) mod http;
 pub(crate) mod listener;
 pub(crate) mod model_server;
 pub(crate) mod oracle;
+pub(crate) mod pooler;
 pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod project;
@@ -37,4 +38,9 @@ pub(crate) fn component(name: &str) -> PathBuf {
     let path = root().join("plugins/target/components").join(format!("{name}.wasm"));
     assert!(path.is_file(), "{} is missing: run `cargo plugins`", path.display());
     path
+}
+
+/// A number that a variable of the environment may change.
+pub(crate) fn setting(name: &str, usual: u64) -> u64 {
+    std::env::var(name).map_or(usual, |value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }

@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use super::Project;
 use super::random::Random;
 
 /// What a step does with the number it gets.
@@ -77,6 +78,18 @@ pub(crate) fn project_file(grant: &str) -> String {
          tools:\n  - {{id: add, plugin: zoo, function: add}}\n  - {{id: fail, plugin: zoo, function: fail}}\n  \
          - {{id: effect, plugin: zoo, function: effect}}\n  - {{id: nap, plugin: zoo, function: sleep}}\n"
     )
+}
+
+/// The memory that [`Step::Memory`] writes to, for the project file.
+pub(crate) const MEMORIES: &str = "memories: [{id: log}]\n";
+
+/// Puts the zoo and the workflow files of `programs` into a project. Effects are posted to `url`.
+pub(crate) fn furnish(project: &Project, programs: &[Program], url: &str) {
+    project.component("guests/zoo");
+    project.file(&format!("workflows/{SUB}.yaml"), sub_workflow(url));
+    for program in programs {
+        project.file(&format!("workflows/{}.yaml", program.id), program.workflow(url));
+    }
 }
 
 /// Id of the workflow that [`Step::SubRun`] runs.

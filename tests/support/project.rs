@@ -7,6 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::command::{self, Output, Running};
+use super::database::Snapshot;
 use super::server::Server;
 
 /// A project folder with its environment; removed at the end of the test.
@@ -14,6 +15,8 @@ use super::server::Server;
 pub(crate) struct Project {
     folder: TempDir,
     environment: Vec<(String, String)>,
+    /// URL of its PostgreSQL database.
+    url: Option<String>,
 }
 
 impl Project {
@@ -22,7 +25,7 @@ impl Project {
         let folder = tempfile::Builder::new().prefix("compozy-test-").tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("home")).expect("a home");
         std::fs::create_dir(folder.path().join("project")).expect("a project folder");
-        Self { folder, environment: Vec::new() }
+        Self { folder, environment: Vec::new(), url: None }
     }
 
     /// A project on a SQLite file without more than `extra` in its `compozy.yaml`.
@@ -30,6 +33,25 @@ impl Project {
         let project = Self::empty();
         project.file("compozy.yaml", format!("database: {{driver: sqlite, path: ./data/compozy.db}}\n{extra}"));
         project
+    }
+
+    /// A project on a PostgreSQL database, a node of its own, with short leases and few connections.
+    pub(crate) fn postgres(url: &str, lease: &str, extra: &str) -> Self {
+        let mut project = Self::empty();
+        let database = "database: {conn_string: \"${DATABASE_OF_THE_TEST}\", max_open_conns: 10}";
+        project.file("compozy.yaml", format!("name: p\n{database}\ncluster: {{lease: {lease}}}\n{extra}"));
+        project.env("DATABASE_OF_THE_TEST", url);
+        project.url = Some(url.to_owned());
+        project
+    }
+
+    /// What its database holds, in one consistent look. On SQLite no process may have it open.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        match &self.url {
+            Some(url) => Snapshot::of_server(url),
+            None if self.database().exists() => Snapshot::of(&self.database()),
+            None => Snapshot::default(),
+        }
     }
 
     pub(crate) fn root(&self) -> PathBuf {

@@ -247,6 +247,10 @@ mod tests {
             fs::write(&file, bytes).unwrap();
             assert!(cache.load(&engine, "d1").is_none(), "{what}");
         }
+        fs::remove_file(&file).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+        assert!(cache.load(&engine, "d1").is_none(), "a pipe, which nobody waits for");
+        fs::remove_file(&file).unwrap();
         fs::write(file.with_file_name(file_name("d2", engine.fingerprint())), &sound).unwrap();
         assert!(cache.load(&engine, "d2").is_none(), "another component's code under this name");
         fs::write(&file, &sound).unwrap();

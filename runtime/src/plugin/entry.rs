@@ -114,7 +114,7 @@ pub(crate) fn inspect(bytes: &[u8], kind: PluginKind) -> Result<(), Error> {
     if !bytes.starts_with(b"\0asm") {
         return Err(wrong(kind, "it is not WebAssembly".into()));
     }
-    shape::check(bytes).map_err(|reason| wrong(kind, reason))?;
+    shape::outline(bytes).map_err(|reason| wrong(kind, reason))?;
     let mut depth = 0_u32;
     let mut found = false;
     for payload in Parser::new(0).parse_all(bytes) {

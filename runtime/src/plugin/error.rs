@@ -205,7 +205,24 @@ pub(crate) fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{printable, shortened};
+    use std::time::Duration;
+
+    use super::super::bindings::tool::compozy::plugin::types;
+    use super::{CallError, printable, shortened};
+
+    #[test]
+    fn a_plugin_asks_for_a_day_at_most() {
+        let asked = |retry_after_ms| {
+            let error = types::Error { code: "busy".into(), message: "later".into(), retryable: true, retry_after_ms };
+            CallError::reported(error).retry_after
+        };
+        let day = Duration::from_secs(24 * 3600);
+        for (ms, expected) in
+            [(None, None), (Some(1_500), Some(Duration::from_millis(1_500))), (Some(u64::MAX), Some(day))]
+        {
+            assert_eq!(asked(ms), expected, "{ms:?}");
+        }
+    }
 
     #[test]
     fn control_characters_are_escaped() {

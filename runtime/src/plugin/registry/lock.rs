@@ -153,6 +153,7 @@ mod tests {
             ("version: 2", "its version is 2, this compozy knows 1"),
             ("version: 1\nplugins: []", "cannot be used"),
             ("version: 1\nmore: x", "unknown field"),
+            (&format!("version: {}", "[".repeat(100_000)), "it is not what compozy writes"),
             (
                 "version: 1\nplugins: {a: {source: s, manifest: m, component: c, size: 1}}",
                 "plugins.a: 'm' is not a digest",

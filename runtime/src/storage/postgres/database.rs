@@ -13,7 +13,7 @@ use super::super::row::{Run, Started, Woken};
 use super::super::work::encode::Encoded;
 use super::super::work::operation::{Claimed, Operation, Outcome, replay};
 use super::super::work::slot::Slot;
-use super::super::{Error, Info};
+use super::super::{Error, Info, crash};
 use super::changes::Seen;
 use super::error::{Refused, from_sqlx};
 use super::known::Known;
@@ -240,17 +240,21 @@ impl PgStorage {
         let is_lease = matches!(operation, Operation::PutNode(_));
         let mut connection = if is_lease { &self.aside } else { &self.pool }.acquire().await?;
         if is_one_statement(operation) && !self.desk.pooled {
-            return Ok(operation::run(&mut connection, &self.desk.known, operation).await);
+            crash::point(crash::Side::Before)?;
+            let outcome = operation::run(&mut connection, &self.desk.known, operation).await;
+            return Ok(outcome.and_then(|outcome| Ok(crash::point(crash::Side::After).map(|()| outcome)?)));
         }
         let mut transaction = self.desk.begin(&mut connection).await?;
         match operation::run(&mut transaction, &self.desk.known, operation).await {
-            Ok(outcome) => match transaction.commit().await {
-                Ok(()) => {
+            Ok(outcome) => {
+                crash::point(crash::Side::Before)?;
+                let committed = transaction.commit().await.map_err(Refused::from);
+                let told = committed.and_then(|()| Ok(crash::point(crash::Side::After)?));
+                if told.is_ok() {
                     operation.starts().iter().for_each(|start| self.desk.known.wrote(start));
-                    Ok(Ok(outcome))
                 }
-                Err(error) => Ok(Err(error.into())),
-            },
+                Ok(told.map(|()| outcome))
+            }
             Err(refused) => {
                 let _connection_gone = transaction.rollback().await;
                 Err(refused)

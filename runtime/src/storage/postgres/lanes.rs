@@ -139,8 +139,15 @@ impl Desk {
         crash::point(crash::Side::Before)?;
         if self.pooled {
             let mut transaction = sql::begin(connection).await?;
-            batch::write(&mut transaction, members, &definitions, Guard::Plain, flush).await?;
-            transaction.commit().await?;
+            let written = batch::write(&mut transaction, members, &definitions, Guard::Plain, flush).await;
+            match written {
+                Ok(()) => transaction.commit().await?,
+                Err(refused) => {
+                    // At once: dropped, it would hold its session until the lane has something else to do.
+                    let _connection_gone = transaction.rollback().await;
+                    return Err(refused);
+                }
+            }
         } else {
             batch::write(connection, members, &definitions, Guard::Plain, flush).await?;
         }

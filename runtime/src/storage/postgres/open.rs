@@ -22,11 +22,8 @@ const RETRY: Duration = Duration::from_millis(500);
 /// [`Error::NotFound`] when there is nothing to read yet, [`Error::TooNew`] when it is newer, [`Error::Unusable`] when it is
 /// another program's (nothing is written then), [`Error::Unavailable`] when it cannot be reached.
 pub async fn open(options: Options) -> Result<PgStorage, Error> {
-    if options.is_pooled() {
-        sql::name_no_more();
-    }
     let (mut connection, options) = reach(options).await?;
-    let name = format!("PostgreSQL database {}", options.location);
+    let name = name(&options);
     let prepared = tokio::time::timeout(options.migration_timeout, prepare(&mut connection, &options, &name)).await;
     let late = || Error::Unavailable(format!("{name}: its migrations take longer than database.migration_timeout"));
     prepared.map_err(|_| late())??;
@@ -35,8 +32,16 @@ pub async fn open(options: Options) -> Result<PgStorage, Error> {
     Ok(PgStorage::new(info, &options))
 }
 
+/// What a database is called in messages.
+pub(super) fn name(options: &Options) -> String {
+    format!("PostgreSQL database {}", options.location)
+}
+
 /// A first connection. A server that is not there is tried again for a while.
-async fn reach(mut options: Options) -> Result<(PgConnection, Options), Error> {
+pub(super) async fn reach(mut options: Options) -> Result<(PgConnection, Options), Error> {
+    if options.is_pooled() {
+        sql::name_no_more();
+    }
     let began = options.clock.reading().1;
     let mut told = false;
     loop {

@@ -9,6 +9,7 @@ mod pooler;
 pub(crate) mod server;
 mod server_gone;
 mod spellings;
+mod tls;
 mod wakes;
 
 use std::sync::Arc;

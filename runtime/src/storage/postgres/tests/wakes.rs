@@ -31,6 +31,8 @@ async fn a_start_elsewhere_is_heard_also_after_the_listener_was_lost() {
         });
         one.storage.start(one.queued()).await.unwrap();
         tokio::time::timeout(Duration::from_secs(5), heard).await.expect("it is noticed").unwrap();
+        // What stays in the queue is looked at again and again.
+        assert_eq!(one.storage.claim(&one.node, 9, one.clock.now()).await.unwrap().len(), 1);
         if round == 0 {
             let listeners = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                              WHERE query LIKE 'LISTEN%' AND datname = current_database()";
