@@ -134,7 +134,7 @@ fn servers_behind_a_pooler_in_transaction_mode() {
     let url = postgres::database();
     let pooler = Pooler::start(&url, 4);
     let [first, second] = [(); 2].map(|()| {
-        let mut project = project(&pooler.url());
+        let project = project(&pooler.url());
         let settings = "name: p\ndatabase: {conn_string: \"${DATABASE_OF_THE_TEST}\"}\n";
         let settings = format!("{settings}cluster: {{lease: 2s, notify: false}}\n");
         project.file("compozy.yaml", format!("{settings}llm: {{providers: [{{id: mock, type: mock}}]}}\n"));

@@ -104,7 +104,7 @@ mod tests {
         let mut old = reach.open(&run, Standing::default(), || None);
         let mut new = reach.open(&run, Standing::default(), || Some(Control::Drain));
         assert!(reach.tell(&run, Control::Look));
-        drop(old.try_recv());
+        assert!(old.try_recv().is_none(), "one more was opened");
         drop(old);
         assert!(reach.has(&run));
         assert!(matches!(new.try_recv(), Some(Control::Drain)));

@@ -71,7 +71,7 @@ pub(super) async fn reach(mut options: Options) -> Result<(PgConnection, Options
 /// Starting up, full, or not there at all; a wrong password stays wrong.
 fn is_worth_waiting(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) => true,
+        sqlx::Error::Io(error) => !is_tls(error),
         sqlx::Error::Database(database) => {
             database.code().is_some_and(|code| code == "53300" || code.starts_with("57P"))
         }
@@ -82,11 +82,24 @@ fn is_worth_waiting(error: &sqlx::Error) -> bool {
 fn unreachable(error: sqlx::Error, options: &Options) -> Error {
     let why = match &error {
         sqlx::Error::Database(database) => database.message().to_owned(),
+        sqlx::Error::Io(error) if is_tls(error) => refused_by_tls(error),
         sqlx::Error::Io(error) => error.to_string(),
-        sqlx::Error::Tls(error) => format!("TLS, as database.ssl_mode asks for it: {}", in_full(error.as_ref())),
+        sqlx::Error::Tls(error) => refused_by_tls(error.as_ref()),
         _ => from_sqlx(error).to_string(),
     };
     Error::Unavailable(format!("PostgreSQL at {} cannot be reached: {why}", options.location))
+}
+
+/// What TLS found wrong comes through the connection; waiting makes no certificate better.
+fn is_tls(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+fn refused_by_tls(error: &(dyn std::error::Error + 'static)) -> String {
+    format!(
+        "TLS, as database.ssl_mode asks for it: {} (conn_string takes the authority's certificate as sslrootcert=FILE)",
+        in_full(error)
+    )
 }
 
 /// An error with what caused it, each once.

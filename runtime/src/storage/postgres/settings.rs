@@ -279,7 +279,11 @@ fn says_pooled(key: &str, value: &str) -> Option<bool> {
 /// What a URL says about a pooler; the last word counts.
 fn asked_for_pooling(url: &str) -> Option<bool> {
     let (_, query) = url.split_once('?')?;
-    query.split('&').filter_map(|pair| pair.split_once('=')).filter_map(|(key, value)| says_pooled(key, value)).last()
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .filter_map(|(key, value)| says_pooled(key, value))
+        .next_back()
 }
 
 fn without_ours(url: &str) -> Cow<'_, str> {

@@ -115,7 +115,7 @@ async fn what_is_owned_is_claimed_anew(bench: &Bench) {
     let queued = queue(bench, "a", 0, 0).await;
     end(bench, &ended).await;
     bench.live(&other, "server", 60).await;
-    assert_eq!(storage.owned(&bench.node).await.unwrap(), [run.clone()]);
+    assert_eq!(storage.owned(&bench.node).await.unwrap(), std::slice::from_ref(&run));
     assert!(storage.owned(&other).await.unwrap().is_empty());
     for (node, exec_id) in
         [(&other, &run), (&bench.node, &ended), (&bench.node, &queued), (&bench.node, &other.as_str().into())]
