@@ -123,7 +123,7 @@ fn terminate(url: &str, most: usize) {
             match PgConnection::connect(&url).await {
                 Ok(connection) => taken.push(connection),
                 // Whoever had one and gives it back finds that it is gone.
-                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
             }
         }
         taken.len()

@@ -91,7 +91,9 @@ impl Cluster {
 
     /// Writes a file into the project of each.
     pub(super) fn file(&self, path: &str, text: &str) {
-        self.nodes.iter().for_each(|node| drop(node.project.file(path, text)));
+        for node in &self.nodes {
+            node.project.file(path, text);
+        }
     }
 
     /// Starts a node that does not run.
