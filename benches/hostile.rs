@@ -69,7 +69,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
 
 /// One workflow for each misdeed, by a plugin of its own with tight limits.
 fn project(folder: &std::path::Path) -> Result<()> {
-    let mut text = node::PROJECT
+    let mut text = node::file_project()
         .replace("plugins: [{", "plugins: [{id: wild, source: ./plugins/zoo.wasm, limits: {memory: 32MiB}}, {");
     let tools: String = MISDEEDS
         .iter()

@@ -23,13 +23,21 @@ pub(crate) fn component(name: &str) -> Result<PathBuf> {
 
 /// Where databases are measured: below the target folder, since `/tmp` is often no disk.
 pub(crate) fn scratch() -> Result<tempfile::TempDir> {
-    let folder = target();
-    std::fs::create_dir_all(&folder).context("make the target folder")?;
-    tempfile::Builder::new().prefix("bench-").tempdir_in(folder).context("make a scratch folder")
+    tempfile::Builder::new().prefix("bench-").tempdir_in(target()?).context("make a scratch folder")
 }
 
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
+/// The target folder, made if it is not there.
+pub(crate) fn target() -> Result<PathBuf> {
+    let given = std::env::var_os("CARGO_TARGET_DIR");
+    let folder = given.map_or_else(|| root().join("target"), |folder| root().join(folder));
+    std::fs::create_dir_all(&folder).context("make the target folder")?;
+    Ok(folder)
+}
+
+/// How much of something is measured: as much as a figure needs, or in a build without optimisation, which measures
+/// nothing, as much as shows that it works.
+pub(crate) fn amount<T>(measured: T, tried: T) -> T {
+    if cfg!(debug_assertions) { tried } else { measured }
 }
 
 /// The release binary, built now; or the one that `COMPOZY_BINARY` names.
@@ -46,7 +54,7 @@ pub(crate) fn binary() -> Result<PathBuf> {
     if !status.success() {
         bail!("build the release binary: {status}");
     }
-    Ok(target().join("release/compozy"))
+    Ok(target()?.join("release/compozy"))
 }
 
 pub(crate) fn describe() -> Result<Value> {

@@ -6,7 +6,10 @@
 mod busy;
 mod calls;
 mod chain;
+mod claims;
+mod database;
 mod disk;
+mod failover;
 mod flight;
 mod growth;
 mod history;
@@ -16,8 +19,10 @@ mod languages;
 mod latency;
 mod loaded;
 mod machine;
+mod moving;
 mod node;
 mod overload;
+mod postgres;
 mod process;
 mod report;
 mod sample;
@@ -49,6 +54,10 @@ const QUESTIONS: &[Question] = &[
     ("waiting", waiting::measure),
     ("hostile", hostile::measure),
     ("history", history::measure),
+    ("postgres", postgres::measure),
+    ("claims", claims::measure),
+    ("failover", failover::measure),
+    ("moving", moving::measure),
 ];
 
 /// The allocator of the program that is measured.
@@ -90,4 +99,9 @@ fn run(names: &[String]) -> Result<()> {
 /// A runtime as the server has it.
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("make a runtime")
+}
+
+/// Lets so much time pass.
+async fn pause(span: std::time::Duration) {
+    tokio::time::sleep_until(tokio::time::Instant::now() + span).await;
 }

@@ -16,12 +16,19 @@ use serde_json::{Map, Value, json};
 
 use crate::machine;
 
-/// Tools of the projects measured here.
-pub(crate) const PROJECT: &str = "database: {driver: sqlite, path: ./data/compozy.db}
-limits: {max_task_executions: 1000000, max_collection_items: 100000}
+/// The database of most projects measured here.
+const FILE: &str = "driver: sqlite, path: ./data/compozy.db";
+
+/// Limits, plugins and tools of the projects measured here.
+pub(crate) const TOOLS: &str = "limits: {max_task_executions: 1000000, max_collection_items: 100000}
 plugins: [{id: zoo, source: ./plugins/zoo.wasm}]
 tools: [{id: add, plugin: zoo, function: add}, {id: count_down, plugin: zoo, function: count_down}]
 ";
+
+/// The project file of a project on a SQLite file.
+pub(crate) fn file_project() -> String {
+    format!("database: {{{FILE}}}\n{TOOLS}")
+}
 
 /// A chain of `length` steps, each adding one to what the last gave.
 pub(crate) fn chain(length: usize) -> String {
@@ -50,13 +57,18 @@ output: {n: \"{{ .tasks.count.output.sum }}\"}
 
 /// Writes a project with these workflows.
 pub(crate) fn project(folder: &Path, workflows: &[(&str, &str)]) -> Result<()> {
+    project_with(folder, &file_project(), workflows)
+}
+
+/// The same with another project file; the zoo lies at `plugins/zoo.wasm`.
+pub(crate) fn project_with(folder: &Path, config: &str, workflows: &[(&str, &str)]) -> Result<()> {
     let write = |path: &str, bytes: &[u8]| {
         let path = folder.join(path);
         std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
         std::fs::write(path, bytes)
     };
     let zoo = std::fs::read(machine::component("guests/zoo")?).context("read the zoo")?;
-    write("compozy.yaml", PROJECT.as_bytes()).context("write the project")?;
+    write("compozy.yaml", config.as_bytes()).context("write the project")?;
     write("plugins/zoo.wasm", &zoo).context("write the plugin")?;
     workflows
         .iter()

@@ -43,7 +43,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let scratch = machine::scratch()?;
     node::project(scratch.path(), &[("chain", &node::chain(STEPS))])?;
     let config = scratch.path().join("compozy.yaml");
-    std::fs::write(&config, format!("{}{SETTINGS}", node::PROJECT)).context("write the project")?;
+    std::fs::write(&config, format!("{}{SETTINGS}", node::file_project())).context("write the project")?;
     let server = Server::start(&binary, scratch.path())?;
     let seen = Arc::new(Seen::default());
     let runtime = runtime()?;

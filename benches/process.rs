@@ -90,7 +90,7 @@ fn first_after(server: &Server, exec_id: &str, before: u64) -> Result<Duration> 
 }
 
 #[expect(clippy::disallowed_methods, reason = "compared with times that another process recorded")]
-fn unix_microseconds() -> Result<u64> {
+pub(crate) fn unix_microseconds() -> Result<u64> {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).context("read the clock")?;
     u64::try_from(since.as_micros()).context("read the clock")
 }
@@ -141,10 +141,12 @@ impl Server {
                 return Ok(Self { child, address, ready: begun.elapsed(), log });
             }
         }
-        Err(anyhow!("the server ended before it was ready: {}", child.wait().context("wait for it")?))
+        let ended = child.wait().context("wait for it")?;
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        Err(anyhow!("the server ended before it was ready: {ended}: {said}"))
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -19,6 +19,7 @@ mod events;
 mod forks;
 mod hostile;
 mod languages;
+mod migrate;
 mod plugins;
 mod postgres;
 mod providers;

@@ -1,5 +1,7 @@
 //! Export and import from outside: the commands, a server that holds its database in memory, and kills at every commit.
 
+mod programs;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};

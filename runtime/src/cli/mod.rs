@@ -21,6 +21,7 @@ pub mod exit;
 pub mod explain;
 pub mod failure;
 pub mod logs;
+pub mod migrate;
 pub mod open;
 pub mod output;
 pub mod plugin;
@@ -112,6 +113,7 @@ async fn carry_out(session: Session, command: Command) -> Result<u8, Failure> {
         Command::Execution(command) => Box::pin(execution::run(&session, command)).await,
         Command::Signal(command) => signal::run(&session, command).await,
         Command::Schedule(command) => Box::pin(schedule::run(&session, command)).await,
+        Command::Migrate(command) => Box::pin(migrate::run(&session, command)).await,
         Command::Plugin(command) => Box::pin(plugin::run(&session, command)).await,
         Command::Export(args) => Box::pin(transfer::export::run(&session, args)).await,
         Command::Import(args) => Box::pin(transfer::import::run(&session, args)).await,

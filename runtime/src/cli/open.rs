@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::record::user_id;
 use super::session::Session;
 use crate::clock::{Clock, random_bytes};
+use crate::storage::migrate::{self, Change, State};
 use crate::storage::sqlite::{self, Role};
 use crate::storage::{self, Storage, postgres};
 
@@ -35,13 +36,70 @@ pub fn server_location(database: &Database, clock: &Clock) -> String {
     options.map_or_else(|error| error.to_string(), |options| options.location)
 }
 
-async fn open_server(session: &Session, database: &Database, role: Role) -> Result<Arc<dyn Storage>, Failure> {
+/// The schema of a project's database.
+#[derive(Debug)]
+pub struct Schema {
+    options: storage::Options,
+}
+
+impl Schema {
+    /// The database that the project names; nothing is opened.
+    ///
+    /// # Errors
+    /// It is kept in memory, or its settings say nothing.
+    pub fn of(session: &Session, project: &Project) -> Result<Self, Failure> {
+        let settings = &project.settings;
+        settings.require("database").map_err(|missing| missing_variables(project, missing))?;
+        let options = match settings.database.driver {
+            Driver::Postgres => {
+                storage::Options::Postgres(Box::new(server_options(session, &settings.database, Role::Embedded)?))
+            }
+            Driver::Sqlite if database_file(project).is_none() => {
+                return Err(Failure::usage(
+                    "a database in memory is made anew at each start: there is nothing to migrate",
+                ));
+            }
+            Driver::Sqlite => storage::Options::Sqlite(file_options(session, project, Role::Embedded)),
+        };
+        Ok(Self { options })
+    }
+
+    /// How it stands.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn status(&self) -> Result<State, Failure> {
+        migrate::status(&self.options).await.map_err(|error| self.failed(error))
+    }
+
+    /// Changes it.
+    ///
+    /// # Errors
+    /// Somebody uses it, data would be lost, there is no such way, or it cannot be written.
+    pub async fn change(&self, change: Change) -> Result<State, Failure> {
+        migrate::change(&self.options, change).await.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: storage::Error) -> Failure {
+        match (error, &self.options) {
+            (storage::Error::Conflict(text), _) => Failure::new("migration_refused", text),
+            (error, storage::Options::Sqlite(options)) => cannot_open(error, Role::Embedded, options.path.as_deref()),
+            (error, storage::Options::Postgres(_)) => cannot_reach(error),
+        }
+    }
+}
+
+fn server_options(session: &Session, database: &Database, role: Role) -> Result<postgres::Options, Failure> {
     let same_role = match role {
         Role::Server => postgres::Role::Server,
         Role::Embedded => postgres::Role::Embedded,
         Role::ReadOnly => postgres::Role::ReadOnly,
     };
-    let options = postgres::Options::new(database, same_role, session.clock.clone()).map_err(cannot_reach)?;
+    postgres::Options::new(database, same_role, session.clock.clone()).map_err(cannot_reach)
+}
+
+async fn open_server(session: &Session, database: &Database, role: Role) -> Result<Arc<dyn Storage>, Failure> {
+    let options = server_options(session, database, role)?;
     match storage::open(storage::Options::Postgres(Box::new(options))).await {
         // Nothing was stored yet: an empty database in memory answers the same, and looking makes no tables.
         Err(storage::Error::NotFound(_)) if role == Role::ReadOnly => {
@@ -53,12 +111,20 @@ async fn open_server(session: &Session, database: &Database, role: Role) -> Resu
 }
 
 async fn open_file(session: &Session, project: &Project, role: Role) -> Result<Arc<dyn Storage>, Failure> {
-    let database = &project.settings.database;
-    let path = database_file(project);
+    let mut options = file_options(session, project, role);
+    let path = options.path.clone();
     // Nothing was stored yet: an empty database in memory answers the same, and no file is made by looking.
-    let nothing_yet = role == Role::ReadOnly && path.as_ref().is_none_or(|path| !path.exists());
+    if role == Role::ReadOnly && path.as_ref().is_none_or(|path| !path.exists()) {
+        options.path = None;
+    }
+    let opened = storage::open(storage::Options::Sqlite(options)).await;
+    opened.map_err(|error| cannot_open(error, role, path.as_deref()))
+}
+
+fn file_options(session: &Session, project: &Project, role: Role) -> sqlite::Options {
+    let database = &project.settings.database;
     let mut options = sqlite::Options::new(&database.path, role, session.clock.clone());
-    options.path = path.clone().filter(|_| !nothing_yet);
+    options.path = database_file(project);
     options.durability = database.durability.into();
     options.busy_timeout = database.busy_timeout;
     options.max_readers = database.max_open_conns.max(1);
@@ -69,8 +135,7 @@ async fn open_file(session: &Session, project: &Project, role: Role) -> Result<A
         .filter(|(name, _)| ["cache_size", "mmap_size", "temp_store", "journal_size_limit"].contains(&name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    let opened = storage::open(storage::Options::Sqlite(options)).await;
-    opened.map_err(|error| cannot_open(error, role, path.as_deref()))
+    options
 }
 
 fn cannot_open(error: storage::Error, role: Role, path: Option<&Path>) -> Failure {

@@ -11,6 +11,7 @@
 //! - State tables are projections of the journal, written in the same transaction.
 
 pub(crate) mod crash;
+pub mod migrate;
 pub mod named;
 pub mod postgres;
 pub mod row;

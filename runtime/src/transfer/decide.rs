@@ -33,6 +33,8 @@ pub(super) struct Decided {
     pub(super) rows: Vec<Row>,
     pub(super) staged: Vec<Staged>,
     pub(super) skipped: i64,
+    /// Positions of rows of which something else may have become than stands in the file.
+    pub(super) changed: HashSet<i64>,
 }
 
 impl Decided {
@@ -111,8 +113,12 @@ impl Judge<'_> {
             acts.insert(exec_id.clone(), act);
             let writes = matches!(act, Act::Insert | Act::Replace);
             decided.skipped += i64::from(!writes);
+            let as_it_is = act == Act::Same && there.as_ref() == Some(run.row);
             let paused = writes && under_way && self.in_flight == InFlight::Pause;
             let event = if paused { adapt::pause(&mut run, self.now) } else { None };
+            if !(as_it_is || writes && event.is_none()) {
+                decided.changed.insert(read.position);
+            }
             let row = writes.then(|| read.row.iter().cloned().chain([Cell::Text(hash)]).collect());
             let waits = |table, row, act| Staged { table, name: exec_id.clone(), position: read.position, act, row };
             decided.staged.push(waits(table, row, act));
@@ -203,6 +209,8 @@ impl Judge<'_> {
         for (read, hash) in page.into_iter().zip(&hashes) {
             if there.contains(hash) {
                 decided.skipped += 1;
+                // The same content, by its hash; only when it was recorded may differ.
+                decided.changed.insert(read.position);
             } else {
                 decided.rows.push(read.row);
             }
@@ -222,7 +230,10 @@ impl Judge<'_> {
             match acts.get(exec_id) {
                 Some(act @ (Act::Insert | Act::Replace)) => writes.push((*act, exec_id, read)),
                 Some(Act::Same) => compares.push(read),
-                Some(Act::Known | Act::Left) => decided.skipped += 1,
+                Some(Act::Known | Act::Left) => {
+                    decided.skipped += 1;
+                    decided.changed.insert(read.position);
+                }
                 None => return Err(Error::at(&read.place, format!("run {exec_id} is not in the file"))),
             }
         }
@@ -234,7 +245,10 @@ impl Judge<'_> {
         }
         let there = self.target.stored(table, &keys(table, &compares)).await?;
         for (read, there) in compares.iter().zip(there) {
-            let same = there.is_some_and(|there| equal(table, &there, &read.row));
+            let same = there.as_ref().is_some_and(|there| equal(table, there, &read.row));
+            if there.as_ref() != Some(&read.row) {
+                decided.changed.insert(read.position);
+            }
             if !same && self.on_conflict != OnConflict::Skip {
                 return Err(Error::Conflict(format!(
                     "{}: a row of {} is there with other content",
@@ -274,6 +288,9 @@ impl Judge<'_> {
         let mut decided = Decided::default();
         for ((read, there), holder) in page.into_iter().zip(there).zip(holders) {
             let same = there.as_ref().is_some_and(|there| equal(table, there, &read.row));
+            if same && there.as_ref() != Some(&read.row) || !same && (there.is_some() || holder) {
+                decided.changed.insert(read.position);
+            }
             // A message of a memory that is there with others is as much a conflict as the memory.
             if !same && (there.is_some() || holder) {
                 if self.on_conflict != OnConflict::Skip {

@@ -10,16 +10,19 @@ use serde_json::json;
 use super::decide::{self, Decided, Judge, Read};
 use super::item::{Header, Item, Items};
 use super::line::Sum;
+use super::verify::{Compared, Expected};
 use super::{Chunks, Error, Progress};
 use crate::clock::Clock;
 use crate::storage::table::Table;
-use crate::storage::transfer::{self, ImportBatch, Transfer};
+use crate::storage::transfer::{self, ImportBatch, Row, Transfer};
 use crate::storage::{self, Storage};
 
 /// Rows in one step (cli-and-api §11), and most bytes of them.
 const BATCH: (usize, usize) = (1_000, 8 << 20);
 /// How long an import that does not move is taken to be under way.
 const ALIVE_MICROS: i64 = 10_000_000;
+/// Tables whose rows change as soon as runs may go on.
+const MOVES: [&str; 6] = ["executions", "steps", "attempts", "timers", "signals", "usage"];
 /// Sentences of the check that are told.
 const TOLD: usize = 3;
 
@@ -54,7 +57,7 @@ pub struct Request {
     pub on_conflict: OnConflict,
     /// With runs under way.
     pub in_flight: InFlight,
-    /// Say that everything was read back and is as it is in the file. It is read back in any case.
+    /// Export again afterwards and compare with the file. What is written is read back in any case.
     pub verify: bool,
     /// Time.
     pub clock: Clock,
@@ -80,8 +83,8 @@ pub struct Report {
     pub tables: Vec<TableReport>,
     /// It was written and is visible.
     pub finished: bool,
-    /// What was written was read back and is as it was in the file.
-    pub verified: bool,
+    /// An export gives now what the file holds, table by table; `None`: that was not asked for, or nothing was written.
+    pub verified: Option<Vec<Compared>>,
 }
 
 impl Report {
@@ -121,7 +124,11 @@ pub async fn import(
         reports: Vec::new(),
         finished_before: false,
         dry: scratch.is_some(),
+        expected: None,
     };
+    if request.verify && scratch.is_none() {
+        importer.expected = Some(Expected::new(&request.clock)?);
+    }
     importer.begin().await?;
     let outcome = importer.carry_out(progress).await;
     if let Err(Error::Conflict(_) | Error::Invalid { .. } | Error::Truncated(_)) = &outcome
@@ -144,6 +151,8 @@ struct Importer<'a> {
     /// This very file has been imported, with the same options.
     finished_before: bool,
     dry: bool,
+    /// What an export must give afterwards, if that is to be found out.
+    expected: Option<Expected>,
 }
 
 /// A table under way.
@@ -238,6 +247,9 @@ impl Importer<'_> {
                         }
                     } else {
                         self.check_resumed(&here)?;
+                        if let Some(expected) = &mut self.expected {
+                            expected.add(here.table, &row, &line, false)?;
+                        }
                     }
                     under = Some(here);
                 }
@@ -306,12 +318,22 @@ impl Importer<'_> {
         };
         let page = std::mem::take(&mut here.page);
         here.bytes = 0;
+        let wanted: Vec<(i64, Row, String)> = match &self.expected {
+            Some(_) => page.iter().map(|read| (read.position, read.row.clone(), read.line.clone())).collect(),
+            None => Vec::new(),
+        };
         let decided = if page.is_empty() { Decided::default() } else { judge.page(here.table, page).await? };
         // Payloads are known by their hash, and belong to nobody.
         if here.table.name != "payloads" {
             decided.sum(here.table, &mut here.sum);
         }
         here.skipped += decided.skipped;
+        if let Some(expected) = &mut self.expected {
+            let stays = self.request.in_flight != InFlight::Resume || !MOVES.contains(&here.table.name);
+            for (position, row, line) in wanted {
+                expected.add(here.table, &row, &line, stays && !decided.changed.contains(&position))?;
+            }
+        }
         let noted = transfer::Progress {
             export_id: self.header.export_id.clone(),
             table: here.table.name.to_owned(),
@@ -345,15 +367,20 @@ impl Importer<'_> {
             export_id: self.header.export_id.clone(),
             tables: std::mem::take(&mut self.reports),
             finished: false,
-            verified: self.request.verify,
+            verified: None,
         };
-        if self.finished_before {
-            return Ok(Report { finished: true, ..report });
-        }
-        self.read_back().await?;
-        if !self.dry {
+        if !self.finished_before {
+            self.read_back().await?;
+            if self.dry {
+                return Ok(report);
+            }
             self.sink.import_finish(&self.header.export_id, self.now()).await?;
-            report.finished = true;
+            // Whatever is found from here on, it is imported.
+            self.finished_before = true;
+        }
+        report.finished = true;
+        if let Some(expected) = self.expected.take() {
+            report.verified = Some(expected.compare(self.existing).await?);
         }
         Ok(report)
     }

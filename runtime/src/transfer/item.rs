@@ -269,19 +269,8 @@ impl Items {
     fn row(&mut self, members: &Map<String, Value>) -> Result<Item, Error> {
         let table = self.table.ok_or_else(|| self.at("a row stands outside of a table"))?;
         let row = cells(table, members).map_err(|message| self.at(message))?;
-        let order: Row = table
-            .order
-            .iter()
-            .filter_map(|name| table.place(name))
-            .filter_map(|place| row.get(place).cloned())
-            .collect();
-        // Outermost runs come first, and signals lie in the order in which they came.
-        let (mut order, strict) = (order, table.name != "signals");
-        if table.name == "executions" {
-            let nested =
-                table.place("parent_exec_id").and_then(|place| row.get(place)).is_some_and(|cell| *cell != Cell::Null);
-            order.insert(0, Cell::Integer(i64::from(nested)));
-        }
+        // Signals lie in the order in which they came.
+        let (order, strict) = (order(table, &row), table.name != "signals");
         if self.last.as_ref().is_some_and(|last| if strict { order <= *last } else { order < *last }) {
             return Err(self.at(format!("a row of {} comes twice, or out of order", table.name)));
         }
@@ -336,6 +325,14 @@ impl Items {
         self.complete = true;
         Ok(Item::End)
     }
+}
+
+/// What the rows of a table are ordered by; outermost runs come first.
+pub(super) fn order(table: &'static Table, row: &Row) -> Row {
+    let cell = |name| table.place(name).and_then(|place| row.get(place));
+    let nested = cell("parent_exec_id").is_some_and(|parent| *parent != Cell::Null);
+    let first = (table.name == "executions").then(|| Cell::Integer(i64::from(nested)));
+    first.into_iter().chain(table.order.iter().filter_map(|name| cell(name).cloned())).collect()
 }
 
 /// The cells of a row, typed.

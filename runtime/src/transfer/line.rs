@@ -8,12 +8,16 @@ use crate::storage::transfer::{Cell, Row};
 
 /// The members of a row in the order of its columns.
 pub(super) fn members(table: &'static Table, row: &Row) -> Map<String, Value> {
-    let value = |cell: &Cell| match cell {
+    table.travelling().zip(row).map(|(column, cell)| (column.name.to_owned(), value(cell))).collect()
+}
+
+/// A cell as JSON.
+pub(super) fn value(cell: &Cell) -> Value {
+    match cell {
         Cell::Null => Value::Null,
         Cell::Integer(number) => (*number).into(),
         Cell::Text(text) => text.as_str().into(),
-    };
-    table.travelling().zip(row).map(|(column, cell)| (column.name.to_owned(), value(cell))).collect()
+    }
 }
 
 /// The line of a row, its line break included.

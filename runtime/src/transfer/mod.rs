@@ -18,6 +18,7 @@ mod scan;
 mod scratch;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod words;
 mod zstd;
 
@@ -30,6 +31,7 @@ use futures_util::Stream;
 pub use self::export::{Exported, Form, Request as ExportRequest, export};
 pub use self::import::{InFlight, OnConflict, Report, Request as ImportRequest, TableReport, import};
 pub use self::scratch::Scratch;
+pub use self::verify::Compared;
 pub use self::words::{classes, usual};
 use crate::storage;
 

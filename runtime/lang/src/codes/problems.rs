@@ -82,6 +82,7 @@ pub static PROBLEMS: &[Code] = &[
     local("already_served", 6, "the database file is served already", "Another process serves this SQLite file.", "Use that server, or stop it."),
     local("port_in_use", 6, "the port is in use", "Another program listens on the port.", "Choose another port with `--port`, or stop the other program."),
     local("schema_too_new", 6, "the database is newer than this compozy", "A newer version has migrated the database.", "Update compozy."),
+    local("migration_refused", 6, "the schema cannot be changed so", "Somebody has the database open, data would be lost, or there is no such version.", "Stop every server and command that uses the database; `compozy migrate status` shows its versions."),
     local("database_exclusive", 6, "the database is in exclusive use", "Another command holds the database.", "Wait until it has ended."),
     local("database_unusable", 6, "the database cannot be used", "The file is damaged, or is no database of compozy; nothing was written to it.", "Restore a backup, or move the file away to begin anew."),
     local("database_unwritable", 2, "the database cannot be written", "The file or its folder may not be written by this user.", "Change the owner or permissions, or set `database.path`."),

@@ -34,7 +34,7 @@ pub struct ImportArgs {
     /// What to do with runs under way: pause them, let them go on here, fail, or skip them
     #[arg(long, value_name = "CHOICE", default_value = "pause", value_parser = PossibleValuesParser::new(["pause", "resume", "fail", "skip"]))]
     pub in_flight: String,
-    /// Say that what was written was read back, and is as it is in the file
+    /// Export again afterwards, and compare it with the file, table by table
     #[arg(long)]
     pub verify: bool,
     /// Check everything and write nothing
@@ -101,7 +101,20 @@ fn print(session: &Session, report: &Value, dry_run: bool) -> Result<(), Failure
     let verb = if dry_run { "Would import" } else { "Imported" };
     session.output.line(&format!("{verb} {executions} executions, {tasks} tasks ({skipped} skipped)"))?;
     if report.get("verified").and_then(Value::as_bool) == Some(true) {
-        session.output.talk("Verified: everything that was written is as it is in the file");
+        let tables = report.get("tables").and_then(Value::as_object);
+        let sum = |name: &str| {
+            let numbers =
+                tables.iter().flat_map(|tables| tables.values()).filter_map(|table| table.get(name)?.as_u64());
+            numbers.sum::<u64>()
+        };
+        let (rows, equal) = (sum("rows"), sum("equal"));
+        let rest = match rows - equal.min(rows) {
+            0 => String::new(),
+            rest => format!("; {rest} belong to runs that were paused, or were there or left out"),
+        };
+        session
+            .output
+            .talk(&format!("Verified: exported again, {equal} of {rows} rows are as they are in the file{rest}"));
     }
     Ok(())
 }

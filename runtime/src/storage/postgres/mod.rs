@@ -52,6 +52,7 @@ use sqlx::Row;
 pub use self::database::PgStorage;
 use self::database::unexpected;
 use self::error::from_sqlx;
+pub(super) use self::migrate::{change_schema, schema_status};
 pub use self::open::open;
 pub use self::settings::{Options, Role};
 use super::row::{

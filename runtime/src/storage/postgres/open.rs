@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// another program's (nothing is written then), [`Error::Unavailable`] when it cannot be reached.
 pub async fn open(options: Options) -> Result<PgStorage, Error> {
     let (mut connection, options) = reach(options).await?;
-    let name = format!("PostgreSQL database {}", options.location);
+    let name = name(&options);
     let prepared = tokio::time::timeout(options.migration_timeout, prepare(&mut connection, &options, &name)).await;
     let late = || Error::Unavailable(format!("{name}: its migrations take longer than database.migration_timeout"));
     prepared.map_err(|_| late())??;
@@ -31,8 +31,13 @@ pub async fn open(options: Options) -> Result<PgStorage, Error> {
     Ok(PgStorage::new(info, &options))
 }
 
+/// What a database is called in messages.
+pub(super) fn name(options: &Options) -> String {
+    format!("PostgreSQL database {}", options.location)
+}
+
 /// A first connection. A server that is not there is tried again for a while.
-async fn reach(mut options: Options) -> Result<(PgConnection, Options), Error> {
+pub(super) async fn reach(mut options: Options) -> Result<(PgConnection, Options), Error> {
     let began = options.clock.reading().1;
     let mut told = false;
     loop {

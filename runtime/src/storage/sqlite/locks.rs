@@ -33,6 +33,21 @@ impl Locks {
         Ok(Self { everyone, server })
     }
 
+    /// Takes `database` for this process alone.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] at once when anybody has it open.
+    pub(super) fn alone(database: &Path) -> Result<Self, Error> {
+        let everyone = open(&beside(database, ".lock"))?;
+        match everyone.try_lock() {
+            Ok(()) => Ok(Self { everyone, server: None }),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::Conflict(format!("database {} is in use by another process", database.display())))
+            }
+            Err(TryLockError::Error(error)) => Err(unavailable(database, &error)),
+        }
+    }
+
     /// Waits until nobody else has the database open and keeps others from opening it.
     pub(super) async fn exclusive(&self, database: &Path, clock: &Clock) -> Result<(), Error> {
         // Two processes that both hold the shared lock and want the other would wait for ever: let go first.

@@ -43,6 +43,7 @@ use sqlx::Row;
 pub use self::database::SqliteStorage;
 use self::database::{lock, unexpected};
 use self::error::from_sqlx;
+pub(super) use self::migrate::{change_schema, schema_status};
 pub use self::open::{Options, Role, open};
 use super::row::{
     Changes, Declared, Demand, EndedRun, Fire, Idempotency, Journal, KvEntry, LoadedRun, MemoryChange, MemoryState,

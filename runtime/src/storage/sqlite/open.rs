@@ -275,7 +275,7 @@ async fn prepare(
 }
 
 /// Reads a small database through: damage is then told at once, before anything is written.
-async fn check_small(connection: &mut SqliteConnection, name: &str) -> Result<(), Error> {
+pub(super) async fn check_small(connection: &mut SqliteConnection, name: &str) -> Result<(), Error> {
     if migrate::number(connection, "PRAGMA page_count").await? > CHECKED_PAGES {
         return Ok(());
     }
@@ -285,7 +285,7 @@ async fn check_small(connection: &mut SqliteConnection, name: &str) -> Result<()
     if verdict == "ok" { Ok(()) } else { Err(Error::Unusable(format!("{name} is damaged: {verdict}"))) }
 }
 
-fn named(error: Error, name: &str) -> Error {
+pub(super) fn named(error: Error, name: &str) -> Error {
     match error {
         Error::Unusable(text) if !text.contains(name) => Error::Unusable(format!("{name}: {text}")),
         Error::Unavailable(text) => Error::Unavailable(format!("{name}: {text}")),
@@ -293,7 +293,7 @@ fn named(error: Error, name: &str) -> Error {
     }
 }
 
-async fn write_ahead(connection: &mut SqliteConnection) -> Result<(), Error> {
+pub(super) async fn write_ahead(connection: &mut SqliteConnection) -> Result<(), Error> {
     let row = sqlx::query("PRAGMA journal_mode = WAL").fetch_one(connection).await.map_err(from_sqlx)?;
     let mode: String = row.try_get_unchecked(0).map_err(from_sqlx)?;
     if mode == "wal" {
@@ -328,13 +328,13 @@ fn with_pragmas(connect: SqliteConnectOptions, writes: bool, options: &Options) 
     pragmas.fold(connect, |connect, (name, value)| connect.pragma(name, value))
 }
 
-async fn connect(path: &Path, read_only: bool, options: &Options) -> Result<SqliteConnection, Error> {
+pub(super) async fn connect(path: &Path, read_only: bool, options: &Options) -> Result<SqliteConnection, Error> {
     let connect = file_options(path, read_only).busy_timeout(options.busy_timeout);
     let connection = with_pragmas(connect, false, options).connect().await.map_err(from_sqlx);
     connection.map_err(|error| named(error, &format!("database {}", options.location)))
 }
 
-async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), Error> {
+pub(super) async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), Error> {
     sqlx::raw_sql(sql).execute(connection).await.map(|_| ()).map_err(from_sqlx)
 }
 
@@ -378,7 +378,7 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-fn make_folder(path: &Path) -> Result<(), Error> {
+pub(super) fn make_folder(path: &Path) -> Result<(), Error> {
     let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) else {
         return Ok(());
     };
@@ -390,7 +390,7 @@ fn make_folder(path: &Path) -> Result<(), Error> {
 }
 
 /// Makes the file with its mode before SQLite does; `-wal` and `-shm` get the mode of the file.
-fn make_file(path: &Path) -> Result<(), Error> {
+pub(super) fn make_file(path: &Path) -> Result<(), Error> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

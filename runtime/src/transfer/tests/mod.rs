@@ -2,6 +2,7 @@
 
 mod hostile;
 mod moving;
+mod verified;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -23,7 +23,15 @@ async fn round_trips_give_equal_hashes() {
         for (next, (form, zstd)) in through.into_iter().zip(forms) {
             let bytes = exported_as(&from, form, zstd, RunChoice::default()).await;
             let report = imported(&next, &bytes).await.unwrap();
-            assert!(report.finished && report.verified);
+            assert!(report.finished);
+            let compared = report.verified.clone().unwrap();
+            let found: Vec<_> = compared.iter().map(|table| (table.table, &table.sha256)).collect();
+            let stated: Vec<_> = hashes(&moved).into_iter().filter(|(_, hash)| !hash.starts_with("e3b0c442")).collect();
+            assert_eq!(found.len(), stated.len(), "{found:?}");
+            assert!(
+                found.iter().all(|(table, hash)| stated.iter().any(|(name, stated)| name == table && stated == *hash))
+            );
+            assert!(compared.iter().all(|table| table.rows == table.equal), "{compared:?}");
             assert_eq!(report.tables.iter().map(|table| table.skipped).sum::<u64>(), 0, "{report:?}");
             sound(&next).await;
             assert_eq!(hashes(&exported(&next).await), hashes(&moved));
