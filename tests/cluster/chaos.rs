@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use super::nodes::Cluster;
+use super::nodes::{AtEnd, Cluster};
 use crate::crash::ledger::Ledger;
 use crate::support::database::server_column;
 use crate::support::postgres::{Postgres, blocking};
@@ -66,6 +66,7 @@ fn the_database_goes_away_while_runs_go_on() {
             let clients = &clients;
             scope.spawn(move || clients.start_runs(Random::new(seed * 1_000 + client)));
         }
+        let _all_struck = AtEnd(&clients.all_struck);
         let mut random = Random::new(seed);
         // Each of them at least once, while runs are started, and again until all are.
         let mut order = [Blow::Crash, Blow::Terminate, Blow::Restart, Blow::Exhaust].into_iter().cycle();
@@ -122,7 +123,7 @@ fn terminate(url: &str, most: usize) {
             match PgConnection::connect(&url).await {
                 Ok(connection) => taken.push(connection),
                 // Whoever had one and gives it back finds that it is gone.
-                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
             }
         }
         taken.len()

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::nodes::Cluster;
+use super::nodes::{AtEnd, Cluster};
 use crate::crash::ledger::{Ledger, check_ends};
 use crate::support::program::Program;
 use crate::support::random::Random;
@@ -39,6 +39,7 @@ fn nodes_are_killed_at_random_moments() {
             let (cluster, programs, acknowledged, done) = (&cluster, &programs, &acknowledged, &done);
             scope.spawn(move || starts(cluster, programs, acknowledged, done, Random::new(seed * 100 + client)));
         }
+        let _done = AtEnd(&done);
         let mut random = Random::new(seed);
         for _ in 0..kills {
             std::thread::sleep(Duration::from_millis(random.between(20, 400)));
@@ -51,7 +52,6 @@ fn nodes_are_killed_at_random_moments() {
             std::thread::sleep(Duration::from_millis(random.between(0, 500)));
             cluster.start(number);
         }
-        done.store(true, Ordering::SeqCst);
     });
     cluster.wait_all();
     let ended = cluster.documents(0);

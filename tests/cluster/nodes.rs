@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,16 @@ const DETAILS: &str = "SELECT row_to_json(e)::text || coalesce((SELECT string_ag
                        FROM signals AS s WHERE s.exec_id = e.exec_id), ' no signal') || coalesce((SELECT string_agg(row_to_json(r)::text, ' ') FROM ready AS r \
                        WHERE r.exec_id = e.exec_id), ' not ready') || coalesce((SELECT string_agg(row_to_json(t)::text, ' ') FROM timers AS t \
                        WHERE t.exec_id = e.exec_id), ' no timer') FROM executions AS e WHERE finished_at IS NULL LIMIT 5";
+
+/// Sets a flag when it goes, also when a test fails: nobody shall wait for that test.
+#[derive(Debug)]
+pub(super) struct AtEnd<'a>(pub(super) &'a AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
 
 /// Servers that share a database.
 #[derive(Debug)]
@@ -80,7 +91,9 @@ impl Cluster {
 
     /// Writes a file into the project of each.
     pub(super) fn file(&self, path: &str, text: &str) {
-        self.nodes.iter().for_each(|node| drop(node.project.file(path, text)));
+        for node in &self.nodes {
+            node.project.file(path, text);
+        }
     }
 
     /// Starts a node that does not run.

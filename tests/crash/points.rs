@@ -227,7 +227,9 @@ fn loses_the_answer_to_every_commit(case: &Case, store: Store) {
         assert!(!server.has_ended(), "{}", server.stderr());
         let lost = server.stderr().matches("nobody is told").count();
         if lost < number {
-            assert!(number > 3, "commit {number} was never reached: COMPOZY_CRASH_POINT does nothing here");
+            // The slower the database, the more goes into one commit.
+            let least = if matches!(store, Store::Postgres) { 1 } else { 3 };
+            assert!(number > least, "commit {number} was never reached: COMPOZY_CRASH_POINT does nothing here");
             let documents = ledger::documents(&server);
             let own = documents.values().filter(|run| run["workflow_id"] == case.id).count();
             assert_eq!(own, number, "one start, one run");
