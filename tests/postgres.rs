@@ -113,7 +113,7 @@ fn a_server_that_cannot_renew_its_lease_drops_its_runs() {
     });
     let mut lost = false;
     while held.load(std::sync::atomic::Ordering::SeqCst) {
-        lost |= server.get("/health").json()["data"]["cluster"]["lease_ok"] == false;
+        lost |= server.get("/api/v0/health").json()["data"]["cluster"]["lease_ok"] == false;
         std::thread::sleep(Duration::from_millis(100));
     }
     blocker.join().expect("it unlocks");
