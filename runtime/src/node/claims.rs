@@ -16,7 +16,7 @@ const POLL: Duration = Duration::from_secs(5);
 /// Every so many rounds the queue is counted though nothing is known to be in it.
 const SELDOM: u32 = 16;
 
-/// How often the queue is counted before a count beside a claim is taken as well: it is wrong by what that claim took.
+/// How often the queue is counted before a count beside starts is taken as well: it is wrong by those, until the next.
 const COUNTS: u32 = 4;
 
 /// Claims queued runs whenever there are slots, until the node stops.
@@ -42,13 +42,13 @@ async fn claim_all(worker: &Arc<Worker>) -> Result<(), storage::Error> {
             return Ok(());
         }
         let limit = u32::try_from(free).unwrap_or(u32::MAX);
-        let claiming = worker.pending.claiming();
+        let turn = worker.pending.turn().await;
         let claimed = worker.storage.claim(&worker.id, limit, worker.clock.now()).await;
         // What was claimed without an answer is looked for.
         let claimed = claimed.inspect_err(|_| worker.doubts())?;
         let count = claimed.len();
         worker.pending.claimed(count as u64, count < free);
-        drop(claiming);
+        drop(turn);
         if count == 0 {
             return Ok(());
         }
@@ -130,14 +130,16 @@ async fn free_abandoned(worker: &Worker) {
         Ok(0) => {}
         Ok(freed) => {
             tracing::info!(runs = freed, "going on with runs of a node that is gone");
+            worker.pending.queued(usize::try_from(freed).unwrap_or(usize::MAX));
             worker.wake.notify_one();
         }
         Err(error) => tracing::warn!("failed to free the runs of nodes that are gone: {error}"),
     }
 }
 
-/// Counts the queue, between two claims and starts if there is a moment between them.
+/// Counts the queue between two claims, and between two starts if there is a moment between them.
 pub(crate) async fn count(worker: &Worker) {
+    let _turn = worker.pending.turn().await;
     for attempt in 1..=COUNTS {
         let before = worker.pending.quiet();
         match worker.storage.queue_length().await {

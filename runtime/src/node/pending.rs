@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use tokio::sync::{Mutex, MutexGuard};
+
 use crate::storage::row::QueueLength;
 
 /// Runs that wait, as far as this node knows.
@@ -17,15 +19,11 @@ pub(crate) struct Pending {
     claimable: AtomicI64,
     /// Being stored now.
     coming: AtomicI64,
-    /// Claims under way.
-    going: AtomicI64,
     /// How often one of these numbers has changed.
     changes: AtomicU64,
+    /// Of a claim, or of a count: one that saw half of a claim would be wrong by what that took.
+    turn: Mutex<()>,
 }
-
-/// A claim under way: until it is dropped, nobody can say which of the counted rows it took.
-#[derive(Debug)]
-pub(crate) struct Claiming<'a>(&'a Pending);
 
 /// A place in the queue for a run that is being stored; given back when dropped.
 #[derive(Debug)]
@@ -35,8 +33,8 @@ impl Pending {
     /// A queue of at most `limit` runs, empty until it is counted.
     pub(crate) fn new(limit: u64) -> Self {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let [stored, claimable, coming, going] = [const { AtomicI64::new(0) }; 4];
-        Self { limit, stored, claimable, coming, going, changes: AtomicU64::new(0) }
+        let [stored, claimable, coming] = [const { AtomicI64::new(0) }; 3];
+        Self { limit, stored, claimable, coming, changes: AtomicU64::new(0), turn: Mutex::default() }
     }
 
     /// No place is left.
@@ -70,10 +68,9 @@ impl Pending {
         self.stored.load(Ordering::Relaxed) != 0
     }
 
-    /// A claim begins.
-    pub(crate) fn claiming(&self) -> Claiming<'_> {
-        self.going.fetch_add(1, Ordering::Release);
-        Claiming(self)
+    /// The turn of a claim until it is told of here, or of a count: they exclude each other.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     /// So many were claimed; `all`: nothing claimable is left.
@@ -88,11 +85,10 @@ impl Pending {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// A number that is another one after each change; `None` while rows come or go. Rows that were counted between two
-    /// equal answers are what this node believes to be there.
+    /// A number that is another one after each change; `None` while rows come. Rows that were counted between two equal
+    /// answers, in their own [turn](Self::turn), are what is there.
     pub(crate) fn quiet(&self) -> Option<u64> {
-        let moving = self.going.load(Ordering::Acquire) + self.coming.load(Ordering::Acquire);
-        (moving == 0).then(|| self.changes.load(Ordering::Acquire))
+        (self.coming.load(Ordering::Acquire) == 0).then(|| self.changes.load(Ordering::Acquire))
     }
 
     /// So it is stored.
@@ -117,13 +113,6 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.changes.fetch_add(1, Ordering::Release);
         self.0.coming.fetch_sub(1, Ordering::Release);
-    }
-}
-
-impl Drop for Claiming<'_> {
-    fn drop(&mut self) {
-        self.0.changes.fetch_add(1, Ordering::Release);
-        self.0.going.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -153,17 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_beside_a_claim_or_a_start_is_known_to_be_old() {
+    fn what_was_counted_beside_a_start_is_known_to_be_old() {
         let pending = Pending::new(9);
         let before = pending.quiet();
         assert!(before.is_some() && pending.quiet() == before);
-        let claim = pending.claiming();
-        assert_eq!(pending.quiet(), None);
-        drop(claim);
-        assert!(pending.quiet().is_some() && pending.quiet() != before, "a claim that began and ended in between");
         let place = pending.place();
         assert_eq!(pending.quiet(), None);
         drop(place);
+        assert!(pending.quiet().is_some() && pending.quiet() != before, "a start that began and ended in between");
         let before = pending.quiet();
         pending.queued(1);
         assert!(pending.quiet().is_some() && pending.quiet() != before);
