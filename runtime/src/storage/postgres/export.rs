@@ -141,6 +141,10 @@ async fn page(
     if place.after.is_some() {
         let numbers: Vec<String> = (1..=table.order.len()).map(|number| format!("${}", FIXED + number)).collect();
         sql.push_str(&format!(" AND ({order}) > ({})", numbers.join(", ")));
+        // Else every page begins with the rows of the first run.
+        if let (Source::Imported(_), Some(&"exec_id"), Some(first)) = (source, table.order.first(), numbers.first()) {
+            sql.push_str(&format!(" AND i.name >= {first}"));
+        }
     }
     sql.push_str(&format!(" ORDER BY {order} LIMIT {limit}"));
     let mut query = bound(source, sql);
