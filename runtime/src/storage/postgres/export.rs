@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _, Transaction};
 use super::super::Error;
 use super::super::table::{Column, Kind, Table};
 use super::super::transfer::{Cell, Row, Selection, Snapshot, Source};
-use super::super::work::export::{Place, is_selected, part, passes, qualified};
+use super::super::work::export::{Place, first, is_selected, part, passes, qualified};
 use super::error::from_sqlx;
 use super::sql;
 
@@ -140,11 +140,8 @@ async fn page(
     let mut sql = format!("SELECT {}, {order} {}", columns(table), source.pg_rows(table, place.pass));
     if place.after.is_some() {
         let numbers: Vec<String> = (1..=table.order.len()).map(|number| format!("${}", FIXED + number)).collect();
-        sql.push_str(&format!(" AND ({order}) > ({})", numbers.join(", ")));
-        // Else every page begins with the rows of the first run.
-        if let (Source::Imported(_), Some(&"exec_id"), Some(first)) = (source, table.order.first(), numbers.first()) {
-            sql.push_str(&format!(" AND i.name >= {first}"));
-        }
+        let first = first(source, table);
+        sql.push_str(&format!(" AND {first} >= ${} AND ({order}) > ({})", FIXED + 1, numbers.join(", ")));
     }
     sql.push_str(&format!(" ORDER BY {order} LIMIT {limit}"));
     let mut query = bound(source, sql);

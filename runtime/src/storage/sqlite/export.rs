@@ -11,7 +11,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::super::Error;
 use super::super::table::{Column, Kind, Table};
 use super::super::transfer::{Cell, Row, Selection, Snapshot, Source};
-use super::super::work::export::{Place, is_selected, part, passes, qualified};
+use super::super::work::export::{Place, first, is_selected, part, passes, qualified};
 use super::super::work::operation::list;
 use super::error::from_sqlx;
 use super::read::Reader;
@@ -101,14 +101,6 @@ impl Source {
         }
     }
 
-    /// The column that a page begins at, for the index.
-    fn first(&self, table: &Table) -> String {
-        match self {
-            Self::Imported(_) => "i.name".to_owned(),
-            Self::Selected(_) => qualified(table, table.order.first().copied().unwrap_or_default()),
-        }
-    }
-
     fn bind<'q>(
         &self,
         query: sqlx::query::Query<'q, Sqlite, SqliteArguments>,
@@ -190,10 +182,10 @@ async fn page(
     let mut sql = format!("SELECT {}, {order} {}", columns(table), source.rows(table, place.pass));
     if place.after.is_some() {
         let numbers: Vec<String> = (1..=table.order.len()).map(|number| format!("?{}", FIXED + number)).collect();
-        let first = source.first(table);
+        let first = first(source, table);
         sql.push_str(&format!(" AND {first} >= ?{} AND ({order}) > ({})", FIXED + 1, numbers.join(", ")));
     }
-    let by = source.first(table);
+    let by = first(source, table);
     sql.push_str(&format!(" ORDER BY {by}, {order} LIMIT {limit}"));
     let mut query = source.bind(sqlx::query(AssertSqlSafe(sql)));
     for cell in place.after.iter().flatten() {

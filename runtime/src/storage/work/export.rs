@@ -1,7 +1,7 @@
 //! Which rows an export takes, and where it has got to: the same on every driver.
 
 use super::super::table::{Class, Table};
-use super::super::transfer::{Row, RunChoice, Selection};
+use super::super::transfer::{Row, RunChoice, Selection, Source};
 
 /// Where the next page of a table begins.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +31,15 @@ pub(in crate::storage) fn part(table: &Table, pass: usize) -> &'static str {
 pub(in crate::storage) fn qualified(table: &Table, name: &str) -> String {
     let alias = if table.joined.iter().any(|column| column.name == name) { "s" } else { "e" };
     format!("{alias}.\"{name}\"")
+}
+
+/// The column that a page begins at, for the index: rows of an import are found by its runs, `import_rows AS i`, and a page
+/// that did not begin at its run would pass over all runs before it.
+pub(in crate::storage) fn first(source: &Source, table: &Table) -> String {
+    match source {
+        Source::Imported(_) => "i.name".to_owned(),
+        Source::Selected(_) => qualified(table, table.order.first().copied().unwrap_or_default()),
+    }
 }
 
 /// Which rows of `table AS e` are exported; `chosen` is the driver's condition on the runs of `executions AS m` that were
